@@ -1,0 +1,111 @@
+"""What types cannot say of a request: references, shapes, limits. Everything knowable is refused at the door."""
+
+from typing import NamedTuple
+
+from workers.contract.base import Violation
+from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.optimizers import Rprop, Sgd
+from workers.contract.shapes import ExpandedLayer, Misfit, expand
+
+
+class Limits(NamedTuple):
+    """What a service is willing to take on; settings of the deployment."""
+
+    trials: int = 5000
+    steps: int = 1_000_000
+    parameters: int = 20_000_000
+    """Of one network."""
+
+
+def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
+    """All that is wrong with a comparison whose types are right; empty if it can run. Trials are counted elsewhere."""
+    found = [*_names(spec), *_optimizers(spec), *_networks(spec, limits)]
+    if spec.steps > limits.steps:
+        found.append(_over("/steps", "steps", spec.steps, limits.steps))
+    return found
+
+
+def expanded(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
+    """Every variant's layers by name. Raises Misfit where `check` would have told."""
+    return {
+        name: expand(network, spec.problem.features, spec.problem.outputs) for name, network in spec.networks().items()
+    }
+
+
+def _over(pointer: str, what: str, asked: int, limit: int) -> Violation:
+    return Violation(
+        pointer=pointer, message=f"{asked:,} {what} asked for, the limit here is {limit:,}", code="over_limit"
+    )
+
+
+def over_trials(asked: int, limits: Limits) -> list[Violation]:
+    """Refuses more trials than the limit; the caller has counted them."""
+    if asked <= limits.trials:
+        return []
+    message = f"{asked:,} trials asked for, the limit here is {limits.trials:,}: fewer optimizers, grid points, variants or seeds"
+    return [Violation(pointer="/optimizers", message=message, code="over_limit")]
+
+
+def _names(spec: ComparisonSpec) -> list[Violation]:
+    found = []
+    labels = [optimizer.label for optimizer in spec.optimizers]
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            message = f"the name {label!r} stands twice: give one of them a `name` of its own"
+            found.append(Violation(pointer=f"/optimizers/{index}/name", message=message, code="duplicate_name"))
+    if BASE in spec.variants:
+        message = f"{BASE!r} is the network as given and always runs: name the variant otherwise"
+        found.append(Violation(pointer=f"/variants/{BASE}", message=message, code="duplicate_name"))
+    if spec.baseline not in labels:
+        message = f"{spec.baseline!r} is none of the optimizers: {', '.join(labels)}"
+        found.append(Violation(pointer="/baseline", message=message, code="unknown_baseline"))
+    if spec.target is not None and spec.problem.loss != "cross_entropy" and spec.target.metric.endswith("accuracy"):
+        message = "this problem is a regression and has no accuracy: use validation_loss or train_loss"
+        found.append(Violation(pointer="/target/metric", message=message, code="no_accuracy"))
+    return found
+
+
+def _optimizers(spec: ComparisonSpec) -> list[Violation]:
+    found = []
+    available = spec.problem.training_samples
+    if isinstance(spec.batch_size, int) and spec.batch_size > available:
+        found.append(_batch("/batch_size", spec.batch_size, available))
+    for index, optimizer in enumerate(spec.optimizers):
+        here = f"/optimizers/{index}"
+        if isinstance(optimizer.batch_size, int) and optimizer.batch_size > available:
+            found.append(_batch(f"{here}/batch_size", optimizer.batch_size, available))
+        if isinstance(optimizer, Sgd) and optimizer.nesterov and (optimizer.momentum == 0 or optimizer.dampening != 0):
+            message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
+            found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
+        if isinstance(optimizer, Rprop) and optimizer.step_min > optimizer.step_max:
+            message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
+            found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
+    return found
+
+
+def _batch(pointer: str, asked: int, available: int) -> Violation:
+    message = (
+        f'a batch of {asked:,} was asked for and the training split has {available:,} samples: at most that, or "full"'
+    )
+    return Violation(pointer=pointer, message=message, code="batch_too_large")
+
+
+def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
+    found = []
+    for name, network in spec.networks().items():
+        own = name != BASE and spec.variants[name].network is not None
+        where = f"/variants/{_escape(name)}/network" if own else "/network"
+        try:
+            layers = expand(network, spec.problem.features, spec.problem.outputs)
+        except Misfit as misfit:
+            found.append(misfit.violation.model_copy(update={"pointer": where + misfit.violation.pointer}))
+            continue
+        parameters = sum(layer.parameters for layer in layers)
+        if parameters > limits.parameters:
+            found.append(_over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
+    return list({violation.pointer: violation for violation in found}.values())
+
+
+def _escape(part: str) -> str:
+    """A part of a JSON pointer, RFC 6901."""
+    return part.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,120 @@
+"""The request: what is compared, how it is tuned, how long it trains and what is recorded."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.contract.base import Number, Positive, Spec, Whole
+from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
+from workers.contract.optimizers import OptimizerSpec
+from workers.contract.problems import ProblemSpec
+
+BASE = "base"
+"""The variant that always runs: the network as given."""
+
+Metric = Literal["validation_loss", "train_loss", "validation_accuracy", "train_accuracy"]
+
+
+class Tuning(Spec):
+    """How learning rates are searched: optimizers without a list get a logarithmic grid around their default."""
+
+    points: Annotated[Whole, Field(ge=2, le=64)] = Field(default=5, examples=[5])
+    """Learning rates in a grid."""
+    decades: Annotated[Positive, Field(le=12)] = Field(default=2.0, examples=[2])
+    """Width of the whole grid, centred on the default."""
+    seeds: Annotated[Whole, Field(ge=1, le=100)] = Field(default=2, examples=[2])
+    """Seeds of the tuning round; they are none of those reported."""
+
+
+class Record(Spec):
+    """When statistics and losses are recorded. Step 0 and the last step always are."""
+
+    points: Annotated[Whole, Field(ge=2, le=100_000)] = Field(default=64, examples=[64])
+    """Recorded steps, at most."""
+    spacing: Literal["log", "linear"] = Field(default="log", examples=["log"])
+    """Logarithmic (dense early, where regimes change) or linear."""
+
+    def steps(self, total: int) -> list[int]:
+        """The recorded steps of a training of `total` updates, increasing, 0 and `total` among them."""
+        last = self.points - 1
+        if total + 1 <= self.points:
+            return list(range(total + 1))
+        if self.spacing == "linear":
+            return sorted({round(i * total / last) for i in range(self.points)})
+        chosen = {0, total}
+        exponents = (total ** (i / max(1, last - 1)) for i in range(last))
+        chosen.update(min(total, round(value)) for value in exponents)
+        return sorted(chosen)
+
+
+class Target(Spec):
+    """What counts as trained, for `steps_to_target`."""
+
+    metric: Metric = Field(default="validation_loss", examples=["validation_loss"])
+    """Losses are reached from above, accuracies from below."""
+    value: Number = Field(ge=-1e12, le=1e12, examples=[0.5])
+    """The value to reach."""
+
+
+class ComparisonSpec(Spec):
+    """A comparison: every optimizer on every variant of the network, tuned alike, on the same seeds."""
+
+    name: str = Field(default="", max_length=200, examples=["six sigmoid layers on digits"])
+    """For people."""
+    problem: ProblemSpec = Field(examples=["digits"])
+    """Data and loss."""
+    network: NetworkSpec = Field(
+        examples=[{"kind": "mlp", "depth": 6, "width": 64, "activation": "sigmoid", "init": "xavier_normal"}]
+    )
+    """The network to train."""
+    variants: dict[Annotated[str, Field(min_length=1, max_length=80)], Variant] = Field(
+        default={}, max_length=32, examples=[{"orthogonal": {"init": "orthogonal"}}]
+    )
+    """Named changes to the network, compared beside it."""
+    optimizers: list[OptimizerSpec] = Field(
+        min_length=1, max_length=64, examples=[["sgd", {"kind": "rmsprop", "lr": [0.001, 0.01]}, "rprop", "vsgd_fd"]]
+    )
+    """What trains it."""
+    baseline: str | None = Field(default=None, max_length=80, examples=["sgd"])
+    """Name of the optimizer the others are held against; `sgd` if it is there, else the first."""
+    tuning: Tuning | None = Field(default=Tuning(), examples=[{"points": 5, "decades": 2, "seeds": 2}])
+    """How learning rates are searched; null adds no grids and no tuning seeds: what is written runs on all seeds."""
+    seeds: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=5, examples=[5])
+    """Trials of each arm that is reported."""
+    seed: Annotated[Whole, Field(ge=0, le=2**31)] = Field(default=0, examples=[0])
+    """The first seed; the others count up from it."""
+    steps: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(default=1000, examples=[1000])
+    """Parameter updates of a trial."""
+    batch_size: Annotated[Whole, Field(ge=1, le=1_000_000)] | Literal["full"] = Field(default=128, examples=[128])
+    """Samples in a batch, at most the training split, or all of it."""
+    record: Record = Field(default=Record(), examples=[{"points": 64, "spacing": "log"}])
+    """When statistics are taken."""
+    target: Target | None = Field(default=None, examples=[{"metric": "validation_accuracy", "value": 0.9}])
+    """What `steps_to_target` counts to; the baseline's own final validation loss if null."""
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", examples=["auto"])
+    """Where to train."""
+    precision: Literal["float32", "float64"] = Field(default="float32", examples=["float32"])
+    """Format of parameters and activations."""
+    priority: Annotated[Whole, Field(ge=-10, le=10)] = Field(default=0, examples=[0])
+    """Higher runs first."""
+    labels: dict[Annotated[str, Field(min_length=1, max_length=80)], Annotated[str, Field(max_length=200)]] = Field(
+        default={}, max_length=32, examples=[{"team": "vision"}]
+    )
+    """Whatever you want to find it by."""
+
+    @model_validator(mode="after")
+    def _has_a_baseline(self) -> Self:
+        if self.baseline is None:
+            names = [optimizer.label for optimizer in self.optimizers]
+            object.__setattr__(self, "baseline", "sgd" if "sgd" in names else names[0])
+        return self
+
+    def networks(self) -> dict[str, Mlp | Layers]:
+        """Every variant's network by name, `base` first."""
+        return {BASE: self.network} | {name: vary(self.network, variant) for name, variant in self.variants.items()}
+
+    def batch_of(self, optimizer: OptimizerSpec) -> int:
+        """Samples in a batch of this optimizer."""
+        full = self.problem.training_samples
+        own = optimizer.batch_size or ("full" if optimizer.full_batch_unless_stated else self.batch_size)
+        return full if own == "full" else own

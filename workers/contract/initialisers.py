@@ -1,0 +1,90 @@
+"""How weights start. Var W is the variance of one weight, g the gain; biases start at zero unless `bias_std` is given."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contract.base import ByKind, NonNegative, Positive, Spec
+
+
+class _Init(Spec):
+    gain: Positive = Field(default=1.0, examples=[1.0])
+    """g, which multiplies the standard deviation."""
+    bias_std: NonNegative | None = Field(default=None, examples=[0.05])
+    """Standard deviation of normal initial biases; null means zero biases (torch: its own uniform ones)."""
+
+
+class XavierUniform(_Init):
+    """Uniform, Var W = g²·2/(fan_in+fan_out)."""
+
+    kind: Literal["xavier_uniform"] = "xavier_uniform"
+    source: ClassVar[str] = "Glorot & Bengio 2010, eq. 16"
+
+
+class XavierNormal(_Init):
+    """Normal, Var W = g²·2/(fan_in+fan_out)."""
+
+    kind: Literal["xavier_normal"] = "xavier_normal"
+    source: ClassVar[str] = "Glorot & Bengio 2010, eq. 12"
+
+
+class LecunUniform(_Init):
+    """Uniform, Var W = g²/fan_in."""
+
+    kind: Literal["lecun_uniform"] = "lecun_uniform"
+    source: ClassVar[str] = "LeCun et al. 1998, Efficient BackProp, section 4.6"
+
+
+class LecunNormal(_Init):
+    """Normal, Var W = g²/fan_in."""
+
+    kind: Literal["lecun_normal"] = "lecun_normal"
+    source: ClassVar[str] = "LeCun et al. 1998, Efficient BackProp, section 4.6"
+
+
+class KaimingUniform(_Init):
+    """Uniform, Var W = g²/fan_in with g = √2."""
+
+    kind: Literal["kaiming_uniform"] = "kaiming_uniform"
+    gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    source: ClassVar[str] = "He et al. 2015, eq. 10"
+
+
+class KaimingNormal(_Init):
+    """Normal, Var W = g²/fan_in with g = √2."""
+
+    kind: Literal["kaiming_normal"] = "kaiming_normal"
+    gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    source: ClassVar[str] = "He et al. 2015, eq. 10"
+
+
+class Orthogonal(_Init):
+    """g times a random matrix with orthonormal rows or columns, uniform over such matrices."""
+
+    kind: Literal["orthogonal"] = "orthogonal"
+    source: ClassVar[str] = "Saxe et al. 2014; Mezzadri 2007 for the uniform measure"
+
+
+class TorchDefault(_Init):
+    """What torch.nn.Linear does: weights and biases uniform in ±g/√fan_in, so Var W = g²/(3 fan_in)."""
+
+    kind: Literal["torch"] = "torch"
+    source: ClassVar[str] = "torch.nn.Linear.reset_parameters"
+
+
+INITIALISERS = (
+    XavierUniform, XavierNormal, LecunUniform, LecunNormal, KaimingUniform, KaimingNormal, Orthogonal, TorchDefault,
+)  # fmt: skip
+
+InitSpec = Annotated[
+    XavierUniform
+    | XavierNormal
+    | LecunUniform
+    | LecunNormal
+    | KaimingUniform
+    | KaimingNormal
+    | Orthogonal
+    | TorchDefault,
+    Field(discriminator="kind"),
+    ByKind,
+]

@@ -1,0 +1,64 @@
+"""What a worker is told to train: trials, and the shard that trains them together. Frozen in its record."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workers.contract.optimizers import Pattern
+from workers.contract.problems import ProblemSpec
+from workers.contract.shapes import ExpandedLayer
+
+Role = Literal["tuning", "final", "defaults"]
+"""tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
+
+Scalar = bool | int | float | list[float]
+
+
+class Trial(BaseModel):
+    """One training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: int
+    """0-based index in the comparison's frozen order."""
+    variant: str
+    optimizer: str
+    """The optimizer's name in the comparison."""
+    kind: str
+    """Its rule."""
+    hyperparameters: dict[str, Scalar]
+    """All of the rule's, none of them a grid."""
+    seed: int
+    role: Role
+
+
+class Execution(BaseModel):
+    """How a shard runs. Chosen once, by the worker that first takes it; a resumed shard repeats it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "cuda"]
+    threads: int
+    """Chunks that train at the same time, each on one thread."""
+    chunks: list[int]
+    """Sizes of the groups of trials that share one batched program, in the shard's order."""
+    path: Literal["portable"] = "portable"
+
+
+class Shard(BaseModel):
+    """Trials trained together: one problem, one variant, one batch size, one evaluation pattern."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problem: ProblemSpec
+    variant: str
+    network: list[ExpandedLayer]
+    trials: list[Trial]
+    """Sorted by optimizer, so that each rule updates one run of rows."""
+    batch_size: int
+    pattern: Pattern
+    precision: Literal["float32", "float64"]
+    steps: int
+    recorded: list[int]
+    """Increasing; 0 and `steps` among them."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"

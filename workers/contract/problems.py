@@ -1,0 +1,162 @@
+"""Problems: data plus loss. Splits are fixed by name: 60 % training, 20 % validation, the rest test.
+
+Inputs are standardised on the training split, and so are the targets of a regression.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contract.activations import ActivationSpec, Tanh
+from workers.contract.base import ByKind, NonNegative, Spec, Whole
+
+Loss = Literal["cross_entropy", "mean_squared_error"]
+
+
+class _Problem(Spec):
+    loss: ClassVar[Loss]
+
+    @property
+    def features(self) -> int:
+        """Number of input features."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs the network must have: classes, or target columns."""
+        raise NotImplementedError
+
+    @property
+    def samples(self) -> int:
+        """Rows in all splits together."""
+        raise NotImplementedError
+
+    @property
+    def training_samples(self) -> int:
+        return split_sizes(self.samples)[0]
+
+
+def split_sizes(samples: int) -> tuple[int, int, int]:
+    """Sizes of the training, validation and test splits."""
+    training, validation = samples * 3 // 5, samples // 5
+    return training, validation, samples - training - validation
+
+
+class _BuiltIn(_Problem):
+    """A data set of fixed size that scikit-learn carries."""
+
+    size: ClassVar[tuple[int, int, int]]
+    """(samples, features, outputs)"""
+
+    @property
+    def samples(self) -> int:
+        return self.size[0]
+
+    @property
+    def features(self) -> int:
+        return self.size[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.size[2]
+
+
+class Digits(_BuiltIn):
+    """8×8 grey images of handwritten digits, ten classes, 1797 samples."""
+
+    kind: Literal["digits"] = "digits"
+    loss: ClassVar[Loss] = "cross_entropy"
+    size: ClassVar[tuple[int, int, int]] = (1797, 64, 10)
+
+
+class BreastCancer(_BuiltIn):
+    """Thirty measurements of cell nuclei, two classes, 569 samples."""
+
+    kind: Literal["breast_cancer"] = "breast_cancer"
+    loss: ClassVar[Loss] = "cross_entropy"
+    size: ClassVar[tuple[int, int, int]] = (569, 30, 2)
+
+
+class Wine(_BuiltIn):
+    """Thirteen chemical measurements, three cultivars, 178 samples."""
+
+    kind: Literal["wine"] = "wine"
+    loss: ClassVar[Loss] = "cross_entropy"
+    size: ClassVar[tuple[int, int, int]] = (178, 13, 3)
+
+
+class Diabetes(_BuiltIn):
+    """Ten baseline variables against disease progression after a year, regression, 442 samples."""
+
+    kind: Literal["diabetes"] = "diabetes"
+    loss: ClassVar[Loss] = "mean_squared_error"
+    size: ClassVar[tuple[int, int, int]] = (442, 10, 1)
+
+
+class Spirals(_Problem):
+    """Interleaved spirals in the plane, one a class."""
+
+    kind: Literal["spirals"] = "spirals"
+    loss: ClassVar[Loss] = "cross_entropy"
+    classes: Whole = Field(default=2, ge=2, le=10, examples=[2])
+    """Number of spirals."""
+    count: Whole = Field(default=1000, ge=50, le=100_000, examples=[1000])
+    """Points in all splits together."""
+    turns: NonNegative = Field(default=1.5, le=10, examples=[1.5])
+    """Revolutions from the centre to the rim."""
+    noise: NonNegative = Field(default=0.02, le=1, examples=[0.02])
+    """Standard deviation of what is added to each coordinate, in radii."""
+
+    @property
+    def samples(self) -> int:
+        return self.count
+
+    @property
+    def features(self) -> int:
+        return 2
+
+    @property
+    def outputs(self) -> int:
+        return self.classes
+
+
+class Teacher(_Problem):
+    """Regression to the outputs of a random network on normal inputs; the teacher is drawn by `draw`, not by the trial's seed."""
+
+    kind: Literal["teacher"] = "teacher"
+    loss: ClassVar[Loss] = "mean_squared_error"
+    inputs: Whole = Field(default=20, ge=1, le=4096, examples=[20])
+    """Input features."""
+    targets: Whole = Field(default=1, ge=1, le=4096, examples=[1])
+    """Output features."""
+    depth: Whole = Field(default=2, ge=1, le=50, examples=[2])
+    """Hidden layers of the teacher."""
+    width: Whole = Field(default=32, ge=1, le=4096, examples=[32])
+    """Units in each of them."""
+    activation: ActivationSpec = Field(default=Tanh(), examples=["tanh"])
+    """The teacher's non-linearity."""
+    count: Whole = Field(default=2000, ge=50, le=100_000, examples=[2000])
+    """Points in all splits together."""
+    noise: NonNegative = Field(default=0.0, le=100, examples=[0.0])
+    """Standard deviation of what is added to the targets, in standard deviations of the target."""
+    draw: Whole = Field(default=0, ge=0, le=2**31, examples=[0])
+    """Seed of the teacher and its inputs."""
+
+    @property
+    def samples(self) -> int:
+        return self.count
+
+    @property
+    def features(self) -> int:
+        return self.inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.targets
+
+
+PROBLEMS = (Digits, BreastCancer, Wine, Diabetes, Spirals, Teacher)
+
+ProblemSpec = Annotated[
+    Digits | BreastCancer | Wine | Diabetes | Spirals | Teacher, Field(discriminator="kind"), ByKind
+]

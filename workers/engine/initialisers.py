@@ -1,0 +1,77 @@
+"""How weights start, one visible table. O out-features, I in-features; every function draws [O, I] in float64 on the CPU.
+
+Gain g multiplies the standard deviation.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from workers.contract.initialisers import InitSpec
+from workers.engine.seeding import torch_generator
+
+Draw = Callable[[int, int, float, torch.Generator], Tensor]
+
+
+def _normal(variance: Callable[[int, int], float]) -> Draw:
+    def draw(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+        return torch.randn(out, into, generator=generator, dtype=torch.float64) * (gain * math.sqrt(variance(out, into)))
+
+    return draw
+
+
+def _uniform(variance: Callable[[int, int], float]) -> Draw:
+    def draw(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+        bound = gain * math.sqrt(3 * variance(out, into))
+        return (torch.rand(out, into, generator=generator, dtype=torch.float64) * 2 - 1) * bound
+
+    return draw
+
+
+def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+    """Q of a normal matrix, with the signs of R's diagonal taken out so that Q is uniform (Mezzadri 2007)."""
+    normal = torch.randn(max(out, into), min(out, into), generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(normal)
+    q = q * torch.sign(torch.diagonal(r))
+    return gain * (q if out >= into else q.T)
+
+
+def _glorot(out: int, into: int) -> float:
+    return 2 / (into + out)
+
+
+def _fan_in(out: int, into: int) -> float:
+    return 1 / into
+
+
+def _torch_default(out: int, into: int) -> float:
+    return 1 / (3 * into)
+
+
+INITIALISERS: dict[str, Draw] = {
+    "xavier_uniform": _uniform(_glorot),
+    "xavier_normal": _normal(_glorot),
+    "lecun_uniform": _uniform(_fan_in),
+    "lecun_normal": _normal(_fan_in),
+    "kaiming_uniform": _uniform(_fan_in),
+    "kaiming_normal": _normal(_fan_in),
+    "orthogonal": _orthogonal,
+    "torch": _uniform(_torch_default),
+}
+
+
+def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
+    """Initial weights [O, I] of the layer at `path` for one seed, float64."""
+    return INITIALISERS[init.kind](out, into, init.gain, torch_generator(seed, "init", path, "weight"))
+
+
+def draw_bias(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
+    """Initial biases [O]: zero, unless a standard deviation is given or the kind is torch's own."""
+    generator = torch_generator(seed, "init", path, "bias")
+    if init.bias_std is not None:
+        return torch.randn(out, generator=generator, dtype=torch.float64) * init.bias_std
+    if init.kind == "torch":
+        return (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.gain / math.sqrt(into))
+    return torch.zeros(out, dtype=torch.float64)

@@ -1,0 +1,44 @@
+"""Losses: the mean over the batch, and its gradient at the network's output. T trials, B samples, O outputs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class LossFunction(NamedTuple):
+    value: Callable[[Tensor, Tensor], Tensor]
+    """(output [T, B, O], target) -> loss of each sample [T, B]."""
+    gradient: Callable[[Tensor, Tensor], Tensor]
+    """(output, target) -> ∂(mean loss)/∂output [T, B, O]."""
+    correct: Callable[[Tensor, Tensor], Tensor] | None
+    """(output, target) -> bool [T, B]; None on regressions."""
+
+
+def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    return -functional.log_softmax(output, 2).gather(2, target[..., None]).squeeze(2)
+
+
+def _cross_entropy_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """(softmax − one-hot)/B."""
+    delta = torch.softmax(output, 2)
+    delta.scatter_add_(2, target[..., None], output.new_full((), -1.0).expand(*target.shape, 1))
+    return delta.div_(target.shape[1])
+
+
+def _squared_error(output: Tensor, target: Tensor) -> Tensor:
+    return (output - target).square().mean(2)
+
+
+def _squared_error_gradient(output: Tensor, target: Tensor) -> Tensor:
+    return (output - target).mul_(2 / (output.shape[1] * output.shape[2]))
+
+
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": LossFunction(
+        _cross_entropy, _cross_entropy_gradient, lambda output, target: output.argmax(2) == target
+    ),
+    "mean_squared_error": LossFunction(_squared_error, _squared_error_gradient, None),
+}

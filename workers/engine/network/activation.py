@@ -1,0 +1,27 @@
+"""a = θ(z), elementwise."""
+
+from torch import Tensor
+
+from workers.contract import network as specs
+from workers.contract.shapes import ExpandedLayer
+from workers.engine.activations import NON_LINEARITIES
+from workers.engine.network.layer import Slots
+
+
+class Activation:
+    """Keeps z and a: the backward pass and the forward statistics need them."""
+
+    def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
+        spec = layer.spec
+        assert isinstance(spec, specs.Activation)  # noqa: S101 - the table maps kinds to classes
+        self.non_linearity = NON_LINEARITIES[spec.activation.kind]
+        self.input: Tensor
+        self.value: Tensor
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        self.input = x
+        self.value = self.non_linearity.value(x)
+        return self.value
+
+    def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
+        return self.non_linearity.backward(delta, self.input, self.value) if wanted else None

@@ -1,0 +1,44 @@
+"""iRprop−: a step size Δ for each weight, grown while the gradient's sign holds and shrunk when it changes.
+
+    s = sign(g)·sign(g_prev)
+    s > 0: Δ ← min(eta_plus·Δ, step_max)     θ ← θ − sign(g)·Δ     g_prev ← g
+    s = 0: Δ stays                           θ ← θ − sign(g)·Δ     g_prev ← g
+    s < 0: Δ ← max(eta_minus·Δ, step_min)    θ stays               g_prev ← 0
+
+Δ₀ = lr. Source: Riedmiller & Braun 1993; Igel & Hüsken 2000 (iRprop−); step for step torch.optim.Rprop, except that torch
+takes the sign of g·g_prev, which underflows in float32 below |g| = 1e-23 and freezes Δ: here signs are multiplied.
+
+Fixed points: g = 0. A zero gradient moves nothing and keeps Δ. Only signs count: the steps are the same for gradients of any
+size above the smallest subnormal number.
+Failure modes: a full-batch method. Under mini-batch noise the signs are those of the noise: Δ shrinks to step_min where
+the signal is weak, and nine gradients of +0.01 outweigh one of −0.09. A NaN gradient counts as zero.
+"""
+
+import torch
+from torch import Tensor
+
+from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+
+
+def initial_state(theta: Tensor, hyper: Hyper) -> State:
+    return {
+        "prev_sign": torch.zeros_like(theta),
+        "step_size": hyper["lr"].to(theta.dtype).expand_as(theta).clone(),
+    }
+
+
+def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
+    dtype = theta.dtype
+    sign = gradients.mean.sign()
+    agreement = state["prev_sign"].mul_(sign)
+    turned = agreement < 0
+    factor = torch.where(agreement > 0, hyper["eta_plus"].to(dtype), 1.0)
+    factor = torch.where(turned, hyper["eta_minus"].to(dtype), factor)
+    step_size = state["step_size"].mul_(factor)
+    step_size.clamp_(min=hyper["step_min"].to(dtype), max=hyper["step_max"].to(dtype))
+    sign.masked_fill_(turned, 0)
+    theta.addcmul_(sign, step_size, value=-1)
+    state["prev_sign"].copy_(sign)
+
+
+RULE = Rule(initial_state, update)

@@ -1,0 +1,37 @@
+"""Norms that neither underflow nor overflow: elements are brought into range by a power of two first.
+
+At depth 30 a sigmoid network's gradient is near 1e-28 and a plain float32 norm of it is exactly zero.
+"""
+
+import torch
+from torch import Tensor
+
+SMALLEST_EXPONENT = -126
+"""2^126 is the largest power of two whose product with anything below one is safe in float32."""
+
+
+def in_range(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x·2^−e with e near log₂ max|x|, for each row, exactly; and e.
+
+    Args:
+        x: [T, ...].
+
+    Returns:
+        The scaled tensor, and e as float64 [T]. Rows of zeros keep e = 0; non-finite rows stay non-finite.
+    """
+    rows = x.flatten(1)
+    peak = torch.maximum(rows.amax(1), -rows.amin(1))
+    exponent = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.clamp(SMALLEST_EXPONENT, 127)
+    factor = torch.ldexp(torch.ones_like(peak), -exponent)
+    return x * factor.view(-1, *[1] * (x.dim() - 1)), exponent.double()
+
+
+def norm(x: Tensor) -> Tensor:
+    """‖x‖₂ of each row, float64 [T], whatever the magnitude."""
+    scaled, exponent = in_range(x)
+    return torch.linalg.vector_norm(scaled.flatten(1), dim=1).double() * torch.exp2(exponent)
+
+
+def dot(x: Tensor, y: Tensor) -> Tensor:
+    """Row by row x·y, float64 [T]; the caller has brought both into range."""
+    return (x * y).flatten(1).sum(1).double()

@@ -1,0 +1,10 @@
+"""The statistics, a function a group, in the order of the contract's table. All return float64 [T] by column."""
+
+from workers.contract.statistics import STATISTICS
+from workers.engine.statistics.backward import backward
+from workers.engine.statistics.forward import forward
+from workers.engine.statistics.update import update
+
+NAMES: tuple[str, ...] = tuple(STATISTICS)
+
+__all__ = ["NAMES", "backward", "forward", "update"]

@@ -11,6 +11,9 @@ from workers.contract.shapes import ExpandedLayer
 Role = Literal["tuning", "final", "defaults"]
 """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
 
+CURVE_POINTS = 100
+"""A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
+
 Scalar = bool | int | float | list[float]
 
 
@@ -62,3 +65,10 @@ class Shard(BaseModel):
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The recorded steps at which losses over whole splits are taken: `CURVE_POINTS` of them at most, 0 and `steps` included."""
+        last = len(self.recorded) - 1
+        wanted = min(last, CURVE_POINTS - 1)
+        return [self.recorded[round(i * last / wanted)] for i in range(wanted + 1)]

@@ -37,7 +37,8 @@ def _normal_density(z: Tensor) -> Tensor:
 
 
 def _normal_distribution(z: Tensor) -> Tensor:
-    return torch.special.ndtr(z)
+    share: Tensor = torch.special.ndtr(z)
+    return share
 
 
 def _silu_slope(z: Tensor) -> Tensor:
@@ -67,9 +68,10 @@ NON_LINEARITIES: dict[str, NonLinearity] = {
     ),
     # the slope σ(z)(1 + z(1−σ(z))) is largest where z·tanh(z/2) = 2, at z = 2.39936
     "silu": NonLinearity(
-        functional.silu, lambda z, a: _silu_slope(z), 1.0998393194802246, lambda delta, z, a: aten.silu_backward(delta, z)
+        functional.silu,
+        lambda z, a: _silu_slope(z),
+        1.0998393194802246,
+        lambda delta, z, a: aten.silu_backward(delta, z),
     ),
-    "identity": NonLinearity(
-        lambda z: z, lambda z, a: torch.ones_like(z), 1.0, lambda delta, z, a: delta
-    ),
+    "identity": NonLinearity(lambda z: z, lambda z, a: torch.ones_like(z), 1.0, lambda delta, z, a: delta),
 }

@@ -17,7 +17,9 @@ Draw = Callable[[int, int, float, torch.Generator], Tensor]
 
 def _normal(variance: Callable[[int, int], float]) -> Draw:
     def draw(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
-        return torch.randn(out, into, generator=generator, dtype=torch.float64) * (gain * math.sqrt(variance(out, into)))
+        return torch.randn(out, into, generator=generator, dtype=torch.float64) * (
+            gain * math.sqrt(variance(out, into))
+        )
 
     return draw
 
@@ -34,8 +36,9 @@ def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator) ->
     """Q of a normal matrix, with the signs of R's diagonal taken out so that Q is uniform (Mezzadri 2007)."""
     normal = torch.randn(max(out, into), min(out, into), generator=generator, dtype=torch.float64)
     q, r = torch.linalg.qr(normal)
-    q = q * torch.sign(torch.diagonal(r))
-    return gain * (q if out >= into else q.T)
+    q *= torch.sign(torch.diagonal(r))
+    oriented: Tensor = q if out >= into else q.T
+    return gain * oriented
 
 
 def _glorot(out: int, into: int) -> float:

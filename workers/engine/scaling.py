@@ -29,7 +29,8 @@ def in_range(x: Tensor) -> tuple[Tensor, Tensor]:
 def norm(x: Tensor) -> Tensor:
     """‖x‖₂ of each row, float64 [T], whatever the magnitude."""
     scaled, exponent = in_range(x)
-    return torch.linalg.vector_norm(scaled.flatten(1), dim=1).double() * torch.exp2(exponent)
+    length: Tensor = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
+    return length.double() * torch.exp2(exponent)
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:

@@ -7,4 +7,4 @@ from workers.engine.network.linear import Linear
 
 LAYERS: dict[str, type[Layer]] = {"linear": Linear, "activation": Activation, "dropout": Dropout}
 
-__all__ = ["LAYERS", "Activation", "Layer", "Linear", "Slots"]
+__all__ = ["LAYERS", "Activation", "Dropout", "Layer", "Linear", "Slots"]

@@ -13,7 +13,7 @@ class Activation:
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
         spec = layer.spec
-        assert isinstance(spec, specs.Activation)  # noqa: S101 - the table maps kinds to classes
+        assert isinstance(spec, specs.Activation)
         self.non_linearity = NON_LINEARITIES[spec.activation.kind]
         self.input: Tensor
         self.value: Tensor

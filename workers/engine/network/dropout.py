@@ -13,7 +13,7 @@ class Dropout:
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
         spec = layer.spec
-        assert isinstance(spec, specs.Dropout)  # noqa: S101 - the table maps kinds to classes
+        assert isinstance(spec, specs.Dropout)
         self.p = spec.p
         self.step = slots.step
         self.keys = tensor([derive(seed, "dropout", layer.path) for seed in slots.seeds], device=slots.step.device)

@@ -14,7 +14,7 @@ class Linear:
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
         spec = layer.spec
-        assert isinstance(spec, specs.Linear)  # noqa: S101 - the table maps kinds to classes
+        assert isinstance(spec, specs.Linear)
         self.layer = layer
         self.slots = slots
         self.out, self.into = spec.out_features, layer.in_shape[0]
@@ -23,10 +23,12 @@ class Linear:
         self.bias = self._bias(slots.parameters) if spec.bias else None
         self.bias_gradient = self._bias(slots.gradient) if spec.bias else None
         self.input: Tensor
+        self.output: Tensor
         self.error_signal: Tensor
 
     def _weight(self, flat: Tensor) -> Tensor:
-        return flat[:, : self.out * self.into].unflatten(1, (self.out, self.into))
+        weight: Tensor = flat[:, : self.out * self.into].unflatten(1, (self.out, self.into))
+        return weight
 
     def _bias(self, flat: Tensor) -> Tensor:
         return flat[:, self.out * self.into :]
@@ -34,7 +36,7 @@ class Linear:
     def initialise(self) -> None:
         """Draws each distinct seed's parameters once and gives them to its trials."""
         init = self.layer.init
-        assert init is not None  # noqa: S101 - shape inference sets it on every layer with parameters
+        assert init is not None
         for seed in dict.fromkeys(self.slots.seeds):
             rows = [row for row, own in enumerate(self.slots.seeds) if own == seed]
             self.weight[rows] = draw_weight(init, self.out, self.into, seed, self.layer.path).to(self.weight)
@@ -44,8 +46,10 @@ class Linear:
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
         if self.bias is None:
-            return torch.bmm(x, self.weight.mT)
-        return torch.baddbmm(self.bias[:, None, :], x, self.weight.mT)
+            self.output = torch.bmm(x, self.weight.mT)
+        else:
+            self.output = torch.baddbmm(self.bias[:, None, :], x, self.weight.mT)
+        return self.output
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
         self.error_signal = delta

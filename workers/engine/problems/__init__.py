@@ -71,4 +71,6 @@ def _arrays(problem: ProblemSpec) -> tuple[Raw, Raw, Raw]:
 def _standardised(values: NDArray[np.float64], training: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean zero and deviation one on the training split; a column that is constant there is only centred."""
     mean, std = values[training].mean(0), values[training].std(0)
-    return (values - mean) / np.where(std > 0, std, 1.0)
+    scale: NDArray[np.float64] = np.where(std > 0, std, 1.0)
+    standardised: NDArray[np.float64] = (values - mean) / scale
+    return standardised

@@ -2,9 +2,9 @@
 
 from workers.contract.statistics import STATISTICS
 from workers.engine.statistics.backward import backward
-from workers.engine.statistics.forward import forward
+from workers.engine.statistics.forward import finite_only, forward
 from workers.engine.statistics.update import update
 
 NAMES: tuple[str, ...] = tuple(STATISTICS)
 
-__all__ = ["NAMES", "backward", "forward", "update"]
+__all__ = ["NAMES", "backward", "finite_only", "forward", "update"]

@@ -36,7 +36,9 @@ def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
         "gradient_mean": mean * unit,
         "gradient_std": (dot(centred, centred) / count).sqrt() * unit,
         "gradient_max_abs": g.abs().amax(1).double() * unit,
-        "gradient_log10_rms": torch.where(rms == 0, torch.nan, rms.log10() + exponent * torch.log10(torch.tensor(2.0).double())),
+        "gradient_log10_rms": torch.where(
+            rms == 0, torch.nan, rms.log10() + exponent * torch.log10(torch.tensor(2.0).double())
+        ),
         "gradient_zero_fraction": (gradient == 0).sum(1).double() / count,
         "gradient_nonfinite_fraction": (~torch.isfinite(gradient)).sum(1).double() / count,
         "gradient_snr": _ratio(signal, samples - signal),

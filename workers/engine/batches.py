@@ -1,0 +1,40 @@
+"""Which samples a step sees: a function of (seed, step), so that nothing has to be remembered between steps.
+
+N samples of the training split, B in a batch, T trials. An epoch is N // B steps through a permutation that is the seed's
+own; what is left over at its end is dropped, so that every step averages over B samples.
+"""
+
+import torch
+from torch import Tensor
+
+from workers.engine.problems import Split
+from workers.engine.seeding import numpy_generator
+
+
+class Batches:
+    """Keeps the permutations of the epoch at hand. A batch of the whole split is the split itself, in its own order."""
+
+    def __init__(self, split: Split, batch_size: int, seeds: list[int]) -> None:
+        self.split, self.batch_size, self.seeds = split, batch_size, seeds
+        self.steps_per_epoch = max(1, len(split.x) // batch_size)
+        self.epoch = -1
+        self.order: Tensor
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs [T, B, F] and targets [T, B] or [T, B, O] of the update that follows `step` updates."""
+        trials = len(self.seeds)
+        if self.batch_size == len(self.split.x):
+            return self.split.x.expand(trials, *self.split.x.shape), self.split.y.expand(trials, *self.split.y.shape)
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, self._permutations(epoch)
+        rows = self.order[:, place * self.batch_size : (place + 1) * self.batch_size]
+        return self.split.x[rows], self.split.y[rows]
+
+    def _permutations(self, epoch: int) -> Tensor:
+        """[T, N], drawn once for each distinct seed."""
+        drawn = {
+            seed: torch.from_numpy(numpy_generator(seed, "batches", epoch).permutation(len(self.split.x)))
+            for seed in set(self.seeds)
+        }
+        return torch.stack([drawn[seed] for seed in self.seeds]).to(self.split.x.device)

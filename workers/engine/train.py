@@ -1,0 +1,121 @@
+"""The training loop. T trials, B samples in a batch, P parameters, L layers with parameters, S statistics."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.engine.evaluation import evaluate
+from workers.engine.optimizers import Gradients
+from workers.engine.program import Program
+from workers.engine.recording import Recording
+from workers.engine.statistics import backward, finite_only, forward, update
+
+Rows = list[dict[str, Tensor]]
+"""Of each layer with parameters, from the input upwards: float64 [T] by statistic."""
+
+
+@torch.no_grad()
+def advance(program: Program, recording: Recording, start: int, until: int) -> None:
+    """Trains from `start` updates to `until`, recording on the way.
+
+    Step k stands for k updates made: its statistics are those of the parameters that k updates gave, on the batch of the
+    next; what that next update moves belongs to the same row. At the last step of all there is no next: it is measured on the
+    batch that would follow, nothing moves, and the test split is looked at for the first time.
+    """
+    last = program.shard.steps
+    for step in range(start, until + (until == last)):
+        program.step.fill_(step)
+        if step in recording.evaluated:
+            training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
+            recording.evaluation(step, training, validation)
+        x, y = program.batches.at(step)
+        loss = differentiate(program, x, y)
+        program.watch.look(loss, program.step)
+        rows = measure(program, step) if step in recording.steps else None
+        if step == last:
+            assert rows is not None
+            recording.statistics(step, measure_update(program, rows, program.theta))
+            recording.test(evaluate(program, program.data.test))
+            return
+        gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
+        before = program.theta.clone() if rows is not None else None
+        for group in program.groups:
+            own = of_rows(gradients, group.rows)
+            group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
+        if rows is not None and before is not None:
+            recording.statistics(step, measure_update(program, rows, before))
+        if step + 1 in recording.steps:
+            program.previous.copy_(program.gradient)
+
+
+def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
+    """The gradient of the mean loss over the batch, into `program.gradient`. Returns the loss [T]."""
+    output = program.forward(x, training=True)
+    program.backward(program.loss.gradient(output, y))
+    return program.loss.value(output, y).mean(1)
+
+
+def of_rows(gradients: Gradients, rows: slice) -> Gradients:
+    """What one optimizer's rows know."""
+    own: dict[str, Any] = {name: value[rows] for name, value in vars(gradients).items() if isinstance(value, Tensor)}
+    return replace(gradients, **own)
+
+
+def the_gradient(program: Program) -> Gradients:
+    return Gradients(program.gradient, program.shard.batch_size, program.columns)
+
+
+def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
+    """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
+    squares = torch.empty_like(program.gradient)
+    for place, columns in zip(program.measured, program.columns, strict=True):
+        place.linear.sample_squares(squares[:, columns])
+    theta, mean = program.theta.clone(), program.gradient.clone()
+    for group in program.groups:
+        assert group.rule.probe is not None
+        own = of_rows(the_gradient(program), group.rows)
+        program.theta[group.rows] += group.rule.probe(theta[group.rows], own, group.state, group.hyper, **group.flags)
+    displacement = program.theta - theta
+    differentiate(program, x, y)
+    at_probe = program.gradient.clone()
+    program.theta.copy_(theta)
+    program.gradient.copy_(mean)
+    return Gradients(mean, program.shard.batch_size, program.columns, at_probe, displacement, squares)
+
+
+def measure(program: Program, step: int) -> Rows:
+    """The groups `backward` and `forward` of every layer."""
+    rows = []
+    for place, columns in zip(program.measured, program.columns, strict=True):
+        layer = place.linear
+        z, a = layer.output, place.activation.value if place.activation else layer.output
+        row = backward(layer, program.previous[:, columns] if step else None)
+        rows.append(row | finite_only(forward(place.non_linearity, z, a), a))
+    return rows
+
+
+def measure_update(program: Program, rows: Rows, before: Tensor) -> Rows:
+    """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
+    dominated = _eps_dominance(program)
+    moved = before is not program.theta
+    for index, (row, columns) in enumerate(zip(rows, program.columns, strict=True)):
+        row |= update(
+            before[:, columns], program.theta[:, columns] if moved else None, row["gradient_norm"], dominated[index]
+        )
+    return rows
+
+
+def _eps_dominance(program: Program) -> list[Tensor]:
+    """Share of elements where eps decides, [T] for each layer, NaN for rules without an eps."""
+    shares = [
+        torch.full((len(program.trials),), torch.nan, dtype=torch.float64, device=program.theta.device)
+        for _ in program.columns
+    ]
+    for group in program.groups:
+        if group.rule.eps_dominated is not None:
+            mask = group.rule.eps_dominated(group.state, group.hyper)
+            for share, columns in zip(shares, program.columns, strict=True):
+                share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
+    return shares

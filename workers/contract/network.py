@@ -113,7 +113,7 @@ class Variant(Spec):
     """Another initialisation of the hidden layers that state none of their own."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """Another initialisation of the output layer."""
-    network: NetworkSpec | None = Field(default=None, examples=["orthogonal"])
+    network: NetworkSpec | None = Field(default=None, examples=[{"kind": "mlp", "depth": 6, "width": 32}])
     """Another network altogether."""
 
 

@@ -1,0 +1,199 @@
+"""The process that trains: one slice of a shard at a time, told what to do in JSON lines on its standard input.
+
+    python -m workers.trainer
+
+It answers in JSON lines on its standard output; whatever else writes there goes to standard error. Torch lives here and
+nowhere else, so that whoever supervises it can kill and replace it at any moment: what counts is on disk only when the
+supervisor commits it. It dies with its parent, by signal on Linux and by end-of-file everywhere.
+"""
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workers.contract.plan import Execution, Shard
+from workers.engine.execution import choose
+from workers.engine.shard import Ending, Training
+from workers.store import artifacts
+
+Tell = Callable[[dict[str, Any]], None]
+Message = dict[str, Any]
+
+BLOCK_SECONDS = 0.25
+"""Between looks at the clock and at standard input; what a stop can take."""
+BUFFER_BYTES = 128 * 2**20
+"""Recorded statistics in memory, beyond which they are written out within a slice."""
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    die_with_parent()
+    tell = claim_stdout()
+    torch.set_num_threads(1)  # parallelism is across chunks; one operation, one thread
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    commands: queue.Queue[Message] = queue.Queue()
+    stop = threading.Event()
+    threading.Thread(target=listen, args=(commands, stop), daemon=True).start()
+    warm_up(device)
+    tell({"event": "ready", "pid": os.getpid(), "device": device, "cores": cores(), "torch": torch.__version__})
+    while (message := commands.get())["command"] != "quit":
+        if message["command"] != "slice":
+            continue
+        try:
+            tell(train_slice(message, device, commands, stop, tell))
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            tell({"event": "error", "code": "out_of_memory", "message": str(error)})
+        except MemoryError as error:
+            tell({"event": "error", "code": "out_of_memory", "message": f"not enough memory: {error}"})
+        except Exception as error:  # whatever it is, the supervisor must hear of it; the next slice may be another's
+            traceback.print_exc()
+            tell({"event": "error", "code": "trainer_failed", "message": f"{type(error).__name__}: {error}"})
+
+
+def train_slice(
+    message: Message, device: str, commands: "queue.Queue[Message]", stop: threading.Event, tell: Tell
+) -> Message:
+    """Trains until the shard is done, the time is over or a stop arrives; writes parts and a checkpoint."""
+    started = time.monotonic()
+    shard = Shard.model_validate(message["shard"])
+    execution = agree(message, shard, device, commands, tell)
+    folder = Path(message["root"]) / message["comparison"]
+    training = Training(shard, execution)
+    if message["checkpoint"]:
+        training.resume(folder / message["checkpoint"])
+    first, parts = training.step, list[Message]()
+    block = 1
+    while training.step < shard.steps and not training.all_diverged:
+        before = time.monotonic()
+        training.advance(min(shard.steps, training.step + block))
+        if block == 1 and training.step == first + 1:
+            tell({"event": "started"})
+        tell({"event": "progress", "step": training.step})
+        now = time.monotonic()
+        block = max(1, min(2 * block, round(block * BLOCK_SECONDS / max(now - before, 1e-6))))
+        if training.recorded_bytes > BUFFER_BYTES:
+            parts += write_parts(training, message, len(parts))
+        if stop.is_set() or now - started > message["seconds"]:
+            break
+    parts += write_parts(training, message, len(parts))
+    finished = training.step == shard.steps or training.all_diverged
+    return {
+        "event": "slice",
+        "steps_done": shard.steps if finished else training.step,
+        "finished": finished,
+        "checkpoint": None if finished else save(training, message),
+        "parts": parts,
+        "trials": [told(ending) for ending in training.endings()] if finished else [],
+    }
+
+
+def agree(message: Message, shard: Shard, device: str, commands: "queue.Queue[Message]", tell: Tell) -> Execution:
+    """How to run: as recorded or, on a shard nobody has taken yet, as chosen here once the supervisor has recorded it."""
+    if message["execution"]:
+        return Execution.model_validate(message["execution"])
+    wanted = device if shard.device == "auto" else shard.device
+    execution = choose(shard, wanted, cores())
+    tell({"event": "execution", "execution": execution.model_dump(mode="json")})
+    answer = commands.get()
+    if answer["command"] != "go":
+        raise RuntimeError(f"expected go, got {answer['command']}")
+    return Execution.model_validate(answer["execution"]) if answer.get("execution") else execution
+
+
+def write_parts(training: Training, message: Message, already: int) -> list[Message]:
+    """Statistics and curves since the last call, each as a file of its own, named so that no other attempt writes it."""
+    written: list[Message] = []
+    for kind, table in zip(("statistics", "curves"), training.tables(), strict=True):
+        if table is not None and table.num_rows:
+            name = f"{message['job']}-{message['attempt']}-{already + len(written):04d}"
+            path = artifacts.write_part(message["root"], message["comparison"], kind, name, table)
+            steps = table["step"].to_numpy()
+            written.append(
+                {
+                    "kind": kind,
+                    "path": str(path),
+                    "first_step": int(steps.min()),
+                    "last_step": int(steps.max()),
+                    "rows": table.num_rows,
+                }
+            )
+    return written
+
+
+def save(training: Training, message: Message) -> str:
+    """A checkpoint that is whole or absent. Returns its path, relative to the comparison's folder."""
+    path = artifacts.checkpoint_path(
+        message["root"], message["comparison"], message["job"], message["attempt"], training.step
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    training.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+    return str(path.relative_to(Path(message["root"]) / message["comparison"]))
+
+
+def told(ending: Ending) -> Message:
+    """For JSON, which has no NaN."""
+    accuracy = ending.test_accuracy
+    return {
+        "trial": ending.trial,
+        "outcome": "diverged" if ending.divergence else "completed",
+        "divergence": ending.divergence,
+        "test_loss": ending.test_loss,
+        "test_accuracy": None if accuracy is None or accuracy != accuracy else accuracy,
+    }
+
+
+def cores() -> int:
+    """Threads to train with: PLUMBLINE_THREADS, or the cores this process may run on."""
+    own = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return int(os.environ.get("PLUMBLINE_THREADS", "0")) or own or 1
+
+
+def warm_up(device: str) -> None:
+    """The first product loads libraries: not on a user's time."""
+    square = torch.ones(2, 8, 8, device=device)
+    torch.bmm(square, square)
+
+
+def listen(commands: "queue.Queue[Message]", stop: threading.Event) -> None:
+    """Reads commands; `stop` is heard at once and ends the latest slice, all others wait their turn. End-of-file: exit."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["command"] == "stop":
+            stop.set()
+            continue
+        if message["command"] == "slice":
+            stop.clear()
+        commands.put(message)
+    os._exit(0)
+
+
+def claim_stdout() -> Tell:
+    """Keeps the real standard output for answers and sends everything else that is printed to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return lambda message: print(json.dumps(message, allow_nan=False), file=answers, flush=True)
+
+
+def die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

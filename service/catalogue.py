@@ -1,0 +1,223 @@
+"""What there is to compare: every optimizer, activation, initialisation, problem, layer and statistic, from the contract."""
+
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.schemas import Schema, spec_schema
+from workers.contract.activations import ACTIVATIONS
+from workers.contract.base import Spec
+from workers.contract.initialisers import INITIALISERS
+from workers.contract.network import LAYERS, Layers, Mlp
+from workers.contract.optimizers import OPTIMIZERS, Decay, Optimizer, Pattern
+from workers.contract.problems import PROBLEMS, Loss
+from workers.contract.results import View
+from workers.contract.statistics import KEYS, STATISTICS, Group
+
+router = APIRouter(tags=["catalogue"])
+
+
+class Parameter(View):
+    """A field of a spec: a hyper-parameter of an optimizer, a size of a layer."""
+
+    name: str = Field(examples=["lr"])
+    """As it is written in the request."""
+    description: str = Field(examples=["Learning rate."])
+    """What it is."""
+    type: str = Field(examples=["number"])
+    """`number`, `integer`, `boolean`, `string`, `list` or `object`, for which the name of a kind may stand."""
+    grid: bool = Field(examples=[True])
+    """True if a list of values may stand for it, all of which run."""
+    required: bool = Field(examples=[False])
+    """True if there is no default."""
+    default: Any = Field(default=None, examples=[0.1])
+    """What holds if it is left out."""
+    minimum: float | None = Field(default=None, examples=[1])
+    """The smallest value allowed."""
+    above: float | None = Field(default=None, examples=[0])
+    """What the value must be above."""
+    maximum: float | None = Field(default=None, examples=[1e12])
+    """The largest value allowed."""
+    below: float | None = Field(default=None, examples=[1])
+    """What the value must be below."""
+    example: Any = Field(default=None, examples=[0.01])
+    """A value that can stand there."""
+
+
+class Entry(View):
+    """Something that can be named in a request."""
+
+    kind: str = Field(examples=["sigmoid"])
+    """Its name."""
+    description: str = Field(examples=["Saturates on both sides."])
+    """What it is."""
+    formula: str | None = Field(default=None, examples=["1/(1+exp(-z))"])
+    """What it computes."""
+    source: str | None = Field(default=None, examples=["Glorot & Bengio 2010, eq. 12"])
+    """Where it comes from, and what it equals."""
+    parameters: list[Parameter] = Field(default=[], examples=[[]])
+    """What can be said about it."""
+
+
+class OptimizerEntry(View):
+    """An update rule."""
+
+    kind: str = Field(examples=["rmsprop"])
+    """Its name."""
+    description: str = Field(examples=["Divides by a running root mean square of the gradient."])
+    """What it does."""
+    formula: str = Field(examples=["theta <- theta - lr*sign(g)"])
+    """The rule."""
+    source: str = Field(examples=["Bernstein et al. 2018, algorithm 1"])
+    """Where it comes from, and what it equals."""
+    family: str = Field(examples=["sign-based"])
+    """What it is akin to."""
+    pattern: Pattern = Field(examples=["one_gradient"])
+    """How it evaluates the loss."""
+    weight_decay: Decay = Field(examples=["coupled"])
+    """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
+    full_batch_unless_stated: bool = Field(examples=[False])
+    """True if it takes the whole training split as its batch unless the request says otherwise."""
+    hyperparameters: list[Parameter] = Field(examples=[[]])
+    """What can be tuned."""
+
+
+class ProblemEntry(Entry):
+    """Data and loss; sizes are those of its defaults."""
+
+    loss: Loss = Field(examples=["cross_entropy"])
+    """Mean over samples (and targets)."""
+    features: int = Field(examples=[64])
+    """Inputs of the network."""
+    outputs: int = Field(examples=[10])
+    """Outputs of the network."""
+    samples: int = Field(examples=[1797])
+    """Rows of all splits together."""
+    training_samples: int = Field(examples=[1078])
+    """Rows of the training split: the largest batch."""
+
+
+class Column(View):
+    """A column of the statistics table."""
+
+    name: str = Field(examples=["gradient_norm"])
+    """As in `columns`."""
+    description: str = Field(examples=["‖g‖₂"])
+    """What it measures, with g the layer's gradient of the mean loss."""
+    group: Group | None = Field(default=None, examples=["backward"])
+    """null for the columns that say what a row is about."""
+
+
+class Catalogue(View):
+    """Everything a request can name, and everything that is measured."""
+
+    optimizers: list[OptimizerEntry] = Field(examples=[[]])
+    """What trains a network."""
+    activations: list[Entry] = Field(examples=[[]])
+    """Non-linearities."""
+    initialisers: list[Entry] = Field(examples=[[]])
+    """How weights start."""
+    problems: list[ProblemEntry] = Field(examples=[[]])
+    """Data and loss."""
+    networks: list[Entry] = Field(examples=[[]])
+    """Forms of writing a network."""
+    layers: list[Entry] = Field(examples=[[]])
+    """What a network of kind `layers` is made of."""
+    statistics: list[Column] = Field(examples=[[]])
+    """What is measured per trial, recorded step and layer."""
+    keys: list[Column] = Field(examples=[[]])
+    """The columns that say what a row of statistics is about."""
+
+
+@router.get("/v1/catalogue")
+def catalogue() -> Catalogue:
+    """All optimizers, activations, initialisations, problems, layers and statistics, with formulas, sources and bounds."""
+    return build()
+
+
+@cache
+def build() -> Catalogue:
+    """The catalogue; it changes with the code only."""
+    return Catalogue(
+        optimizers=[_optimizer(model) for model in OPTIMIZERS],
+        activations=[_entry(model) for model in ACTIVATIONS],
+        initialisers=[_entry(model) for model in INITIALISERS],
+        problems=[_problem(model) for model in PROBLEMS],
+        networks=[_entry(model) for model in (Mlp, Layers)],
+        layers=[_entry(model) for model in LAYERS],
+        statistics=[
+            Column(name=name, description=found.description, group=found.group) for name, found in STATISTICS.items()
+        ],
+        keys=[Column(name=name, description=description) for name, description in KEYS.items()],
+    )
+
+
+def _kind(model: type[BaseModel]) -> str:
+    kind: str = model.model_fields["kind"].default
+    return kind
+
+
+def _entry(model: type[Spec]) -> Entry:
+    return Entry(
+        kind=_kind(model),
+        description=model.__doc__ or "",
+        formula=getattr(model, "formula", None),
+        source=getattr(model, "source", None),
+        parameters=_parameters(model),
+    )
+
+
+def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
+    return OptimizerEntry(
+        kind=_kind(model),
+        description=model.__doc__ or "",
+        formula=model.formula,
+        source=model.source,
+        family=model.family,
+        pattern=model.pattern,
+        weight_decay=model.decay,
+        full_batch_unless_stated=model.full_batch_unless_stated,
+        hyperparameters=[item for item in _parameters(model) if item.name not in Optimizer.model_fields],
+    )
+
+
+def _problem(model: type[Spec]) -> ProblemEntry:
+    problem: Any = model()
+    return ProblemEntry(
+        **_entry(model).model_dump(),
+        loss=problem.loss,
+        features=problem.features,
+        outputs=problem.outputs,
+        samples=problem.samples,
+        training_samples=problem.training_samples,
+    )
+
+
+def _parameters(model: type[BaseModel]) -> list[Parameter]:
+    schema = spec_schema(model)
+    # A model that holds itself (a block of layers) is a reference into its own definitions.
+    schema = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
+    required = schema.get("required", [])
+    return [_parameter(name, found, name in required) for name, found in schema["properties"].items() if name != "kind"]
+
+
+def _parameter(name: str, schema: Schema, required: bool) -> Parameter:
+    alternatives = [one for one in schema.get("oneOf", schema.get("anyOf", [schema])) if one.get("type") != "null"]
+    grid = any(one.get("type") == "array" for one in alternatives[1:])
+    value = {} if any("oneOf" in one or "anyOf" in one for one in alternatives) else alternatives[0]
+    kind = value.get("type", "object")
+    return Parameter(
+        name=name,
+        description=schema.get("description", ""),
+        type="list" if kind == "array" else kind,
+        grid=grid,
+        required=required,
+        default=schema.get("default"),
+        minimum=value.get("minimum"),
+        above=value.get("exclusiveMinimum"),
+        maximum=value.get("maximum"),
+        below=value.get("exclusiveMaximum"),
+        example=next(iter(schema.get("examples", [])), None),
+    )

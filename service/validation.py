@@ -1,0 +1,182 @@
+"""From a parsed body to a checked comparison, or to everything that is wrong with it, in words for people."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from itertools import groupby
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.errors import invalid
+from service.locations import Place, locate
+from workers.contract.base import Violation
+from workers.contract.checks import Limits, check
+from workers.contract.comparison import ComparisonSpec
+
+MOST = 50
+"""Violations told at once."""
+
+NOUNS = {
+    "optimizers": "optimizer",
+    "activation": "activation",
+    "init": "initialisation",
+    "output_init": "initialisation",
+    "problem": "problem",
+    "network": "network",
+    "layers": "layer",
+}
+
+Details = dict[str, Any]
+
+
+def read_comparison(body: object, limits: Limits) -> ComparisonSpec:
+    """The comparison a body asks for.
+
+    Raises:
+        Problem: 422 with everything that is wrong: types and bounds first, then references, shapes and limits.
+    """
+    try:
+        spec = ComparisonSpec.model_validate(body)
+    except ValidationError as error:
+        raise invalid(violations(error, body)) from None
+    if wrong := check(spec, limits):
+        raise invalid(wrong[:MOST])
+    return spec
+
+
+def violations(error: ValidationError, body: object) -> list[Violation]:
+    """One violation for each place at fault. Of a union's complaints only the one that fits the value is told."""
+    found = [
+        (locate(ComparisonSpec, item["loc"], body), item["type"], item.get("ctx", {}))
+        for item in error.errors(include_url=False)
+    ]
+    told = []
+    for _, group in groupby(found, key=lambda entry: entry[0].pointer):
+        place, kind, details = _relevant(list(group))
+        told.append(_tell(place, kind, details))
+    return told[:MOST]
+
+
+def _relevant(group: list[tuple[Place, str, Details]]) -> tuple[Place, str, Details]:
+    """A number that is out of bounds is not told that it could have been a word, and the other way round."""
+    if len(group) == 1:
+        return group[0]
+    place = group[0][0]
+    if isinstance(place.value, int | float) and not isinstance(place.value, bool):
+        return next((entry for entry in group if entry[1] != "literal_error"), group[0])
+    words = [str(details["expected"]) for _, kind, details in group if kind == "literal_error"]
+    return place, "number_or_word", {"expected": " or ".join(words)}
+
+
+def _tell(place: Place, kind: str, details: Details) -> Violation:
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _tell_kind(place, details)
+    code, words = MESSAGES.get(kind, ("invalid", lambda place, _: f"{_shown(place.value)} cannot stand here"))
+    return Violation(pointer=place.pointer, message=words(place, details), code=code)
+
+
+def _tell_kind(place: Place, details: Details) -> Violation:
+    """An object that does not say what it is, or says something there is not."""
+    available = list(place.schema.get("discriminator", {}).get("mapping", ()))
+    noun = NOUNS.get(place.named, "kind")
+    if "tag" not in details:
+        message = f'say what it is: "kind" is missing, one of {", ".join(available)}'
+        return Violation(pointer=place.pointer, message=message, code="missing")
+    asked = place.value.get("kind") if isinstance(place.value, dict) else place.value
+    pointer = f"{place.pointer}/kind" if isinstance(place.value, dict) else place.pointer
+    message = f"there is no {noun} {_shown(asked)}{_nearest(asked, available)} There is: {', '.join(available)}"
+    return Violation(pointer=pointer, message=message, code=f"unknown_{noun}")
+
+
+def _unknown_field(place: Place, _: Details) -> str:
+    fields = list(place.parent.get("properties", ()))
+    owner = place.parent.get("properties", {}).get("kind", {}).get("const")
+    where = f"of {owner!r}" if owner else "here"
+    return f"there is no field {place.named!r} {where}{_nearest(place.named, fields)} There is: {', '.join(fields)}"
+
+
+def _missing(place: Place, _: Details) -> str:
+    if isinstance(place.value, str):
+        return f'{place.value!r} alone is not enough, it needs {place.named!r}: write an object with that and "kind"'
+    what = place.schema.get("description", "")
+    return f"{place.named!r} is missing{': ' + what if what else ''}"
+
+
+def _needs_object(place: Place, _: Details) -> str:
+    kinds = place.schema.get("discriminator", {}).get("mapping", ())
+    hint = f' with a "kind" of {", ".join(kinds)}' if kinds else ""
+    return f"an object is needed here{hint}, and it is {_shown(place.value)}"
+
+
+def _nearest(asked: object, available: list[str]) -> str:
+    lowered = str(asked).lower()[:80]
+    near = get_close_matches(lowered, available, n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else "."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _bound(words: str, key: str) -> Callable[[Place, Details], str]:
+    return lambda place, details: f"must be {words} {details[key]:,}, and it is {_shown(place.value)}"
+
+
+def _count(key: str, words: str) -> Callable[[Place, Details], str]:
+    return lambda place, details: f"must have {words} {details[key]}, and it has {_size(place.value)}"
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, str | list | dict) else 0
+
+
+def _wanted(words: str) -> Callable[[Place, Details], str]:
+    return lambda place, _: f"{words} is needed here, and it is {_shown(place.value)}"
+
+
+def _one_of(place: Place, details: Details) -> str:
+    expected = str(details["expected"])
+    named = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+    return f"{_shown(place.value)} is none of {expected}{_nearest(place.value, named)}".removesuffix(".")
+
+
+MESSAGES: dict[str, tuple[str, Callable[[Place, Details], str]]] = {
+    "extra_forbidden": ("unknown_field", _unknown_field),
+    "missing": ("missing", _missing),
+    "greater_than": ("out_of_bounds", _bound("above", "gt")),
+    "greater_than_equal": ("out_of_bounds", _bound("at least", "ge")),
+    "less_than": ("out_of_bounds", _bound("below", "lt")),
+    "less_than_equal": ("out_of_bounds", _bound("at most", "le")),
+    "too_short": ("too_short", _count("min_length", "at least this many entries:")),
+    "too_long": ("too_long", _count("max_length", "at most this many entries:")),
+    "string_too_short": ("too_short", lambda place, details: f"must have at least {details['min_length']} character"),
+    "string_too_long": ("too_long", lambda place, details: f"must have at most {details['max_length']} characters"),
+    "string_pattern_mismatch": (
+        "bad_characters",
+        lambda place, _: f"{_shown(place.value)} has a dot, a slash or a space where none may be",
+    ),
+    "string_type": ("wrong_type", _wanted("a text")),
+    "value_error": ("wrong_type", _wanted("a number")),
+    "finite_number": ("not_finite", _wanted("a finite number")),
+    "float_type": ("wrong_type", _wanted("a number")),
+    "int_type": ("wrong_type", _wanted("a whole number")),
+    "int_from_float": ("wrong_type", _wanted("a whole number")),
+    "bool_type": ("wrong_type", _wanted("true or false")),
+    "list_type": ("wrong_type", _wanted("a list")),
+    "dict_type": ("wrong_type", _wanted("an object")),
+    "model_type": ("wrong_type", _needs_object),
+    "model_attributes_type": ("wrong_type", _needs_object),
+    "literal_error": ("not_a_choice", _one_of),
+    "number_or_word": (
+        "wrong_type",
+        lambda place, details: f"a number or {details['expected']} is needed here, and it is {_shown(place.value)}",
+    ),
+}
+"""By pydantic's type of error: our stable code, and what is said."""

@@ -5,9 +5,10 @@ Python's own parser takes NaN, Infinity and 1e999, keeps the last of two equal k
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from math import isfinite
 
+import anyio
 from fastapi import Request
 
 from service.errors import Problem, invalid
@@ -15,6 +16,9 @@ from workers.contract.base import Violation
 
 MAX_DEPTH = 64
 """Levels of nesting; a network that repeats blocks of blocks of blocks needs a dozen."""
+DRAIN_BYTES = 32 * 1024 * 1024
+DRAIN_SECONDS = 10
+"""How much of a body that is too long is read before the connection is cut."""
 MAX_DIGITS = 40
 """Of a whole number: beyond it no bound of ours is met, and a message would only repeat it."""
 
@@ -40,18 +44,31 @@ async def read_body(request: Request, limit: int) -> bytes:
     if media_type != "application/json" and not media_type.endswith("+json"):
         detail = f"the body is said to be {media_type or 'of no type'}: send it with Content-Type: application/json"
         raise Problem(415, "wrong_media_type", detail)
-    too_large = Problem(
-        413, "too_large", f"the body is larger than {limit:,} bytes, the limit here", headers={"Connection": "close"}
-    )
+    detail = f"the body is larger than {limit:,} bytes, the limit here"
+    too_large = Problem(413, "too_large", detail, headers={"Connection": "close"})
+    stream = request.stream()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
+        if "expect" not in request.headers:  # such a client asks before it sends the body: it need not
+            await _drain(stream)
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in stream:
         body += chunk
         if len(body) > limit:
+            await _drain(stream)
             raise too_large
     return bytes(body)
+
+
+async def _drain(stream: AsyncIterator[bytes]) -> None:
+    """Reads on for a while and drops what comes: a client that is cut off in mid-sentence does not see an answer."""
+    dropped = 0
+    with anyio.move_on_after(DRAIN_SECONDS):
+        async for chunk in stream:
+            dropped += len(chunk)
+            if dropped > DRAIN_BYTES:
+                return
 
 
 def parse(body: bytes) -> object:
@@ -140,4 +157,4 @@ def _shown(text: str) -> str:
 
 def _too_deep(pointer: str) -> Violation:
     message = f"the body is nested deeper than {MAX_DEPTH} levels: write it flatter"
-    return Violation(pointer=pointer[:200], message=message, code="too_deep")
+    return Violation(pointer=pointer, message=message, code="too_deep")

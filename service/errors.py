@@ -20,9 +20,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from workers.store.database import StoreError
 
 from workers.contract.base import Violation
-from workers.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -140,12 +140,12 @@ def _respond(request: Request, problem: Problem, instance: str | None = None) ->
 
 
 def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - what it is registered for
+    assert isinstance(error, Problem)
     return _respond(request, error)
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    assert isinstance(error, HTTPException)
     path = request.url.path
     details = {
         404: f"there is nothing at {path}: /docs shows what there is",
@@ -159,7 +159,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _on_parameters(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    assert isinstance(error, RequestValidationError)
     told = [
         Wrong(
             parameter=str(item["loc"][-1]),

@@ -1,5 +1,6 @@
 """JSON Schemas of the contract as OpenAPI wants them: proper bounds, the short form of a kind, words on every field."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,8 @@ def presentable(schema: Any, definitions: Schema) -> None:
         if isinstance(schema.get(ours), int | float):
             bound = schema.pop(ours)
             schema[theirs] = tighter(bound, schema.get(theirs, bound))
+    _drop_weaker(schema, "minimum", "exclusiveMinimum", lambda least, above: least > above)
+    _drop_weaker(schema, "maximum", "exclusiveMaximum", lambda most, below: most < below)
     kind = schema.get("properties", {}).get("kind", {})
     if "const" in kind:
         kind.setdefault("description", f"Says what this is: `{kind['const']}`.")
@@ -45,6 +48,12 @@ def presentable(schema: Any, definitions: Schema) -> None:
             presentable(item, definitions)
     if "oneOf" in schema and "discriminator" in schema:
         _offer_short_form(schema, definitions)
+
+
+def _drop_weaker(schema: Schema, closed: str, opened: str, tighter: Callable[[float, float], bool]) -> None:
+    """Of a bound that belongs to the values and one that does not, the one that says more."""
+    if isinstance(schema.get(closed), int | float) and isinstance(schema.get(opened), int | float):
+        schema.pop(opened if tighter(schema[closed], schema[opened]) else closed)
 
 
 def _offer_short_form(schema: Schema, definitions: Schema) -> None:

@@ -1,0 +1,26 @@
+"""What the endpoints work with: one of each in a process, made by `create_app`."""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+from celery import Celery
+from fastapi import Depends, Request
+from workers.store.database import Database
+
+from service.settings import Settings
+
+
+class Resources(NamedTuple):
+    settings: Settings
+    database: Database
+    broker: Celery
+    wake: Callable[[], None]
+    """Makes the loop publish what is due at once."""
+
+
+async def _resources(request: Request) -> Resources:
+    found: Resources = request.app.state.resources
+    return found
+
+
+Here = Annotated[Resources, Depends(_resources)]

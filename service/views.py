@@ -1,0 +1,93 @@
+"""From the store's records to what the API shows."""
+
+from datetime import datetime
+
+from pydantic import Field
+from workers.store.comparisons import ComparisonRecord
+
+from workers.contract.results import Comparison, ErrorDetail, Progress, Result, Status, View
+
+
+class Summary(View):
+    """A comparison in a list: without its spec and its result."""
+
+    id: str = Field(examples=["0199c0de7d2a7c1e"])
+    """Its name in addresses."""
+    name: str = Field(examples=["six sigmoid layers on digits"])
+    """For people."""
+    status: Status = Field(examples=["running"])
+    """Where it stands."""
+    progress: Progress = Field(examples=[{"steps_done": 5000, "steps_total": 40000, "trials": 40}])
+    """How far it is."""
+    created_at: datetime = Field(examples=["2026-01-02T03:04:05Z"])
+    """When it was accepted."""
+    started_at: datetime | None = Field(default=None, examples=["2026-01-02T03:04:06Z"])
+    """When a worker first took a part of it."""
+    finished_at: datetime | None = Field(default=None, examples=["2026-01-02T03:05:00Z"])
+    """When it ended."""
+    labels: dict[str, str] = Field(default={}, examples=[{"team": "vision"}])
+    """What the request said to find it by."""
+    links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/0199c0de7d2a7c1e"}])
+    """Where its parts are."""
+
+
+class Page(View):
+    """A page of a list."""
+
+    items: list[Summary] = Field(examples=[[]])
+    """Newest first."""
+    next: str | None = Field(default=None, examples=["MDE5OWMwZGU3ZDJhN2MxZQ"])
+    """The `cursor` of the next page; null on the last."""
+
+
+def comparison(record: ComparisonRecord) -> Comparison:
+    """The whole comparison."""
+    return Comparison(
+        id=record.id,
+        name=record.name,
+        status=record.status,
+        progress=_progress(record),
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        labels=record.labels,
+        spec=record.spec,
+        result=Result.model_validate(record.result) if record.result else None,
+        links=_links(record.id),
+        error=ErrorDetail.model_validate(record.error) if record.error else None,
+    )
+
+
+def summary(record: ComparisonRecord) -> Summary:
+    """The comparison in a list."""
+    return Summary(
+        id=record.id,
+        name=record.name,
+        status=record.status,
+        progress=_progress(record),
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        labels=record.labels,
+        links=_links(record.id),
+    )
+
+
+def address(comparison_id: str) -> str:
+    return f"/v1/comparisons/{comparison_id}"
+
+
+def _links(comparison_id: str) -> dict[str, str]:
+    here = address(comparison_id)
+    parts = {part: f"{here}/{part}" for part in ("statistics", "trials", "events", "cancel")}
+    return {"self": here, **parts}
+
+
+def _progress(record: ComparisonRecord) -> Progress:
+    return Progress(
+        steps_done=record.steps_done,
+        steps_total=record.steps_total,
+        trials=record.trials_total,
+        round=record.round,
+        eta_seconds=record.eta_seconds,
+    )

@@ -47,6 +47,7 @@ class KaimingUniform(_Init):
 
     kind: Literal["kaiming_uniform"] = "kaiming_uniform"
     gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    """g, which multiplies the standard deviation; √2 makes up for the half that a ReLU cuts off."""
     source: ClassVar[str] = "He et al. 2015, eq. 10"
 
 
@@ -55,6 +56,7 @@ class KaimingNormal(_Init):
 
     kind: Literal["kaiming_normal"] = "kaiming_normal"
     gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    """g, which multiplies the standard deviation; √2 makes up for the half that a ReLU cuts off."""
     source: ClassVar[str] = "He et al. 2015, eq. 10"
 
 

@@ -60,7 +60,11 @@ class Repeat(Spec):
     kind: Literal["repeat"] = "repeat"
     times: Annotated[Whole, Field(ge=1, le=MAX_LAYERS)] = Field(examples=[6])
     """Copies."""
-    layers: list["LayerSpec"] = Field(min_length=1, max_length=MAX_LAYERS)
+    layers: list["LayerSpec"] = Field(
+        min_length=1,
+        max_length=MAX_LAYERS,
+        examples=[[{"kind": "linear", "out_features": 64}, {"kind": "activation", "activation": "sigmoid"}]],
+    )
     """What is repeated."""
     name: Name | None = Field(default=None, examples=["hidden"])
     """Its place in paths: `hidden.3.linear` is the linear layer of the fourth copy."""
@@ -93,7 +97,11 @@ class Layers(Spec):
     """The long form: a list of layers. An output layer that fits the problem is added unless the last one is it."""
 
     kind: Literal["layers"] = "layers"
-    layers: list[LayerSpec] = Field(min_length=1, max_length=MAX_LAYERS)
+    layers: list[LayerSpec] = Field(
+        min_length=1,
+        max_length=MAX_LAYERS,
+        examples=[[{"kind": "linear", "out_features": 64}, {"kind": "activation", "activation": "sigmoid"}, "dropout"]],
+    )
     """From the input upwards."""
     init: InitSpec = Field(default=XavierNormal(), examples=["xavier_normal"])
     """How linear layers start that say nothing themselves."""

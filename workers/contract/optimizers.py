@@ -18,7 +18,9 @@ class Optimizer(Spec):
 
     name: str | None = Field(default=None, min_length=1, max_length=80, examples=["sgd, full batch"])
     """What the result calls it, so that one kind can stand twice; its kind if null."""
-    batch_size: Annotated[Whole, Field(ge=1)] | Literal["full"] | None = Field(default=None, examples=[128, "full"])
+    batch_size: Annotated[Whole, Field(ge=1, le=1_000_000)] | Literal["full"] | None = Field(
+        default=None, examples=[128, "full"]
+    )
     """Its own batch size, instead of the comparison's."""
 
     pattern: ClassVar[Pattern] = "one_gradient"

@@ -52,16 +52,19 @@ class Scores(View):
 
     hyperparameters: dict[str, Scalar] = Field(examples=[{"lr": 0.001}])
     """The setting."""
-    trials: TrialCounts
-    test_loss: Interval
-    test_accuracy: Interval | None = Field(default=None)
+    trials: TrialCounts = Field(examples=[{"completed": 5, "diverged": 0}])
+    """How its trials ended."""
+    test_loss: Interval = Field(examples=[{"iqm": 0.31, "low": 0.28, "high": 0.35}])
+    """Mean loss over the test split."""
+    test_accuracy: Interval | None = Field(default=None, examples=[{"iqm": 0.91, "low": 0.9, "high": 0.92}])
     """null on regressions."""
-    steps_to_target: Interval | None = Field(default=None)
+    steps_to_target: Interval | None = Field(default=None, examples=[{"iqm": 420, "low": 400, "high": 460}])
     """Recorded steps until the target is met; null where too few trials meet it."""
 
 
 class LayerDiagnosis(View):
     layer: str = Field(examples=["hidden.0.linear"])
+    """Path of the layer."""
     verdict: Verdict = Field(examples=["vanishing"])
     """From the decades that δ has lost or gained between the top hidden layer and this one."""
     gradient_norm: float | None = Field(examples=[1e-6])
@@ -74,19 +77,36 @@ class Stage(View):
     """The signal at one moment of training."""
 
     step: int = Field(examples=[0])
+    """Updates made so far."""
     verdict: Verdict = Field(examples=["vanishing"])
     """From `decades`, by the thresholds ±1 and ±2."""
     decades_per_layer: float | None = Field(examples=[-0.63])
     """Minus the fitted slope of log₁₀ error_signal_norm against depth over the hidden layers; negative means vanishing."""
     decades: float | None = Field(examples=[-3.2])
     """log₁₀ of δ's norm at the bottom hidden layer over that at the top one."""
-    layers: list[LayerDiagnosis] = []
+    layers: list[LayerDiagnosis] = Field(
+        default=[],
+        examples=[
+            [
+                {
+                    "layer": "hidden.0.linear",
+                    "verdict": "vanishing",
+                    "gradient_norm": 1e-6,
+                    "error_signal_norm": 1e-7,
+                }
+            ]
+        ],
+    )
+    """Layer by layer, from the input upwards."""
 
 
 class Diagnosis(Stage):
     """The verdict at the end of training, that of step 0 beside it, and what they rest on."""
 
-    at_step_0: Stage | None = None
+    at_step_0: Stage | None = Field(
+        default=None, examples=[{"step": 0, "verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.2}]
+    )
+    """The same before the first update."""
     evidence: list[str] = Field(default=[], examples=[["At step 0 the error signal falls by 0.63 decades per layer."]])
     """Sentences with their numbers."""
 
@@ -95,29 +115,59 @@ class Arm(Scores):
     """One variant under one optimizer."""
 
     variant: str = Field(examples=["base"])
+    """Name of the variant; `base` is the network as given."""
     optimizer: str = Field(examples=["rmsprop"])
+    """Name of the optimizer."""
     rank: int | None = Field(default=None, examples=[1])
     """By interquartile mean of the test loss; equal values share a rank; null while it has no reported trial."""
-    versus_baseline: Improvement | None = None
+    versus_baseline: Improvement | None = Field(
+        default=None, examples=[{"probability_of_improvement": 1.0, "low": 1.0, "high": 1.0}]
+    )
     """null on the baseline itself."""
-    untuned: Scores | None = None
+    untuned: Scores | None = Field(
+        default=None,
+        examples=[
+            {
+                "hyperparameters": {"lr": 0.01},
+                "trials": {"completed": 5, "diverged": 0},
+                "test_loss": {"iqm": 0.62, "low": 0.55, "high": 0.7},
+            }
+        ],
+    )
     """The same arm at its default hyper-parameters, on the same seeds."""
     searched: dict[str, list[float]] = Field(default={}, examples=[{"lr": [0.0001, 0.001, 0.01]}])
     """The grids that ran."""
     at_edge: list[str] = Field(default=[], examples=[["lr"]])
     """Hyper-parameters whose best value lies at the edge of its grid: widen it."""
-    diagnosis: Diagnosis | None = None
+    diagnosis: Diagnosis | None = Field(
+        default=None, examples=[{"step": 1000, "verdict": "healthy", "decades_per_layer": -0.02, "decades": -0.1}]
+    )
+    """What the gradient did in it; null until statistics are there."""
 
 
 class Result(View):
     """The answer; partial while the comparison runs."""
 
     baseline: str = Field(examples=["sgd"])
-    target: dict[str, Any] | None = None
+    """Name of the optimizer that the others are held against."""
+    target: dict[str, Any] | None = Field(default=None, examples=[{"metric": "validation_loss", "value": 0.5}])
     """What `steps_to_target` counts to."""
-    partial: bool = False
+    partial: bool = Field(default=False, examples=[False])
     """True while trials are missing."""
-    arms: list[Arm]
+    arms: list[Arm] = Field(
+        examples=[
+            [
+                {
+                    "variant": "base",
+                    "optimizer": "rmsprop",
+                    "hyperparameters": {"lr": 0.001},
+                    "rank": 1,
+                    "trials": {"completed": 5, "diverged": 0},
+                    "test_loss": {"iqm": 0.31, "low": 0.28, "high": 0.35},
+                }
+            ]
+        ]
+    )
     """By rank."""
 
 
@@ -136,25 +186,43 @@ class Progress(View):
 
 class ErrorDetail(View):
     code: str = Field(examples=["trainer_failed"])
-    message: str
+    """A stable word for programs."""
+    message: str = Field(examples=["the trainer ended three times in a row without progress"])
+    """What happened, for people."""
 
 
 class Comparison(View):
     """What GET /v1/comparisons/{id} answers."""
 
-    id: str = Field(examples=["0199c0de7d2a7c1e"])
-    name: str
-    status: Status
-    progress: Progress
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    labels: dict[str, str] = {}
-    spec: dict[str, Any]
+    id: str = Field(examples=["019b7d3a5c284f1a9c3e"])
+    """Its name in addresses; ids sort by time of creation."""
+    name: str = Field(examples=["six sigmoid layers on digits"])
+    """For people."""
+    status: Status = Field(examples=["running"])
+    """queued until a worker takes a part of it; succeeded, failed or cancelled once it has ended."""
+    progress: Progress = Field(examples=[{"steps_done": 5000, "steps_total": 40000, "trials": 40, "round": "tuning"}])
+    """How far it is."""
+    created_at: datetime = Field(examples=["2026-01-02T03:04:05Z"])
+    """When it was accepted."""
+    started_at: datetime | None = Field(default=None, examples=["2026-01-02T03:04:06Z"])
+    """When a worker first took a part of it."""
+    finished_at: datetime | None = Field(default=None, examples=["2026-01-02T03:05:00Z"])
+    """When it ended."""
+    labels: dict[str, str] = Field(default={}, examples=[{"team": "vision"}])
+    """What the request said to find it by."""
+    spec: dict[str, Any] = Field(
+        examples=[{"problem": {"kind": "digits"}, "network": {"kind": "mlp", "depth": 6, "width": 64}, "steps": 1000}]
+    )
     """The request with every default filled in."""
-    result: Result | None = None
-    links: dict[str, str]
-    error: ErrorDetail | None = None
+    result: Result | None = Field(default=None, examples=[{"baseline": "sgd", "partial": True, "arms": []}])
+    """The answer, as soon as there is a part of it."""
+    links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/019b7d3a5c284f1a9c3e"}])
+    """Where its parts are."""
+    error: ErrorDetail | None = Field(
+        default=None,
+        examples=[{"code": "trainer_failed", "message": "the trainer ended three times in a row without progress"}],
+    )
+    """Why it failed."""
 
 
 class Divergence(View):
@@ -169,15 +237,29 @@ class Divergence(View):
 class TrialReport(View):
     """One trial and its curves."""
 
-    trial: int
-    variant: str
-    optimizer: str
-    hyperparameters: dict[str, Scalar]
-    seed: int
-    role: Role
-    outcome: Outcome
-    divergence: Divergence | None = None
-    test_loss: float | None = None
-    test_accuracy: float | None = None
-    curves: dict[str, list[float | None]] = {}
-    """`step`, `train_loss`, `validation_loss` and, on classifications, `train_accuracy`, `validation_accuracy`."""
+    trial: int = Field(examples=[0])
+    """0-based index in the comparison's frozen order, the same in a repeated run."""
+    variant: str = Field(examples=["base"])
+    """Name of the variant; `base` is the network as given."""
+    optimizer: str = Field(examples=["rmsprop"])
+    """Name of the optimizer."""
+    hyperparameters: dict[str, Scalar] = Field(examples=[{"lr": 0.001}])
+    """Its setting: all of the rule's hyper-parameters."""
+    seed: int = Field(examples=[0])
+    """What its weights, batches and noise are drawn from; the same in every arm."""
+    role: Role = Field(examples=["final"])
+    """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
+    outcome: Outcome = Field(examples=["completed"])
+    """How it ended; pending until it has."""
+    divergence: Divergence | None = Field(
+        default=None, examples=[{"step": 12, "layer": "output", "last_finite_loss": 1e30}]
+    )
+    """Where a diverged trial stopped."""
+    test_loss: float | None = Field(default=None, examples=[0.31])
+    """Mean loss over the test split at the end; null until then, and where it is not finite."""
+    test_accuracy: float | None = Field(default=None, examples=[0.91])
+    """Accuracy on the test split at the end; null on regressions."""
+    curves: dict[str, list[int | float | None]] = Field(
+        default={}, examples=[{"step": [0, 1000], "train_loss": [2.3, 0.1], "validation_loss": [2.3, 0.2]}]
+    )
+    """`step`, `train_loss`, `validation_loss` and, on classifications, `train_accuracy`, `validation_accuracy`; null is NaN."""

@@ -11,7 +11,7 @@ from workers.contract.results import Comparison, ErrorDetail, Progress, Result, 
 class Summary(View):
     """A comparison in a list: without its spec and its result."""
 
-    id: str = Field(examples=["0199c0de7d2a7c1e"])
+    id: str = Field(examples=["019b7d3a5c284f1a9c3e"])
     """Its name in addresses."""
     name: str = Field(examples=["six sigmoid layers on digits"])
     """For people."""
@@ -27,7 +27,7 @@ class Summary(View):
     """When it ended."""
     labels: dict[str, str] = Field(default={}, examples=[{"team": "vision"}])
     """What the request said to find it by."""
-    links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/0199c0de7d2a7c1e"}])
+    links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/019b7d3a5c284f1a9c3e"}])
     """Where its parts are."""
 
 

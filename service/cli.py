@@ -1,0 +1,173 @@
+"""`plumbline serve | worker | compare | catalogue`."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from service import terminal
+from service.client import Client, Refused
+from workers.contract.activations import ACTIVATIONS
+from workers.contract.base import Spec
+from workers.contract.initialisers import INITIALISERS
+from workers.contract.network import LAYERS
+from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.problems import PROBLEMS
+from workers.contract.results import Result
+
+main = typer.Typer(
+    name="plumbline",
+    help="Measures how deep a gradient reaches: trains a network under many optimizers and says why it does or does not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+complaints = Console(stderr=True)
+
+FAMILIES: dict[str, tuple[type[Spec], ...]] = {
+    "optimizers": OPTIMIZERS,
+    "activations": ACTIVATIONS,
+    "layers": LAYERS,
+    "initialisers": INITIALISERS,
+    "problems": PROBLEMS,
+}
+
+DataDirectory = Annotated[Path, typer.Option(help="Directory of records and results; it is made if it is not there.")]
+
+
+@main.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    data: DataDirectory = Path("data"),
+) -> None:
+    """Keeps the service up on this machine: API, queue and worker, until Ctrl-C."""
+    asked = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: asked.set())
+    with _stack(data, host, port) as url:
+        console.print(f"Plumbline is up at {url} (its manual: {url}/docs). Ctrl-C stops it.", highlight=False)
+        while not asked.wait(1.0):
+            pass
+        console.print("Stopping.")
+
+
+@main.command()
+def worker() -> None:
+    """Runs one worker, for a broker and a database of your own: see PLUMBLINE_BROKER_URL and PLUMBLINE_DATABASE_URL."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers"])  # noqa: S606 - the worker is a program of its own
+
+
+@main.command()
+def compare(
+    spec: Annotated[Path, typer.Argument(help="The comparison, as JSON: what POST /v1/comparisons takes.")],
+    out: Annotated[Path, typer.Option(help="Directory for statistics.parquet, result.json and trials.json.")],
+    data: DataDirectory = Path("data"),
+) -> None:
+    """Runs one comparison on this machine, prints its ranking and its gradient, writes its statistics."""
+    try:
+        body = spec.read_bytes()
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _stack(data, "127.0.0.1", 0) as url, Client(url) as client:
+            answer = client.submit(body)
+            try:
+                answer = _follow(client, answer)
+            except KeyboardInterrupt:
+                client.cancel(answer["id"])
+                _fail("stopped: the comparison is cancelled", status=130)
+            if answer["status"] != "succeeded":
+                _fail((answer["error"] or {"message": f"the comparison was {answer['status']}"})["message"])
+            _show(answer)
+            _write(client, answer, out)
+    except Refused as refusal:
+        _fail(f"{spec} was refused: {refusal}")
+    except KeyboardInterrupt:
+        _fail("stopped", status=130)
+
+
+@main.command()
+def catalogue() -> None:
+    """Lists what a comparison can be made of. GET /v1/catalogue says more: parameters, bounds, formulas, sources."""
+    for family, specs in FAMILIES.items():
+        console.print(Text(family, style="bold"))
+        for spec in specs:
+            kind = spec.model_fields["kind"].default
+            summary = (spec.__doc__ or "").splitlines()[0]
+            console.print(Text(f"  {kind:<16} {summary}"), soft_wrap=True)
+
+
+@contextmanager
+def _stack(data: Path, host: str, port: int) -> Iterator[str]:
+    from service.embedded import Stack, StackError
+    from service.settings import SettingsError
+
+    try:
+        with Stack(data, host=host, port=port) as stack:
+            yield stack.url
+    except (StackError, SettingsError) as error:
+        _fail(str(error))
+
+
+def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
+    """Shows progress until the comparison has ended. Returns it."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        total = answer["progress"]["steps_total"]
+        bar = progress.add_task("waiting for a worker", total=total)
+        for event in client.events(answer["id"]):
+            if event.kind == "progress":
+                eta = event.data.get("eta_seconds")
+                left = f", {eta:.0f} s left" if eta else ""
+                progress.update(
+                    bar,
+                    completed=event.data["steps_done"],
+                    description=f"{event.data.get('round') or 'training'}: {event.data['trials']} trials{left}",
+                )
+            elif event.kind == "status":
+                progress.update(bar, description=event.data["status"])
+            elif event.kind == "trial":
+                told = event.data
+                progress.console.print(Text(f"trial {told['trial']} {told['outcome']}", style="yellow"))
+        answer = client.comparison(answer["id"])
+        if answer["status"] == "succeeded":
+            progress.update(bar, completed=total)
+    return answer
+
+
+def _show(answer: dict[str, Any]) -> None:
+    result = Result.model_validate(answer["result"])
+    console.print(terminal.ranking(result))
+    for picture in terminal.pictures(result, width=min(console.width, 120)):
+        console.print(Text(picture), soft_wrap=True)
+        console.print()
+
+
+def _write(client: Client, answer: dict[str, Any], out: Path) -> None:
+    _write_json(out / "result.json", answer["result"])
+    _write_json(out / "trials.json", client.trials(answer["id"]))
+    client.download(f"/v1/comparisons/{answer['id']}/statistics", out / "statistics.parquet", format="parquet")
+    console.print(f"Written to {out}: statistics.parquet, result.json, trials.json", highlight=False)
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _fail(message: str, *, status: int = 1) -> NoReturn:
+    complaints.print(Text(f"plumbline: {message}"), soft_wrap=True)
+    raise typer.Exit(status)

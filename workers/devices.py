@@ -1,0 +1,62 @@
+"""A CUDA card is one worker's alone: workers on one host, replicas in containers too, agree by locks on files they share.
+
+The lock is the operating system's: it goes when the worker goes, however it ends.
+"""
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+DRIVER = Path("/proc/driver/nvidia/gpus")
+
+
+class NoCard(Exception):  # noqa: N818 - a fact of the machine
+    """A card was insisted on and there is none, or none free."""
+
+
+class Card(NamedTuple):
+    name: str
+    """As CUDA_VISIBLE_DEVICES takes it."""
+    lock: IO[str]
+    """Held while this is open."""
+
+
+def take(device: Literal["auto", "cpu", "cuda"], folder: Path, *, driver: Path = DRIVER) -> Card | None:
+    """A free card, locked by a file in `folder`, or None where training is to be on the CPU.
+
+    Args:
+        device: `cpu` takes none, `auto` one if there is a free one, `cuda` insists.
+        folder: shared by all workers of the host.
+        driver: where the driver lists its cards.
+
+    Raises:
+        NoCard: when `cuda` was asked for and there is no free card.
+    """
+    if device == "cpu":
+        return None
+    found = cards(driver)
+    for name in found:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return Card(name, lock)
+    if device == "cuda":
+        why = f"all {len(found)} CUDA cards are other workers'" if found else "there is no CUDA card here"
+        raise NoCard(f"{why}: start fewer workers, or set PLUMBLINE_DEVICE to auto or cpu")
+    return None
+
+
+def cards(driver: Path = DRIVER) -> list[str]:
+    """The cards that this process may use: what CUDA_VISIBLE_DEVICES says, or else all that the driver lists, by UUID."""
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if said is not None:
+        return [name.strip() for name in said.split(",") if name.strip() not in ("", "-1")]
+    listed = sorted(driver.glob("*/information"))
+    found = (re.search(r"GPU UUID:\s*(\S+)", path.read_text()) for path in listed)
+    return [match[1] for match in found if match]

@@ -60,7 +60,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
 
 def _add_manual(app: FastAPI) -> None:
     """The OpenAPI page, with its scripts from this host: it works without the internet."""
-    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign] - FastAPI's own way to extend it
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     scripts = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs/static", StaticFiles(directory=scripts), name="docs_static")
 

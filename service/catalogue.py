@@ -204,9 +204,10 @@ def _parameters(model: type[BaseModel]) -> list[Parameter]:
 
 
 def _parameter(name: str, schema: Schema, required: bool) -> Parameter:
-    alternatives = [one for one in schema.get("oneOf", schema.get("anyOf", [schema])) if one.get("type") != "null"]
+    options: list[Schema] = schema.get("oneOf") or schema.get("anyOf") or [schema]
+    alternatives = [one for one in options if one.get("type") != "null"]
     grid = any(one.get("type") == "array" for one in alternatives[1:])
-    value = {} if any("oneOf" in one or "anyOf" in one for one in alternatives) else alternatives[0]
+    value: Schema = {} if any("oneOf" in one or "anyOf" in one for one in alternatives) else alternatives[0]
     kind = value.get("type", "object")
     return Parameter(
         name=name,

@@ -1,7 +1,7 @@
 """The service's settings, from the environment (PLUMBLINE_*). What an experiment is belongs in its request, not here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -48,14 +48,14 @@ class Settings(BaseSettings):
         return Limits(trials=self.max_trials, steps=self.max_steps, parameters=self.max_parameters)
 
 
-def read_settings(**overrides: object) -> Settings:
+def read_settings(**overrides: Any) -> Settings:
     """The settings of the environment, with what the command line says instead.
 
     Raises:
         SettingsError: in one line that names the variable, when a value is not what it should be.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type] - pydantic checks them
+        return Settings(**overrides)
     except ValidationError as error:
         wrong = (
             f"PLUMBLINE_{'_'.join(map(str, item['loc'])).upper()} is {item['input']!r}: {item['msg'].lower()}"

@@ -31,7 +31,7 @@ class _Outbox(io.RawIOBase):
         return True
 
     def write(self, data: object) -> int:
-        part = bytes(memoryview(data))  # type: ignore[arg-type] - pyarrow writes buffers
+        part = bytes(memoryview(data))  # type: ignore[arg-type]  # pyarrow writes buffers
         self._parts.append(part)
         self._position += len(part)
         return len(part)

@@ -4,15 +4,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pyarrow as pa
 import uvicorn
 from workers.store.database import Database, open_database
 
 from service.app import create_app
 from service.settings import Settings
+from workers.contract.statistics import COLUMNS, STATISTICS
+from workers.store import artifacts, jobs
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -68,3 +72,95 @@ def submit(service: Service, **changes: Any) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def claim_next(service: Service) -> jobs.Claim:
+    """The next due job, taken as a worker would take it."""
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    for job in jobs.due(service.database, now=soon, limit=100):
+        claim = jobs.claim(service.database, job.id, worker="a test", lease_seconds=60)
+        if claim is not None:
+            return claim
+    raise AssertionError("nothing is due")
+
+
+def train(service: Service, claim: jobs.Claim, steps: list[int], *, finished: bool) -> list[dict[str, Any]]:
+    """Commits a slice with statistics at these steps, as a worker would. Returns the rows it wrote."""
+    assert claim.shard is not None
+    rows = [
+        statistics_row(claim.shard.variant, trial.model_dump(), step, layer.path, layer.depth)
+        for trial in claim.shard.trials
+        for step in steps
+        for layer in claim.shard.network
+        if layer.depth is not None
+    ]
+    curves = [
+        {
+            "trial": trial.trial,
+            "step": step,
+            "train_loss": 1.0 / (1 + step),
+            "validation_loss": float("inf") if step == 5 else 2.0 / (1 + step),
+            "train_accuracy": 0.5,
+            "validation_accuracy": 0.25,
+        }
+        for trial in claim.shard.trials
+        for step in steps
+    ]
+    parts = []
+    for kind, found in (("statistics", rows), ("curves", curves)):
+        path = artifacts.write_part(
+            service.settings.artifacts,
+            claim.comparison_id,
+            kind,
+            f"{claim.job_id}-{claim.attempt}-{steps[0]}",
+            pa.Table.from_pylist(found),
+        )
+        parts.append(jobs.Part(kind=kind, path=path, first_step=steps[0], last_step=steps[-1], rows=len(found)))
+    outcomes = [
+        jobs.TrialOutcome(trial=trial.trial, outcome="completed", divergence=None, test_loss=0.5, test_accuracy=0.75)
+        for trial in claim.shard.trials
+    ]
+    jobs.commit_slice(
+        service.database,
+        claim,
+        jobs.Slice(
+            steps_done=steps[-1], finished=finished, checkpoint=None, parts=parts, trials=outcomes if finished else []
+        ),
+    )
+    return rows
+
+
+def statistics_row(variant: str, trial: dict[str, Any], step: int, layer: str, depth: int) -> dict[str, Any]:
+    """A row with a value of every sort: plain, null, NaN and infinite."""
+    known = {
+        "variant": variant,
+        "optimizer": trial["optimizer"],
+        "trial": trial["trial"],
+        "lr": trial["hyperparameters"].get("lr"),
+        "seed": trial["seed"],
+        "step": step,
+        "layer": layer,
+        "depth": depth,
+        "gradient_rms": float("nan"),
+        "gradient_mean": float("inf"),
+        "gradient_std": float("-inf"),
+        "update_norm": None,
+    }
+    plain = dict.fromkeys(STATISTICS, 0.1 * trial["trial"] + step + depth / 7)
+    return {name: (plain | known)[name] for name in COLUMNS}
+
+
+RESULT: dict[str, Any] = {"baseline": "sgd", "target": None, "partial": False, "arms": []}
+
+
+def finish(service: Service, comparison_id: str) -> list[dict[str, Any]]:
+    """Carries a comparison to its end, as a worker would. Returns the rows of statistics it wrote."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        claim = claim_next(service)
+        assert claim.comparison_id == comparison_id
+        if claim.kind == "shard":
+            rows += train(service, claim, [0, 5, 10], finished=True)
+        else:
+            jobs.close_round(service.database, claim, result=RESULT, next_round=None, status="succeeded")
+            return rows

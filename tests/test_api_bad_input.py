@@ -163,7 +163,7 @@ TEXTS: dict[str, tuple[str | bytes, int, str | None, str]] = {
 
 
 def nothing_is_queued(service: Service) -> bool:
-    return service.client.get("/v1/comparisons").json() == {"items": [], "next": None}
+    return bool(service.client.get("/v1/comparisons").json() == {"items": [], "next": None})
 
 
 @pytest.mark.parametrize("name", UNPROCESSABLE)
@@ -264,7 +264,7 @@ def test_idempotency_keys_have_bounds(service: Service, key: str) -> None:
     assert "idempotency-key" in answer.json()["errors"][0]["parameter"].lower()
 
 
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     0,

@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from api_server import Service, serving
@@ -141,7 +141,8 @@ def test_every_example_holds(name: str) -> None:
     """What the manual shows for a field is accepted in that field."""
     for field, found in EVERY[name].model_fields.items():
         for example in found.examples or ():
-            one = create_model("one", __base__=View, field=(found.annotation, found))
+            definition: Any = (Annotated[found.annotation, found], ...)
+            one = create_model("one", __base__=View, field=definition)
             assert one.model_validate({"field": example}), field
 
 
@@ -200,6 +201,7 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
         assert entry["formula"]
         assert entry["source"]
         assert entry["family"]
+        assert issubclass(model, Optimizer)
         expected_names = model.model_fields.keys() - Optimizer.model_fields.keys() - {"kind"}
         assert {parameter["name"] for parameter in entry["hyperparameters"]} == expected_names
         for parameter in entry["hyperparameters"]:

@@ -19,10 +19,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from workers.store.database import StoreError
 
 from workers.contract.base import Violation
+from workers.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_parameters)
     app.add_exception_handler(StoreError, _on_store)
     app.add_exception_handler(OperationalError, _on_store)
+    app.add_exception_handler(PoolTimeout, _on_store)
     app.add_exception_handler(Exception, _on_fault)
 
 

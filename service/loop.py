@@ -11,17 +11,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from workers.dispatch import publish_due
-from workers.store.database import Database
+from kombu.exceptions import KombuError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from workers.dispatch import publish_due
 from workers.store import jobs, leases
+from workers.store.database import Database
 
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 1.0
 LEASE_SECONDS = 10.0
+STOP_SECONDS = 10.0
 LEASE = "dispatcher"
 
 
@@ -41,10 +45,10 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the turn it is in."""
+        """Ends the thread after the turn it is in, and leaves the lease to another."""
         self._stopping = True
         self._woken.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=STOP_SECONDS)
 
     def wake(self) -> None:
         """Something is due now."""
@@ -55,13 +59,15 @@ class Loop:
             woken = self._woken.wait(TURN_SECONDS)
             self._woken.clear()
             if self._stopping:
-                return
+                break
             try:
                 self._turn(woken)
             except Exception as error:  # the thread outlives any failure: the next turn tries again
                 self._complain(error)
             else:
                 self._recovered()
+        with suppress(SQLAlchemyError):  # the lease runs out by itself
+            leases.release(self._database, LEASE, self._owner)
 
     def _turn(self, woken: bool) -> None:
         # A woken turn under a fresh lease goes straight to publishing: someone waits for the first step.
@@ -89,4 +95,4 @@ class Loop:
 
 def _is_outage(error: Exception) -> bool:
     """Broker or database down: expected, its traceback says nothing."""
-    return isinstance(error, OSError) or type(error).__name__ == "OperationalError"
+    return isinstance(error, OSError | KombuError | OperationalError)

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import httpx
 import pyarrow as pa
 import uvicorn
-from workers.store.database import Database, open_database
 
 from service.app import create_app
 from service.settings import Settings
 from workers.contract.statistics import COLUMNS, STATISTICS
 from workers.store import artifacts, jobs
+from workers.store.database import Database, open_database
+from workers.store.parts import Kind
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -107,7 +108,8 @@ def train(service: Service, claim: jobs.Claim, steps: list[int], *, finished: bo
         for step in steps
     ]
     parts = []
-    for kind, found in (("statistics", rows), ("curves", curves)):
+    both: list[tuple[Kind, list[dict[str, Any]]]] = [("statistics", rows), ("curves", curves)]
+    for kind, found in both:
         path = artifacts.write_part(
             service.settings.artifacts,
             claim.comparison_id,

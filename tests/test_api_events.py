@@ -84,7 +84,7 @@ def test_events_arrive_while_it_runs(service: Service) -> None:
     heard: list[Event] = []
 
     def listen() -> None:
-        url = f"{service.client.base_url}v1/comparisons/{made['id']}/events"
+        url = f"{service.client.base_url}/v1/comparisons/{made['id']}/events"
         with httpx.stream("GET", url, timeout=30) as answer:
             heard.extend(events(answer.iter_lines()))
 

@@ -69,6 +69,27 @@ def test_a_broker_that_comes_back_hears_of_what_was_accepted(folder: Path) -> No
             assert service.client.get("/readyz").json() == {"status": "ready", "workers": 0}
 
 
+def test_two_services_send_one_message(folder: Path) -> None:
+    """Of several API processes over one database one dispatches; when it goes, the other takes over at once."""
+    url = f"redis+socket://{folder / 's'}"
+    with broker(folder / "s") as client, serving(folder, url) as second:
+        with serving(folder, url) as first:
+            submit(first)
+            wait_for(client, 1)
+            time.sleep(1.5)
+            assert client.llen("plumbline.cpu") == 1
+        submit(second)
+        wait_for(client, 2)
+
+
+def test_an_outage_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is down is said once, not with every attempt."""
+    with serving(tmp_path) as service:
+        submit(service)
+        time.sleep(2.5)
+    assert [record.name for record in caplog.records].count("service.loop") == 1
+
+
 def test_a_live_process_says_so(tmp_path: Path) -> None:
     """Health asks nothing of the broker; readiness names what is down in a problem document."""
     with serving(tmp_path) as service:

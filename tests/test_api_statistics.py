@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -12,6 +14,10 @@ import pytest
 from api_server import Service, claim_next, finish, serving, submit, train
 
 from workers.contract.statistics import COLUMNS, KEYS
+from workers.store import artifacts, jobs
+from workers.store.parts import Kind
+
+KINDS: tuple[Kind, ...] = ("statistics", "curves")
 
 
 class Finished(NamedTuple):
@@ -83,6 +89,7 @@ def test_arrow_and_parquet_keep_nan_and_infinity(finished: Finished) -> None:
     assert_rows(from_arrow.to_pylist(), finished.rows)
     assert_rows(from_parquet.to_pylist(), finished.rows)
     assert "attachment" in parquet.headers["content-disposition"]
+    assert "content-length" not in parquet.headers, "it is streamed"
 
 
 def test_csv_says_the_same(finished: Finished) -> None:
@@ -131,13 +138,16 @@ def test_columns_are_chosen_and_ordered(finished: Finished, format_: str) -> Non
     """Only what is asked for, in the order asked for, filters on other columns notwithstanding."""
     params = {"columns": "gradient_norm,step,variant", "layer": "output", "format": format_}
     content = finished.service.client.get(finished.path, params=params).content
-    readers = {
-        "json": lambda: __import__("json").loads(content)["columns"],
-        "csv": lambda: next(csv.reader(io.StringIO(content.decode()))),
-        "parquet": lambda: pa.parquet.read_table(io.BytesIO(content)).column_names,
-        "arrow": lambda: pa.ipc.open_stream(content).read_all().column_names,
-    }
-    assert readers[format_]() == ["gradient_norm", "step", "variant"]
+    match format_:
+        case "json":
+            found = json.loads(content)["columns"]
+        case "csv":
+            found = next(csv.reader(io.StringIO(content.decode())))
+        case "parquet":
+            found = pa.parquet.read_table(io.BytesIO(content)).column_names
+        case _:
+            found = pa.ipc.open_stream(content).read_all().column_names
+    assert found == ["gradient_norm", "step", "variant"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +187,19 @@ def test_running_comparisons_show_the_parts_so_far(finished: Finished) -> None:
     assert_rows(read(running), [as_json(row) for row in running.rows])
     service.client.post(f"/v1/comparisons/{made['id']}/cancel")
     assert_rows(read(running), [as_json(row) for row in running.rows])
+
+
+def test_merged_files_tell_the_same(tmp_path: Path) -> None:
+    """Once parts are merged into one file, the table and the curves are what they were."""
+    with serving(tmp_path) as service:
+        made = submit(service)
+        path = f"/v1/comparisons/{made['id']}"
+        finish(service, made["id"])
+        before = [service.client.get(f"{path}/{part}").content for part in ("statistics", "trials")]
+        parts = [part for kind in KINDS for part in jobs.parts(service.database, made["id"], kind)]
+        artifacts.compact(service.settings.artifacts, made["id"], parts)
+        assert not (service.settings.artifacts / made["id"] / "parts").exists()
+        assert [service.client.get(f"{path}/{part}").content for part in ("statistics", "trials")] == before
 
 
 def test_trials_carry_their_curves(finished: Finished) -> None:

@@ -1,0 +1,160 @@
+"""The rounds of a comparison: which trials run together, when, and in which frozen order.
+
+With tuning: settings compete on tuning seeds; then the best of each arm runs on fresh seeds, next to the untuned defaults on the
+same seeds. Without: all that is written runs on all seeds, in one round.
+"""
+
+from itertools import count
+from typing import NamedTuple
+
+from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
+from workers.contract.checks import expanded
+from workers.contract.comparison import ComparisonSpec
+from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.plan import Role, Shard, Trial
+
+__all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "totals", "tuned"]
+
+TUNING_SEEDS_FROM = 10_000
+"""Beyond the most seeds that can be reported, so that tuning never sees one of those."""
+
+
+class PlannedRound(NamedTuple):
+    number: int
+    """From 0."""
+    role: Role
+    shards: list[Shard]
+
+
+class _Runs(NamedTuple):
+    """One setting on several seeds."""
+
+    setting: Setting
+    seeds: range
+    role: Role
+
+
+_Plan = dict[tuple[str, str], list[_Runs]]
+"""What runs, by variant and name of the optimizer."""
+
+
+def tuned(spec: ComparisonSpec, optimizer: OptimizerSpec) -> bool:
+    """Whether the optimizer's setting is searched for in a round of its own."""
+    return spec.tuning is not None and settings_count(optimizer, spec.tuning) > 1
+
+
+def first_round(spec: ComparisonSpec) -> PlannedRound:
+    """The tuning round; the final one where there is nothing to search."""
+    if not any(tuned(spec, optimizer) for optimizer in spec.optimizers):
+        return PlannedRound(0, "final", _shards(spec, _final(spec, []), 0))
+    assert spec.tuning is not None
+    first = spec.seed + TUNING_SEEDS_FROM
+    seeds = range(first, first + spec.tuning.seeds)
+    plan: _Plan = {
+        (variant, optimizer.label): [_Runs(setting, seeds, "tuning") for setting in settings(optimizer, spec.tuning)]
+        for variant in spec.networks()
+        for optimizer in spec.optimizers
+        if tuned(spec, optimizer)
+    }
+    return PlannedRound(0, "tuning", _shards(spec, plan, 0))
+
+
+def next_round(spec: ComparisonSpec, done: int, trials: list[TrialScore]) -> PlannedRound | None:
+    """What runs after a round has ended; None if that was the last.
+
+    Args:
+        done: number of the round that has ended.
+        trials: all trials so far.
+    """
+    if done > 0 or not any(tuned(spec, optimizer) for optimizer in spec.optimizers):
+        return None
+    following = 1 + max(trial.trial for trial in trials)
+    return PlannedRound(1, "final", _shards(spec, _final(spec, trials), following))
+
+
+def totals(spec: ComparisonSpec) -> tuple[int, int]:
+    """(trials, steps) over all rounds, before any has run.
+
+    The most there can be: where the search finds that the default is best, the defaults need not run beside it.
+    """
+    each = sum(_most_trials(spec, optimizer) for optimizer in spec.optimizers)
+    trials = each * (1 + len(spec.variants))
+    return trials, trials * spec.steps
+
+
+def _most_trials(spec: ComparisonSpec, optimizer: OptimizerSpec) -> int:
+    """Of one arm."""
+    candidates = settings_count(optimizer, spec.tuning)
+    if spec.tuning is None:
+        return candidates * spec.seeds
+    if candidates > 1:
+        return candidates * spec.tuning.seeds + 2 * spec.seeds
+    return spec.seeds * (1 if settings(optimizer, spec.tuning) == [defaults(optimizer)] else 2)
+
+
+def _final(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
+    """Role final: the chosen setting, or all that is written without tuning. Role defaults: what tuning is held against."""
+    seeds = range(spec.seed, spec.seed + spec.seeds)
+    tuning: dict[tuple[str, str], list[TrialScore]] = {}
+    for trial in trials:
+        tuning.setdefault((trial.variant, trial.optimizer), []).append(trial)
+    plan: _Plan = {}
+    for variant in spec.networks():
+        for optimizer in spec.optimizers:
+            arm = variant, optimizer.label
+            reported = settings(optimizer, spec.tuning)
+            if tuned(spec, optimizer):
+                choice = choose(optimizer, spec.tuning, tuning[arm])
+                assert choice is not None, "a tuning round is closed once its trials have ended"
+                reported = [choice.setting]
+            plan[arm] = [_Runs(setting, seeds, "final") for setting in reported]
+            if spec.tuning is not None and defaults(optimizer) not in reported:
+                plan[arm].append(_Runs(defaults(optimizer), seeds, "defaults"))
+    return plan
+
+
+def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
+    """Trials that can share a batched program, numbered in the order in which they stand."""
+    numbers = count(first_trial)
+    networks = expanded(spec)
+    shards = []
+    for variant, network in networks.items():
+        for (batch_size, pattern), members in _alike(spec).items():
+            trials = [
+                Trial(
+                    trial=next(numbers),
+                    variant=variant,
+                    optimizer=optimizer.label,
+                    kind=optimizer.kind,
+                    hyperparameters=runs.setting,
+                    seed=seed,
+                    role=runs.role,
+                )
+                for optimizer in members
+                for runs in plan.get((variant, optimizer.label), [])
+                for seed in runs.seeds
+            ]
+            if trials:
+                shards.append(
+                    Shard(
+                        problem=spec.problem,
+                        variant=variant,
+                        network=network,
+                        trials=trials,
+                        batch_size=batch_size,
+                        pattern=pattern,
+                        precision=spec.precision,
+                        steps=spec.steps,
+                        recorded=spec.record.steps(spec.steps),
+                        device=spec.device,
+                    )
+                )
+    return shards
+
+
+def _alike(spec: ComparisonSpec) -> dict[tuple[int, Pattern], list[OptimizerSpec]]:
+    """Optimizers by batch size and pattern, each group in the order of the request."""
+    groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
+    for optimizer in spec.optimizers:
+        groups.setdefault((spec.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
+    return groups

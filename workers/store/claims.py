@@ -55,9 +55,15 @@ def claim_in_turn(db: Database, job_id: str, *, worker: str, lease_seconds: floa
         device = session.scalar(select(job.c.device).where(job.c.id == job_id))
         if device is None:
             return None
-        for waiting in turns.in_order(session, turns.queue_of(device), datetime.now(UTC), limit=8):
-            if (taken := _take(session, waiting, worker, lease_seconds)) is not None:
-                return taken
+        for turn in turns.in_order(session, turns.queue_of(device), datetime.now(UTC), limit=8):
+            sent = session.scalar(select(job.c.published_at).where(job.c.id == turn))
+            taken = _take(session, turn, worker, lease_seconds)
+            if taken is None:
+                continue
+            if turn != job_id:  # the message was this job's: the other's, if one is under way, now stands for it
+                left = (job.c.id == job_id, job.c.state == "queued")
+                session.execute(update(job).where(*left).values(published_at=sent))
+            return taken
     return None
 
 
@@ -82,6 +88,7 @@ def _take(session: Connection, job_id: str, worker: str, lease_seconds: float) -
     row = session.execute(taking).one_or_none()
     if row is None:
         return None
+    spec = session.scalars(select(comparison.c.spec).where(comparison.c.id == owner.id)).one()
     if owner.status == "queued":
         rounds.change(session, owner.id, status="running", started_at=now, sampled_at=now)
         events.append(session, owner.id, "status", {"status": "running"})
@@ -97,7 +104,7 @@ def _take(session: Connection, job_id: str, worker: str, lease_seconds: float) -
         checkpoint=row.checkpoint,
         steps_done=row.steps_done,
         priority=owner.priority,
-        spec=owner.spec,
+        spec=spec,
     )
 
 
@@ -142,7 +149,7 @@ def renew(
     now = datetime.now(UTC)
     with db.write() as session:
         owner = write(session, claim, live_steps=live_steps, lease_until=now + timedelta(seconds=lease_seconds))
-        progress.record(session, owner)
         if owner.status in ENDED:
             return "cancel"
+        progress.record(session, owner)
         return "yield" if turns.others_wait(session, claim.job_id, owner, now) else "continue"

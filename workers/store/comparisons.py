@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, select, tuple_
+from sqlalchemy import Connection, Row, exists, insert, literal, select, tuple_
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
@@ -169,7 +169,9 @@ def page(
     light = [column for column in comparison.c if column.name not in ("spec", "result")]
     query = select(*light).order_by(comparison.c.created_at.desc(), comparison.c.id.desc()).limit(limit + 1)
     if cursor is not None:
-        query = query.where(tuple_(comparison.c.created_at, comparison.c.id) < tuple_(*cursors.decode(cursor)))
+        moment, last = cursors.decode(cursor)
+        place = tuple_(literal(moment, tables.UtcDateTime), literal(last))
+        query = query.where(tuple_(comparison.c.created_at, comparison.c.id) < place)
     if status is not None:
         query = query.where(comparison.c.status == status)
     if name is not None:

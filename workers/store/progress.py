@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from workers.contract.results import ENDED
 from workers.store import events, rounds, tables
 
 EVERY_SECONDS = 1.0
@@ -36,6 +37,8 @@ def record(session: Connection, comparison: Row[Any], *, always: bool = False) -
         newest = (done - comparison.sampled_steps) / elapsed
         rate = newest if rate is None else SMOOTHING * newest + (1 - SMOOTHING) * rate
     rounds.change(session, comparison.id, steps_done=done, rate=rate, **sample)
+    if comparison.status in ENDED:
+        return  # its last event is the status it ended with
     data = {
         "steps_done": done,
         "steps_total": comparison.steps_total,

@@ -29,8 +29,9 @@ class NewRound:
 
 
 def lock(session: Connection, comparison_id: str) -> Row[Any] | None:
-    """The comparison's row, to be changed by nobody else until the transaction ends; None if there is none."""
-    query = select(comparison).where(comparison.c.id == comparison_id).with_for_update()
+    """The comparison's row without spec and result, to be changed by nobody else until the transaction ends; None if there is none."""
+    light = [column for column in comparison.c if column.name not in ("spec", "result", "labels")]
+    query = select(*light).where(comparison.c.id == comparison_id).with_for_update()
     return session.execute(query).one_or_none()
 
 

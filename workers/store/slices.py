@@ -69,7 +69,7 @@ def commit_slice(db: Database, claim: Claim, slice_: Slice) -> None:
         for ended in slice_.trials:
             _record(session, claim, ended)
         turns.served(session, claim.comparison_id, now)
-        progress.record(session, owner, always=slice_.finished)
+        progress.record(session, owner, always=True)
         rounds.advance(session, owner.id, owner.status, owner.round_number, owner.round)
 
 

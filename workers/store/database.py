@@ -1,6 +1,8 @@
 """Opens the record: SQLite on one host, PostgreSQL by URL. The schema is brought up to date when it is opened."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -96,8 +98,16 @@ def _engine(url: str) -> Engine:
 def _prepare(connection: DBAPIConnection, _: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, the driver's comes too late
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:  # a new file, and others are about to do the same: SQLite does not wait here
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
     cursor.close()
 
 

@@ -1,0 +1,200 @@
+"""The answer to a comparison, from whatever of its trials there is."""
+
+from dataclasses import dataclass
+from math import inf, isnan
+
+import numpy as np
+import pyarrow as pa
+
+from workers.analysis.diagnosis import Followed, diagnose
+from workers.analysis.protocol import tuned
+from workers.analysis.ranking import ranks
+from workers.analysis.selection import (
+    REPORTED,
+    Choice,
+    Setting,
+    TrialScore,
+    choose,
+    defaults,
+    final_loss,
+    grids,
+    identity,
+)
+from workers.analysis.signals import Course, courses
+from workers.analysis.uncertainty import improvement, interval, iqm
+from workers.contract.comparison import BASE, ComparisonSpec, Target
+from workers.contract.optimizers import OptimizerSpec
+from workers.contract.results import Arm, Improvement, Interval, Result, Scores, TrialCounts
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One variant under one optimizer, and the trials that count for it, each by seed."""
+
+    variant: str
+    optimizer: OptimizerSpec
+    choice: Choice | None
+    setting: Setting
+    """The chosen one; before there is one, the first that runs."""
+    trials: list[TrialScore]
+    reported: list[TrialScore]
+    """Of the chosen setting, on the seeds to report, ended."""
+    untuned: list[TrialScore]
+    """Of the default setting, on the same seeds, ended; none where nothing was searched."""
+
+
+def build_result(
+    spec: ComparisonSpec, trials: list[TrialScore], curves: pa.Table | None, statistics: pa.Table | None
+) -> Result:
+    """Ranks the arms and says what the signal does in each.
+
+    Args:
+        trials: all that are planned so far, in any order, ended or not.
+        curves: columns as in a trial's report; for `steps_to_target`.
+        statistics: `signals.COLUMNS`, at step 0 and the last step at least; for the diagnosis.
+    """
+    arms = _arms(spec, trials)
+    target = spec.target or _own_target(spec, arms)
+    reached = _reached(target, curves)
+    followed = courses(statistics)
+    views = [_view(spec, arm, arms, reached, followed) for arm in arms]
+    losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
+    ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
+    assert spec.baseline is not None, "the spec names one where the user did not"
+    unfinished = any(trial.outcome not in REPORTED for trial in trials)
+    return Result(
+        baseline=spec.baseline,
+        target=target.model_dump() if target else None,
+        partial=unfinished or any(len(arm.reported) < spec.seeds for arm in arms),
+        arms=sorted(ranked, key=lambda view: inf if view.rank is None else view.rank),
+    )
+
+
+def _arms(spec: ComparisonSpec, trials: list[TrialScore]) -> list[_Arm]:
+    """In the order of the request, variants first."""
+    by_arm: dict[tuple[str, str], list[TrialScore]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.trial):
+        by_arm.setdefault((trial.variant, trial.optimizer), []).append(trial)
+    return [
+        _arm(spec, variant, optimizer, by_arm.get((variant, optimizer.label), []))
+        for variant in spec.networks()
+        for optimizer in spec.optimizers
+    ]
+
+
+def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: list[TrialScore]) -> _Arm:
+    deciding = "tuning" if tuned(spec, optimizer) else "final"
+    choice = choose(optimizer, spec.tuning, [trial for trial in trials if trial.role == deciding])
+    first = trials[0].hyperparameters if trials else defaults(optimizer)
+    setting = choice.setting if choice else first
+    searched = bool(grids(optimizer, spec.tuning))
+    return _Arm(
+        variant,
+        optimizer,
+        choice,
+        setting,
+        trials,
+        reported=_ended(trials, setting),
+        untuned=_ended(trials, defaults(optimizer)) if searched else [],
+    )
+
+
+def _ended(trials: list[TrialScore], setting: Setting) -> list[TrialScore]:
+    """Those of a setting that are on the seeds to report and have ended, by seed.
+
+    The role does not matter beyond that: where the default is the best setting, its trials are final and untuned at once.
+    """
+    wanted = identity(setting)
+    found = (t for t in trials if t.role != "tuning" and t.outcome in REPORTED)
+    return sorted((t for t in found if identity(t.hyperparameters) == wanted), key=lambda trial: trial.seed)
+
+
+def _view(
+    spec: ComparisonSpec, arm: _Arm, arms: list[_Arm], reached: dict[int, int], followed: dict[int, Course]
+) -> Arm:
+    searched = grids(arm.optimizer, spec.tuning)
+    return Arm(
+        **dict(_scores(spec, arm.setting, arm.reported, reached)),
+        variant=arm.variant,
+        optimizer=arm.optimizer.label,
+        versus_baseline=_versus(spec, arm, arms),
+        untuned=_scores(spec, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
+        searched=searched,
+        at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
+        diagnosis=diagnose(
+            Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed)
+        ),
+    )
+
+
+def _scores(spec: ComparisonSpec, setting: Setting, trials: list[TrialScore], reached: dict[int, int]) -> Scores:
+    diverged = sum(trial.outcome == "diverged" for trial in trials)
+    steps = [float(reached.get(trial.trial, inf)) for trial in trials]
+    to_target = interval(steps)
+    return Scores(
+        hyperparameters=setting,
+        trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),
+        test_loss=interval(_test_losses(trials)),
+        test_accuracy=_accuracy(spec, trials),
+        steps_to_target=to_target if to_target.iqm is not None else None,
+    )
+
+
+def _accuracy(spec: ComparisonSpec, trials: list[TrialScore]) -> Interval | None:
+    if spec.problem.loss != "cross_entropy":
+        return None
+    return interval([(trial.test_accuracy or 0.0) if trial.outcome == "completed" else 0.0 for trial in trials])
+
+
+def _test_losses(trials: list[TrialScore]) -> list[float]:
+    """Infinite where a trial diverged."""
+    completed = [trial.test_loss if trial.outcome == "completed" else None for trial in trials]
+    return [inf if loss is None or isnan(loss) else loss for loss in completed]
+
+
+def _versus(spec: ComparisonSpec, arm: _Arm, arms: list[_Arm]) -> Improvement | None:
+    """Against the baseline on the same variant, over the seeds that both have ended."""
+    if arm.optimizer.label == spec.baseline:
+        return None
+    baseline = next(a for a in arms if a.variant == arm.variant and a.optimizer.label == spec.baseline)
+    shared = {trial.seed for trial in arm.reported} & {trial.seed for trial in baseline.reported}
+    if not shared:
+        return None
+    own, other = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, baseline))
+    return improvement(_test_losses(own), _test_losses(other))
+
+
+def _at_edge(choice: Choice | None, name: str, values: list[float]) -> bool:
+    """Whether a wider grid may do better. Zero is not an edge, nothing lies beyond; nor is anything where nothing trained."""
+    if choice is None or choice.loss == inf or len(values) < 2:
+        return False
+    return choice.setting[name] in (min(values), max(values)) and choice.setting[name] != 0
+
+
+def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:
+    """Trials of the setting whose signal was recorded, to the end or not; those of the tuning round if there are no others."""
+    wanted = identity(arm.setting)
+    alike = [t for t in arm.trials if t.trial in followed and identity(t.hyperparameters) == wanted]
+    return [trial for trial in alike if trial.role != "tuning"] or alike
+
+
+def _own_target(spec: ComparisonSpec, arms: list[_Arm]) -> Target | None:
+    """The baseline's final validation loss on the network as given; None while it has none, or if that is infinite."""
+    baseline = next(arm for arm in arms if arm.variant == BASE and arm.optimizer.label == spec.baseline)
+    if not baseline.reported:
+        return None
+    value = float(iqm([final_loss(trial) for trial in baseline.reported]))
+    # not validated: the bounds are for what users write, a loss may be larger
+    return Target.model_construct(metric="validation_loss", value=value) if value < inf else None
+
+
+def _reached(target: Target | None, curves: pa.Table | None) -> dict[int, int]:
+    """The first recorded step that meets the target, of each trial that meets it."""
+    if target is None or curves is None:
+        return {}
+    values = curves[target.metric].to_numpy()
+    met = values >= target.value if target.metric.endswith("accuracy") else values <= target.value
+    trial, step = curves["trial"].to_numpy()[met], curves["step"].to_numpy()[met]
+    order = np.lexsort((step, trial))
+    trials, first = np.unique(trial[order], return_index=True)
+    return dict(zip(trials.tolist(), step[order][first].tolist(), strict=True))

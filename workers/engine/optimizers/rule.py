@@ -74,5 +74,5 @@ def shrink(theta: Tensor, hyper: Hyper) -> None:
 
 
 def nonzero(eps: Tensor, dtype: torch.dtype) -> Tensor:
-    """eps in the working precision, at least the smallest normal number: eps = 0 must not turn a zero gradient into 0/0."""
+    """Eps in the working precision, at least the smallest normal number: eps = 0 must not turn a zero gradient into 0/0."""
     return eps.clamp_min(torch.finfo(dtype).tiny).to(dtype)

@@ -31,15 +31,18 @@ def initial_state(theta: Tensor, hyper: Hyper) -> State:
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
-    gradient = gradients.mean
+    gradient, memory = gradients.mean, state["memory"]
     eps = nonzero(hyper["eps"], theta.dtype)
-    fresh = (state["memory"] + 1).reciprocal_()
+    fresh = torch.add(memory, 1).reciprocal_()
+    scratch = torch.square(gradient)
     mean = state["mean"].lerp_(gradient, fresh)
-    square = state["mean_square"].lerp_(torch.square(gradient), fresh)
-    signal = torch.square(mean).div_(square + eps)
-    step = torch.minimum(signal, hyper["lr"].to(theta.dtype)).mul_(gradient).div_(square.sqrt().add_(eps))
-    theta.sub_(step)
-    state["memory"].mul_(signal.neg_().add_(1)).add_(1)
+    square = state["mean_square"].lerp_(scratch, fresh)
+    torch.add(square, eps, out=scratch)
+    signal = torch.square(mean, out=fresh).div_(scratch)
+    memory.addcmul_(memory, signal, value=-1).add_(1)
+    torch.sqrt(square, out=scratch).add_(eps)
+    torch.minimum(signal, hyper["lr"].to(theta.dtype), out=signal)
+    theta.addcmul_(gradient, signal.div_(scratch), value=-1)
 
 
 def eps_dominated(state: State, hyper: Hyper) -> Tensor:

@@ -21,13 +21,13 @@ The published codes differ in the slow start (10 samples and C = 2; √P samples
 Fixed points: g = 0. A zero gradient moves nothing, and an element that no probe has displaced moves nothing either.
 Failure modes: g² and q underflow in float32 below |g| = 1e-19 (s becomes 0 and θ stands still) and overflow above 1e18 (θ
 becomes NaN). Where the loss is linear along the probe h is eps, and the step g/h is finite but absurd. It costs two gradients a
-step and about twenty passes over memory.
+step and the time of about sixty passes over memory, of which four are square roots'.
 """
 
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
 
 OUTLIER = 2.0
 """Standard deviations beyond which a value is an outlier."""
@@ -48,14 +48,15 @@ def initial_state(theta: Tensor, hyper: Hyper) -> State:
 
 def probe(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> Tensor:
     """The running mean of the gradient, each layer's lengthened to probe_scale of its weights where it is shorter."""
-    direction = torch.where(state["step"] == 0, gradients.mean, state["mean"])
+    first = (state["step"] == 0).to(theta.dtype)
+    direction = torch.addcmul(state["mean"], gradients.mean, first)  # the mean is zero at first
     scale = hyper["probe_scale"].to(theta.dtype)
     for layer in gradients.layers:
         part = direction[:, layer]
         largest = part.abs().amax(1, keepdim=True)
-        unit = part / largest.clamp_min(torch.finfo(theta.dtype).tiny)
+        unit = part.div_(largest.clamp_min(torch.finfo(theta.dtype).tiny))
         length = scale * rms(theta[:, layer]) / rms(unit)
-        direction[:, layer] = unit * torch.where(largest > 0, torch.maximum(largest, length), 0.0)
+        unit.mul_(torch.where(largest > 0, torch.maximum(largest, length), 0.0))
     return direction
 
 
@@ -65,49 +66,67 @@ def rms(values: Tensor) -> Tensor:
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
+    """Yes and no are 1 and 0 in θ's precision: products with them cost a pass, torch.where thirty."""
+    assert gradients.sample_squares is not None
     dtype, n, gradient = theta.dtype, gradients.batch_size, gradients.mean
-    assert gradients.at_probe is not None and gradients.displacement is not None and gradients.sample_squares is not None
-    mean, square, memory = state["mean"], state["square"], state["memory"]
-    curvature, curvature_rms = state["curvature"], state["curvature_rms"]
-    eps = hyper["eps"].to(dtype)
+    mean, square, memory, curvature = state["mean"], state["square"], state["memory"], state["curvature"]
     step = state["step"].add_(1)
-    starting = step <= hyper["slow_start"]
+    moving = (step > hyper["slow_start"]).to(dtype)
 
-    size = gradients.displacement.abs()
-    observed = size > 0
-    h = (gradients.at_probe - gradient).abs_().div_(size).clamp_(eps, 1 / eps)
-    h = torch.where(observed, h, curvature)
-
-    memory.add_(outliers(gradient, h, state, n))
-    memory.copy_(torch.where(starting, step.to(dtype), memory))
+    h, observed = measured(gradients, nonzero(hyper["eps"], dtype))
+    memory.addcmul_(outliers(gradient, h, observed, state, n), moving)
     fresh = memory.reciprocal()
     mean.lerp_(gradient, fresh)
     square.lerp_(gradients.sample_squares, fresh)
     fresh.mul_(observed)
     curvature.lerp_(h, fresh)
-    torch.hypot(curvature_rms * (1 - fresh).sqrt_(), h.mul_(fresh.sqrt_()), out=curvature_rms)
+    curvature_rms = average_square(state["curvature_rms"], h, fresh)
     caution = torch.where(step == hyper["slow_start"], hyper["c"], 1.0).to(dtype)
     for average in (square, curvature, curvature_rms):
         average.mul_(caution)
 
     tiny = torch.finfo(dtype).tiny
     signal = torch.square(mean)
-    signal = signal.mul(n).div_(torch.add(square, signal, alpha=n - 1).clamp_min_(tiny)).clamp_max_(1)
-    floor = curvature_rms.clamp_min(tiny)
-    rate = (curvature / floor).div_(floor).mul_(signal)
-    theta.addcmul_(rate.mul_(gradient), -(~starting).to(dtype))
-    memory.copy_(torch.where(starting, memory, memory.mul(signal.neg_().add_(1)).add_(1)))
+    scratch = torch.add(square, signal, alpha=n - 1).clamp_min_(tiny)
+    signal.mul_(n).div_(scratch).clamp_max_(1).mul_(moving)
+    floor = torch.clamp_min(curvature_rms, tiny, out=scratch)
+    rate = torch.div(curvature, floor, out=h).div_(floor).mul_(signal)
+    theta.addcmul_(rate, gradient, value=-1)
+    memory.addcmul_(memory, signal, value=-1).add_((step != hyper["slow_start"]).to(dtype))
 
 
-def outliers(gradient: Tensor, h: Tensor, state: State, n: int) -> Tensor:
-    """[R, P] bool: the batch's gradient or its curvature lies too far from the averages so far."""
-    mean, curvature, curvature_rms = state["mean"], state["curvature"], state["curvature_rms"]
-    noise = torch.addcmul(state["square"], mean, mean, value=-1).clamp_min_(0).sqrt_()
-    distance = (gradient - mean).abs_().sub_(mean.abs(), alpha=ROUNDING)
-    far = distance > noise.mul_(OUTLIER / n**0.5)
-    spread = (curvature_rms - curvature).clamp_min_(0).sqrt_().mul_((curvature_rms + curvature).sqrt_())
-    distance = (h - curvature).abs_().sub_(curvature, alpha=ROUNDING)
-    return far | (distance > spread.mul_(OUTLIER))
+def measured(gradients: Gradients, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """[R, P] each: h, 0 where nothing was displaced; 1 where something was, else 0."""
+    assert gradients.at_probe is not None and gradients.displacement is not None
+    size = gradients.displacement.abs()
+    observed = size.sign()
+    limits = torch.finfo(size.dtype)
+    size.clamp_min_(limits.smallest_normal * limits.eps)  # the smallest number there is: changes only 0
+    h = torch.sub(gradients.at_probe, gradients.mean).abs_().div_(size)
+    torch.maximum(h, eps, out=h)
+    torch.minimum(h, 1 / eps, out=h)
+    return h.mul_(observed), observed
+
+
+def outliers(gradient: Tensor, h: Tensor, observed: Tensor, state: State, n: int) -> Tensor:
+    """[R, P], 1 or 0: the batch's gradient or its curvature lies too far from the averages so far. Squares are compared."""
+    mean, curvature = state["mean"], state["curvature"]
+    noise = torch.addcmul(state["square"], mean, mean, value=-1).clamp_min_(0).mul_(OUTLIER**2 / n)
+    distance = torch.sub(gradient, mean).abs_().sub_(mean.abs(), alpha=ROUNDING).relu_().square_()
+    far = distance.gt_(noise)
+    # In units of √w, whose square may be too large for the format.
+    unit = torch.clamp_min(state["curvature_rms"], torch.finfo(h.dtype).tiny, out=noise)
+    level = curvature / unit
+    distance = torch.div(h, unit).sub_(level).abs_().sub_(level, alpha=ROUNDING).relu_().square_()
+    spread = level.square_().neg_().add_(1).clamp_min_(0).mul_(OUTLIER**2)
+    return torch.maximum(far, distance.gt_(spread).mul_(observed), out=far)
+
+
+def average_square(root: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """√((1 − weight)·root² + weight·value²) in place of root, by way of the larger one, so that no square overflows."""
+    larger = torch.maximum(root, value).clamp_min_(torch.finfo(root.dtype).tiny)
+    share = torch.div(value, larger).square_()
+    return root.div_(larger).square_().lerp_(share, weight).sqrt_().mul_(larger)
 
 
 RULE = Rule(initial_state, update, probe=probe)

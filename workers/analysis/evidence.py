@@ -46,13 +46,12 @@ def _signal(moment: Profile) -> str | None:
         return found + (f"; its norm is {delta[alive[0]]:.2g} at {names[alive[0]]}" if len(alive) else "")
     if not np.isfinite(delta).all():
         return f"the error signal is not finite in {(~np.isfinite(delta)).sum()} of {len(names)} hidden layers"
-    if moment.decades_per_layer is None:
+    rate = moment.decades_per_layer
+    if rate is None:
         return None
-    moves = "falls" if moment.decades_per_layer < 0 else "grows"
-    return (
-        f"the error signal {moves} by {abs(moment.decades_per_layer):.2f} decades per layer: "
-        f"its norm is {delta[-1]:.2g} at {names[-1]} and {delta[0]:.2g} at {names[0]}"
-    )
+    pace = f"{abs(rate):.2f}"
+    moves = "keeps its size" if pace == "0.00" else f"{'falls' if rate < 0 else 'grows'} by {pace} decades per layer"
+    return f"the error signal {moves}: its norm is {delta[-1]:.2g} at {names[-1]} and {delta[0]:.2g} at {names[0]}"
 
 
 def _masked(moment: Profile) -> str | None:
@@ -86,8 +85,8 @@ def _collapsed(moment: Profile) -> str | None:
         return None
     fall = "to exactly zero" if lost == np.inf else f"by {lost:.1f} decades"
     return (
-        f"the inputs have collapsed together: the activations' spread across samples falls {fall} from {names[0]} to "
-        f"{names[-1]}, so that the gradient's direction is lost as well as its size"
+        f"different inputs grow alike on their way up: the activations' spread across samples falls {fall} "
+        f"from {names[0]} to {names[-1]}"
     )
 
 

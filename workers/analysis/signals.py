@@ -38,9 +38,9 @@ def courses(statistics: pa.Table | None) -> dict[int, Course]:
     Args:
         statistics: rows in any order; columns beyond KEYS and the error signal may be missing and count as not applicable.
     """
-    if statistics is None:
+    table = statistics.filter(pc.is_valid(statistics["error_signal_norm"])) if statistics is not None else None
+    if table is None or not table.num_rows:
         return {}
-    table = statistics.filter(pc.is_valid(statistics["error_signal_norm"]))
     trial, step, depth = (table[name].to_numpy() for name in ("trial", "step", "depth"))
     layer = table["layer"].cast(pa.string()).to_numpy()
     missing = np.full(len(trial), np.nan)

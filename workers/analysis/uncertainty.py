@@ -29,8 +29,12 @@ def iqm(values: Sequence[float] | Numbers) -> Numbers:
     Args:
         values: [..., N], N ≥ 1, +∞ allowed, no NaN.
     """
-    with np.errstate(over="ignore"):  # the mean of losses near the end of the format is infinite, and may be
-        return np.asarray(stats.trim_mean(np.asarray(values, np.float64), 0.25, axis=-1), np.float64)
+    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    cut = ordered.shape[-1] // 4
+    with np.errstate(over="ignore"):  # the sum of losses near the end of the format is infinite
+        mean = stats.trim_mean(ordered, 0.25, axis=-1)
+    # a mean lies within its numbers; where they are equal it is their value to the last digit, so that ties stay ties
+    return np.clip(mean, ordered[..., cut], ordered[..., -1 - cut])
 
 
 def interval(values: Sequence[float]) -> Interval:

@@ -1,0 +1,221 @@
+"""The verdict on the signal, from made-up statistics whose slopes are known."""
+
+from collections.abc import Sequence
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from analysis_samples import statistics
+
+from workers.analysis.diagnosis import Followed, diagnose, verdict
+from workers.analysis.signals import courses
+from workers.contract.results import Diagnosis
+
+FLAT = [1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def diagnosed(
+    rows: Sequence[tuple[int, int, Sequence[float | None]]], *, diverged: Sequence[int] = (), **others: Any
+) -> Diagnosis:
+    """The diagnosis of all trials in the rows."""
+    found = courses(statistics(rows, **others))
+    diagnosis = diagnose(Followed(course, trial in diverged) for trial, course in found.items())
+    assert diagnosis is not None
+    return diagnosis
+
+
+def falling(rate: float, layers: int = 6) -> list[float]:
+    """Norms of hidden layers that gain `rate` decades with each layer towards the input, then the output's."""
+    return [10 ** (rate * (layers - 1 - depth)) for depth in range(layers)] + [3.0]
+
+
+@pytest.mark.parametrize(
+    ("decades", "expected"),
+    [
+        (0.0, "healthy"),
+        (1.0, "healthy"),
+        (-1.0, "healthy"),
+        (-1.01, "weakening"),
+        (-2.0, "weakening"),
+        (-2.01, "vanishing"),
+        (1.01, "growing"),
+        (2.0, "growing"),
+        (2.01, "exploding"),
+        (None, "unknown"),
+    ],
+)
+def test_the_thresholds_are_one_and_two_decades(decades: float | None, expected: str) -> None:
+    """On either side, the bound itself belonging to the milder verdict."""
+    assert verdict(decades) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(-0.63, "vanishing"), (-0.3, "weakening"), (0.01, "healthy"), (0.3, "growing"), (0.5, "exploding")],
+)
+def test_a_known_slope_comes_back(rate: float, expected: str) -> None:
+    """Six hidden layers are five steps apart; the output layer's own norm is none of the slope."""
+    found = diagnosed([(0, 0, falling(rate))])
+    assert found.decades_per_layer == pytest.approx(rate, abs=1e-12)
+    assert found.decades == pytest.approx(5 * rate, abs=1e-12)
+    assert (found.verdict, found.step) == (expected, 0)
+
+
+def test_the_slope_is_a_least_squares_fit_against_depth() -> None:
+    """As numpy's polyfit, over layers of which none lies on the line."""
+    norms = [1e-5, 3e-4, 2e-4, 5e-2, 0.3, 7.0]
+    slope = np.polyfit(range(5), np.log10(norms[:5]), 1)[0]
+    assert diagnosed([(0, 0, norms)]).decades_per_layer == pytest.approx(-slope, rel=1e-12)
+
+
+def test_trials_are_averaged_in_decades() -> None:
+    """−0.2 and −0.6 make −0.4, and the norms shown are geometric means."""
+    found = diagnosed([(0, 0, falling(-0.2)), (1, 0, falling(-0.6))], gradient_norm=[4.0] * 7)
+    assert found.decades_per_layer == pytest.approx(-0.4, abs=1e-12)
+    assert found.layers[0].error_signal_norm == pytest.approx(1e-2)
+    assert found.layers[0].gradient_norm == pytest.approx(4.0)
+
+
+def test_step_0_and_the_last_step_stand_side_by_side() -> None:
+    """What lies between them is left aside, and the order of rows does not matter."""
+    rows = [(trial, step, falling(rate)) for trial in (0, 1) for step, rate in ((0, -0.63), (50, 9.0), (100, -0.02))]
+    table = statistics(rows)
+    shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))
+    found, other = (diagnose(Followed(c, False) for c in courses(t).values()) for t in (table, shuffled))
+    assert found is not None and found == other and found.at_step_0 is not None
+    assert (found.step, found.verdict, found.at_step_0.step, found.at_step_0.verdict) == (
+        100,
+        "healthy",
+        0,
+        "vanishing",
+    )
+    assert found.evidence == [
+        "At step 0 the error signal falls by 0.63 decades per layer: "
+        "its norm is 1 at hidden.5.linear and 0.00071 at hidden.0.linear.",
+        "At step 100 the error signal falls by 0.02 decades per layer: "
+        "its norm is 1 at hidden.5.linear and 0.79 at hidden.0.linear.",
+    ]
+
+
+def test_each_layer_has_a_verdict_of_its_own() -> None:
+    """By the decades since the top hidden layer; the output layer, where the signal starts, has lost none."""
+    found = diagnosed([(0, 0, [1e-3, 10**-1.5, 1e-1, 1.0, 1e9])])
+    assert [(layer.layer, layer.verdict) for layer in found.layers] == [
+        ("hidden.0.linear", "vanishing"),
+        ("hidden.1.linear", "weakening"),
+        ("hidden.2.linear", "healthy"),
+        ("hidden.3.linear", "healthy"),
+        ("output", "healthy"),
+    ]
+
+
+def test_exact_zeros_are_underflow_not_vanishing() -> None:
+    """The rate is that of the layers that still have a signal; there is no number of decades to zero."""
+    found = diagnosed([(0, 0, [0.0, 0.0, 1e-40, 1e-20, 1.0])])
+    assert (found.verdict, found.decades) == ("underflowed", None)
+    assert found.decades_per_layer == pytest.approx(-20)
+    assert [layer.verdict for layer in found.layers] == [
+        "underflowed",
+        "underflowed",
+        "vanishing",
+        "healthy",
+        "healthy",
+    ]
+    assert found.layers[0].error_signal_norm == 0
+    assert found.evidence == [
+        "At step 0 the error signal is exactly zero in 2 of 4 hidden layers; its norm is 1e-40 at hidden.2.linear."
+    ]
+
+
+def test_a_signal_that_is_zero_everywhere_has_no_rate() -> None:
+    """A dead network."""
+    found = diagnosed([(0, 0, [0.0, 0.0, 0.0, 1.0])])
+    assert (found.verdict, found.decades_per_layer) == ("underflowed", None)
+
+
+def test_most_trials_decide() -> None:
+    """One underflow of three is not the arm's verdict, and not part of its figures; two are."""
+    dead, alive = [0.0, 1.0, 1.0], [0.1, 1.0, 1.0]
+    mostly_alive = diagnosed([(0, 0, dead), (1, 0, alive), (2, 0, alive)])
+    assert mostly_alive.verdict == "healthy"
+    assert mostly_alive.decades == pytest.approx(-1.0)
+    assert diagnosed([(0, 0, dead), (1, 0, dead), (2, 0, alive)]).verdict == "underflowed"
+
+
+@pytest.mark.parametrize("norm", [nan, inf])
+def test_a_non_finite_signal_is_exploding(norm: float) -> None:
+    """By definition; its numbers are null, and nothing warns on the way."""
+    found = diagnosed([(0, 0, FLAT), (0, 8, [norm, norm, 1.0, 1.0, 1.0])], diverged=[0])
+    assert (found.verdict, found.step, found.decades, found.decades_per_layer) == ("exploding", 8, None, None)
+    assert [layer.verdict for layer in found.layers[:3]] == ["exploding", "exploding", "healthy"]
+    assert found.layers[0].error_signal_norm is None
+    assert found.evidence[-1] == "1 of 1 trials diverged: their signal is not finite."
+
+
+def test_diverged_trials_count_though_their_rows_have_ended() -> None:
+    """Most of three: exploding. One of three: the others' figures, and a sentence."""
+    rows = [(trial, 0, FLAT) for trial in range(3)] + [(0, 8, FLAT)]
+    most = diagnosed(rows, diverged=[1, 2])
+    assert (most.verdict, most.decades, most.step) == ("exploding", None, 8)
+    few = diagnosed([*rows, (1, 8, FLAT)], diverged=[2])
+    assert (few.verdict, few.decades) == ("healthy", 0.0)
+    assert few.evidence[-1] == "1 of 3 trials diverged: the figures at the end are of the others."
+
+
+def test_an_arm_of_which_all_diverged_shows_its_last_finite_rows() -> None:
+    """Its verdict is exploding; step 0 is told as it was."""
+    found = diagnosed([(0, 0, FLAT), (1, 0, FLAT)], diverged=[0, 1])
+    assert (found.verdict, found.decades, found.layers[0].error_signal_norm) == ("exploding", None, 1.0)
+    assert found.at_step_0 is not None and found.at_step_0.verdict == "healthy"
+
+
+def test_a_single_hidden_layer_has_no_slope() -> None:
+    """Nor decades: unknown."""
+    found = diagnosed([(0, 0, [0.1, 1.0])])
+    assert (found.verdict, found.decades, found.decades_per_layer) == ("unknown", None, None)
+
+
+def test_no_hidden_layer_no_rows_no_columns() -> None:
+    """A linear classifier is unknown; without rows, or with null ones, there is no diagnosis; other columns may be missing."""
+    assert diagnosed([(0, 0, [1.0])]).verdict == "unknown"
+    assert diagnose([]) is None
+    assert courses(None) == {} and courses(statistics([(0, 0, [None, None])])) == {}
+    assert diagnosed([(0, 0, FLAT)]).layers[0].gradient_norm is None
+
+
+def test_a_dictionary_of_layers_is_read_as_well() -> None:
+    """The trainer writes names once."""
+    table = statistics([(0, 0, falling(-0.5)), (0, 5, falling(0.0))])
+    encoded = table.set_column(2, "layer", table["layer"].dictionary_encode())
+    assert pa.types.is_dictionary(encoded["layer"].type)
+    assert str(courses(encoded)) == str(courses(table))
+
+
+def test_vanishing_under_flat_weight_gradients_is_said() -> None:
+    """Finding 1 of the signal's theory: their ratios alone misdiagnose."""
+    found = diagnosed([(0, 0, falling(-0.63))], gradient_norm=[1.0, 1.1, 1.2, 1.0, 0.9, 1.0, 5.0])
+    assert found.verdict == "vanishing"
+    assert found.evidence[1] == (
+        "At step 0 this is masked: weight gradients are within 0.12 decades of each other in all hidden layers."
+    )
+    assert len(diagnosed([(0, 0, falling(-0.63))], gradient_norm=falling(-0.63)).evidence) == 1
+
+
+def test_what_else_is_wrong_is_said_with_its_numbers() -> None:
+    """Eps that rules, inputs that grow alike, saturation."""
+    found = diagnosed(
+        [(0, 0, [1.0, 1.0, 1.0, 1.0])],
+        eps_dominance=[0.98, 0.7, 0.2, 0.0],
+        activation_sample_std=[1.0, 0.1, 1e-3, 1.0],
+        saturation_fraction=[0.9, 0.1, 0.6, 0.0],
+    )
+    assert found.evidence[0].startswith("At step 0 the error signal keeps its size: ")
+    assert found.evidence[1:] == [
+        "At step 0 eps exceeds √v for most parameters in 2 of 3 hidden layers (98% at hidden.0.linear): "
+        "there the rule is SGD with a tiny step.",
+        "At step 0 different inputs grow alike on their way up: the activations' spread across samples falls by 3.0 decades "
+        "from hidden.0.linear to hidden.2.linear.",
+        "At step 0 most of the non-linearities' derivatives are below a tenth of their maximum in 2 of 3 hidden layers.",
+    ]

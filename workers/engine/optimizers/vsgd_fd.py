@@ -3,9 +3,10 @@
 n samples in the batch, each with a gradient of its own; g their mean, q the mean of their squares. Elementwise:
 
     p = c_l·ḡ  (c_l·g in the first step),  c_l = max(1, probe_scale·rms(θ_l)/rms(ḡ_l)) for each layer l
-    d = (θ + p) − θ as rounded;  h = |∇(θ + d) − g| / |d| on the same samples, clipped to [eps, 1/eps]
+    d = (θ + p) − θ as rounded;  h = |∇(θ + d) − g| / |d| on the same samples, clipped to [eps, 1/eps];
+        no observation where d = 0 or ∇(θ + d) = g
     outlier if |g − ḡ| > 2√((v − ḡ²)/n)  or  |h − h̄| > 2√(w − h̄²):  τ ← τ + 1
-    ḡ, v, h̄, w ← running means of g, q, h, h² with weight 1/τ      (h̄, w only where d ≠ 0)
+    ḡ, v, h̄, w ← running means of g, q, h, h² with weight 1/τ      (h̄, w only where h is observed)
     s = n·ḡ²/(v + (n − 1)·ḡ²)
     θ ← θ − (h̄/w)·s·g
     τ ← (1 − s)·τ + 1
@@ -14,14 +15,17 @@ n samples in the batch, each with a gradient of its own; g their mean, q the mea
 Source: Schaul, Zhang & LeCun, "No more pesky learning rates" (arXiv:1206.1106), for v, τ and the slow start; Schaul & LeCun,
 "Adaptive learning rates and parallelization for stochastic, sparse, non-smooth gradients" (arXiv:1301.3764), for h by finite
 differences, w and the outliers. Where we deviate: h comes from the batch's mean gradient, one value a step, not from each
-sample; the probe is lengthened so that float32 does not absorb it; √w is what is stored, and moves by hypot, since h² leaves
-float32's range where h does not; deviations below 1e-6 of the average count as rounding, never as outliers.
+sample; the probe is lengthened so that float32 does not absorb it; √w is what is stored, since h² leaves float32's range where
+h does not; deviations below 1e-6 of the average count as rounding, never as outliers; h = 0 is no
+observation: what it shows is an input that was off in the whole batch, or a change below the format's resolution, and a
+weight that is mostly off would collect a curvature of zero and jump when its input comes on.
 The published codes differ in the slow start (10 samples and C = 2; √P samples and C = P/10).
 
-Fixed points: g = 0. A zero gradient moves nothing, and an element that no probe has displaced moves nothing either.
+Fixed points: g = 0. A zero gradient moves nothing, and a weight whose gradient no probe has changed (the loss is linear in it)
+does not move either.
 Failure modes: g² and q underflow in float32 below |g| = 1e-19 (s becomes 0 and θ stands still) and overflow above 1e18 (θ
-becomes NaN). Where the loss is linear along the probe h is eps, and the step g/h is finite but absurd. It costs two gradients a
-step and the time of about sixty passes over memory, of which four are square roots'.
+becomes NaN). Where the loss is almost linear along the probe, the step g/h is finite but absurd. It costs two gradients a
+step and some sixty passes over memory.
 """
 
 import torch
@@ -96,13 +100,14 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
 
 
 def measured(gradients: Gradients, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """[R, P] each: h, 0 where nothing was displaced; 1 where something was, else 0."""
+    """[R, P] each: h, 0 where nothing could be observed; 1 where something could, else 0."""
     assert gradients.at_probe is not None and gradients.displacement is not None
     size = gradients.displacement.abs()
-    observed = size.sign()
+    h = torch.sub(gradients.at_probe, gradients.mean).abs_()
+    observed = size.sign().mul_(h.sign())
     limits = torch.finfo(size.dtype)
     size.clamp_min_(limits.smallest_normal * limits.eps)  # the smallest number there is: changes only 0
-    h = torch.sub(gradients.at_probe, gradients.mean).abs_().div_(size)
+    h.div_(size)
     torch.maximum(h, eps, out=h)
     torch.minimum(h, 1 / eps, out=h)
     return h.mul_(observed), observed

@@ -11,12 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from workers.store.database import Database
 
 from service import catalogue, comparisons, errors, events, health, openapi, queue, statistics, trials
 from service.loop import Loop
 from service.resources import Resources
 from service.settings import Settings
+from workers.store.database import Database
 
 DESCRIPTION = """\
 Trains a network under many optimizers at once and answers with evidence: what the gradient does in every layer, at

@@ -8,17 +8,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from workers.analysis.protocol import first_round, totals
-from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound, StillRunning
 
 from service import views
 from service.bodies import parse, read_body
 from service.errors import Problem, invalid, invalid_parameter, not_found
 from service.resources import Here, Resources
 from service.validation import read_comparison
+from workers.analysis.protocol import first_round, totals
 from workers.contract.checks import over_trials
 from workers.contract.results import ENDED, Comparison, Status
 from workers.store import artifacts, comparisons
+from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound, StillRunning
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 

@@ -22,11 +22,11 @@ from typing import Self
 
 import redis
 import uvicorn
-from workers.store.database import StoreError, open_database
 
 from service.app import create_app
 from service.guarded import Guarded
 from service.settings import read_settings
+from workers.store.database import StoreError, open_database
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class Stack:
         self.server: Guarded | None = None
         """The Redis-compatible server; None where PLUMBLINE_BROKER_URL names another."""
         self.worker: Guarded
+        self.environment: dict[str, str] = {}
+        """What a further worker needs to join this stack."""
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
@@ -87,12 +89,12 @@ class Stack:
         except StoreError as error:
             raise StackError(str(error)) from None
         stack.callback(database.close)
-        environment = {
+        self.environment = {
             "PLUMBLINE_DATABASE_URL": settings.database_url,
             "PLUMBLINE_BROKER_URL": settings.broker_url,
             "PLUMBLINE_ARTIFACTS": str(settings.artifacts),
         }
-        self.worker = self._guarded([sys.executable, "-m", "workers"], "worker", lock, environment=environment)
+        self.worker = self._guarded([sys.executable, "-m", "workers"], "worker", lock, environment=self.environment)
         self._run(self.worker, stack)
         api = uvicorn.Server(
             uvicorn.Config(
@@ -197,7 +199,8 @@ def _server(folder: Path, data: Path) -> list[str]:
     (data / "redis").mkdir(exist_ok=True)
     network = ["--port", "0", "--unixsocket", str(folder / "redis.sock"), "--unixsocketperm", "700"]
     memory = ["--dir", str(data / "redis"), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
-    return [str(binary), *network, *memory]
+    quiet = ["--loglevel", "warning"]
+    return [str(binary), *network, *memory, *quiet]
 
 
 def _await_server(server: Guarded, folder: Path) -> None:

@@ -30,6 +30,7 @@ class Guarded:
         self._command = [sys.executable, "-m", "service.guardian", *own, *command]
         self._log = log
         self._environment = {**os.environ, **(environment or {})}
+        self._remove = remove
         self._keep_open = tuple(keep_open)
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -43,6 +44,8 @@ class Guarded:
     def start(self) -> None:
         self.wanted = True
         self._started = time.monotonic()
+        if self._remove:
+            self._remove.mkdir(mode=0o700, exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self._command,

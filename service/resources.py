@@ -5,9 +5,9 @@ from typing import Annotated, NamedTuple
 
 from celery import Celery
 from fastapi import Depends, Request
-from workers.store.database import Database
 
 from service.settings import Settings
+from workers.store.database import Database
 
 
 class Resources(NamedTuple):

@@ -5,13 +5,13 @@ from typing import Any
 import pyarrow as pa
 from fastapi import APIRouter
 from pydantic import Field
-from workers.store.comparisons import TrialRecord
 
 from service.errors import not_found
 from service.resources import Here
 from service.tables import finite
 from workers.contract.results import Divergence, TrialReport, View
 from workers.store import artifacts, comparisons, jobs
+from workers.store.comparisons import TrialRecord
 
 router = APIRouter(prefix="/v1/comparisons", tags=["results"])
 

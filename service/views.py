@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from pydantic import Field
-from workers.store.comparisons import ComparisonRecord
 
 from workers.contract.results import Comparison, ErrorDetail, Progress, Result, Status, View
+from workers.store.comparisons import ComparisonRecord
 
 
 class Summary(View):

@@ -98,7 +98,7 @@ class Supervisor:
         stopping = cancelled = False
         deadline = float("inf")
         while True:
-            event = trainer.next_event(renewed + RENEW_SECONDS - time.monotonic())
+            event = trainer.next_event(renewed + RENEW_SECONDS - time.monotonic()) or {}
             now = time.monotonic()
             match event:
                 case {"event": "ready"}:

@@ -42,15 +42,15 @@ _bench: list[Bench] = []
 """Empty in Celery's own process, one bench in its pool child."""
 
 
-@app.task(name=TASK)  # type: ignore[untyped-decorator] - Celery ships no types
+@app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
 def work(job_id: str) -> None:
     perform(_bench[0], job_id)
 
 
 def perform(bench: Bench, job_id: str) -> None:
-    """One slice or one decision of a job, if it is still due; then the next messages."""
+    """One slice or one decision, of this job or of the one whose turn it is; then the next messages."""
     try:
-        claim = jobs.claim(bench.db, job_id, worker=bench.name, lease_seconds=bench.settings.lease_seconds)
+        claim = jobs.claim_in_turn(bench.db, job_id, worker=bench.name, lease_seconds=bench.settings.lease_seconds)
         if claim is not None and claim.kind == "shard":
             bench.supervisor.train(bench.db, claim)
         elif claim is not None:

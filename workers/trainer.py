@@ -26,6 +26,7 @@ from workers.contract.plan import Execution, Shard
 from workers.engine.execution import choose
 from workers.engine.shard import Ending, Training
 from workers.store import artifacts
+from workers.store.columns import KINDS
 
 Tell = Callable[[dict[str, Any]], None]
 Message = dict[str, Any]
@@ -115,7 +116,7 @@ def agree(message: Message, shard: Shard, device: str, commands: "queue.Queue[Me
 def write_parts(training: Training, message: Message, already: int) -> list[Message]:
     """Statistics and curves since the last call, each as a file of its own, named so that no other attempt writes it."""
     written: list[Message] = []
-    for kind, table in zip(("statistics", "curves"), training.tables(), strict=True):
+    for kind, table in zip(KINDS, training.tables(), strict=True):
         if table is not None and table.num_rows:
             name = f"{message['job']}-{message['attempt']}-{already + len(written):04d}"
             path = artifacts.write_part(message["root"], message["comparison"], kind, name, table)

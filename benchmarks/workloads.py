@@ -1,0 +1,62 @@
+"""The workloads that figures are quoted for: a mix of optimizers on a stack of tanh layers."""
+
+from typing import Any, NamedTuple
+
+from workers.contract.checks import expanded
+from workers.contract.comparison import ComparisonSpec
+from workers.contract.plan import Shard, Trial
+
+
+class Workload(NamedTuple):
+    depth: int
+    width: int
+    batch: int
+    trials: int
+
+
+WORKLOADS = {"depth 20, width 64": Workload(20, 64, 128, 40), "depth 6, width 32": Workload(6, 32, 64, 200)}
+
+MIX: list[dict[str, Any]] = [
+    {"kind": "adam", "lr": 1e-3},
+    {"kind": "rmsprop", "lr": 1e-3},
+    {"kind": "rprop", "lr": 1e-3},
+    {"kind": "sgd", "lr": 0.05, "momentum": 0.9},
+]
+
+
+def shard(workload: Workload, steps: int, recorded: list[int]) -> Shard:
+    """The workload's trials, sorted by optimizer, one seed for each place among its optimizer's trials."""
+    spec = ComparisonSpec.model_validate(
+        {
+            "problem": "digits",
+            "network": {"kind": "mlp", "depth": workload.depth, "width": workload.width, "activation": "tanh"},
+            "optimizers": MIX,
+            "steps": steps,
+            "batch_size": workload.batch,
+        }
+    )
+    each = workload.trials // len(MIX)
+    trials = [
+        Trial(
+            trial=each * place + seed,
+            variant="base",
+            optimizer=optimizer.label,
+            kind=optimizer.label,
+            hyperparameters=optimizer.hyperparameters(),
+            seed=seed,
+            role="final",
+        )
+        for place, optimizer in enumerate(spec.optimizers)
+        for seed in range(each)
+    ]
+    return Shard(
+        problem=spec.problem,
+        variant="base",
+        network=expanded(spec)["base"],
+        trials=trials,
+        batch_size=workload.batch,
+        pattern="one_gradient",
+        precision="float32",
+        steps=steps,
+        recorded=recorded,
+    )

@@ -94,7 +94,14 @@ class Stack:
             "PLUMBLINE_BROKER_URL": settings.broker_url,
             "PLUMBLINE_ARTIFACTS": str(settings.artifacts),
         }
-        self.worker = self._guarded([sys.executable, "-m", "workers"], "worker", lock, environment=self.environment)
+        temporary = _folder(stack)  # a worker that is killed leaves its temporary files behind: its guardian removes them
+        self.worker = self._guarded(
+            [sys.executable, "-m", "workers"],
+            "worker",
+            lock,
+            environment={**self.environment, "TMPDIR": str(temporary)},
+            remove=temporary,
+        )
         self._run(self.worker, stack)
         api = uvicorn.Server(
             uvicorn.Config(
@@ -170,7 +177,7 @@ def _listen(host: str, port: int, stack: ExitStack) -> socket.socket:
 
 
 def _folder(stack: ExitStack) -> Path:
-    """A folder for sockets, whose path is short enough for one."""
+    """A temporary folder, whose path is short enough for a socket's."""
     wanted = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="plumbline-", dir=wanted if len(wanted) < SOCKET_PATH_BYTES - 40 else "/tmp"))  # noqa: S108
     stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -42,6 +42,7 @@ class Guarded:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
+        self._release()
         self.wanted = True
         self._started = time.monotonic()
         if self._remove:
@@ -69,6 +70,10 @@ class Guarded:
     def stop(self) -> None:
         """Asks it to end, sees to it that it does, and returns when it is gone."""
         self.wanted = False
+        self._release()
+
+    def _release(self) -> None:
+        """Lets go of the guardian, which is what ends it, and waits until it is gone."""
         if self._process is None:
             return
         assert self._process.stdin is not None

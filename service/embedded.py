@@ -94,7 +94,9 @@ class Stack:
             "PLUMBLINE_BROKER_URL": settings.broker_url,
             "PLUMBLINE_ARTIFACTS": str(settings.artifacts),
         }
-        temporary = _folder(stack)  # a worker that is killed leaves its temporary files behind: its guardian removes them
+        temporary = _folder(
+            stack
+        )  # a worker that is killed leaves its temporary files behind: its guardian removes them
         self.worker = self._guarded(
             [sys.executable, "-m", "workers"],
             "worker",

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from workers.dispatch import publish_due
 from workers.store import jobs, leases
 from workers.store.database import Database
+from workers.store.dispatch import publish_due
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
-from celery import Celery
 from fastapi import Depends, Request
 
+from service.queue import Broker
 from service.settings import Settings
 from workers.store.database import Database
 
@@ -13,7 +13,7 @@ from workers.store.database import Database
 class Resources(NamedTuple):
     settings: Settings
     database: Database
-    broker: Celery
+    broker: Broker
     wake: Callable[[], None]
     """Makes the loop publish what is due at once."""
 

@@ -14,10 +14,10 @@ from kombu.exceptions import OperationalError
 
 from workers.app import app
 from workers.decide import decide
-from workers.dispatch import publish_due
 from workers.settings import WorkerSettings, read_settings
 from workers.store import jobs
 from workers.store.database import Database, open_database
+from workers.store.dispatch import publish_due
 from workers.supervisor import Supervisor
 
 TASK = "plumbline.work"

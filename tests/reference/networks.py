@@ -1,0 +1,78 @@
+"""A row of a batched program as a network of torch.nn, differentiated by autograd."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from workers.contract import network as specs
+from workers.engine.program import Program
+
+
+class Elementwise(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "erf": lambda: Elementwise(torch.erf),
+    "sin": lambda: Elementwise(torch.sin),
+    "gaussian": lambda: Elementwise(lambda z: torch.exp(-(z**2))),
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "identity": nn.Identity,
+}
+
+LOSSES: dict[str, Callable[[], nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mean_squared_error": nn.MSELoss}
+
+
+def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = None) -> nn.Sequential:
+    """The network of one trial with the parameters it has now, float64, modules named by path with dashes for dots.
+
+    Args:
+        program: any.
+        row: which trial of it.
+        masks: what the dropout layer at each path multiplies by, [B, F]; those not there drop nothing.
+    """
+    network = nn.Sequential()
+    theta, start = program.theta[row].double(), 0
+    for layer in program.shard.network:
+        spec = layer.spec
+        module: nn.Module
+        if isinstance(spec, specs.Linear):
+            out, into = spec.out_features, layer.in_shape[0]
+            module = nn.Linear(into, out, bias=spec.bias, dtype=torch.float64)
+            with torch.no_grad():
+                module.weight.copy_(theta[start : start + out * into].view(out, into))
+                if spec.bias:
+                    module.bias.copy_(theta[start + out * into : start + out * into + out])
+            start += layer.parameters
+        elif isinstance(spec, specs.Activation):
+            module = ACTIVATIONS[spec.activation.kind]()
+        else:
+            module = _masked((masks or {}).get(layer.path))
+        network.add_module(layer.path.replace(".", "-"), module)
+    return network
+
+
+def _masked(mask: Tensor | None) -> nn.Module:
+    return nn.Identity() if mask is None else Elementwise(lambda x: x * mask)
+
+
+def flat(tensors: list[Tensor]) -> Tensor:
+    """Parameters or their gradients in the program's order: of each layer the weights row by row, then the biases."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def flat_gradient(network: nn.Module, loss: Tensor) -> Tensor:
+    """∂loss/∂θ by autograd."""
+    return flat(list(torch.autograd.grad(loss, list(network.parameters()))))

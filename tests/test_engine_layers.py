@@ -1,0 +1,179 @@
+"""Layers, non-linearities and losses of the batched program against torch.nn and autograd, in float64."""
+
+from typing import Any
+
+import pytest
+import torch
+from engine_samples import DROPPING, TEACHER, layers, mlp, program, shard
+from reference.networks import ACTIVATIONS, LOSSES, flat_gradient, sequential
+from torch import Tensor
+
+from workers.engine.activations import NON_LINEARITIES
+from workers.engine.evaluation import evaluate
+from workers.engine.network import Activation, Dropout, Linear
+from workers.engine.program import Program
+from workers.engine.train import differentiate
+
+LINEAR: dict[str, Any] = {"kind": "linear", "out_features": 5}
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "linear": layers(LINEAR),
+    "linear without bias": layers({**LINEAR, "bias": False}),
+    "no bias anywhere": layers(
+        {**LINEAR, "bias": False}, {"kind": "linear", "out_features": 3, "bias": False, "output": True}
+    ),
+    "a single layer": layers({"kind": "linear", "out_features": 3, "output": True}),
+    "a single unit": layers({"kind": "linear", "out_features": 1}, {"kind": "activation", "activation": "sin"}),
+    "non-linearity first": layers({"kind": "activation", "activation": "tanh"}, LINEAR),
+    "two non-linearities": layers(
+        LINEAR, {"kind": "activation", "activation": "sin"}, {"kind": "activation", "activation": "gaussian"}
+    ),
+    "dropout everywhere": layers("dropout", LINEAR, "dropout", {"kind": "activation", "activation": "silu"}, "dropout"),
+    "every kind": layers(*DROPPING),
+    **{kind: mlp(kind, init={"kind": "xavier_normal", "bias_std": 0.5}) for kind in NON_LINEARITIES},
+}
+
+KINKS = {"relu": 0.0}
+"""Where there is no derivative to compare with."""
+
+
+def differentiated(planned: Program, step: int = 0) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """(inputs, targets, loss, dropout masks by path) of the batch at a step, gradients in the program."""
+    planned.step.fill_(step)
+    x, y = planned.batches.at(step)
+    loss = differentiate(planned, x, y)
+    masks = {
+        spec.path: layer.mask
+        for spec, layer in zip(planned.shard.network, planned.layers, strict=True)
+        if isinstance(layer, Dropout) and layer.mask is not None
+    }
+    return x, y, loss, masks
+
+
+@pytest.mark.parametrize("problem", ["wine", TEACHER], ids=["cross_entropy", "mean_squared_error"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_is_torch_nn_for_every_trial(network: str, problem: str | dict[str, Any]) -> None:
+    """Outputs, losses and gradients of each trial are those of an nn.Sequential of its weights, by autograd."""
+    planned = program(shard(NETWORKS[network], "sgd", "adam", seeds=(0, 1), problem=problem))
+    for step in (0, 9):
+        x, y, loss, masks = differentiated(planned, step)
+        output = planned.layers[-1]
+        assert isinstance(output, Linear)
+        for row in range(len(planned.trials)):
+            twin = sequential(planned, row, {path: mask[row] for path, mask in masks.items()})
+            expected = LOSSES[planned.shard.problem.loss]()(twin(x[row]), y[row])
+            torch.testing.assert_close(output.output[row], twin(x[row]), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(loss[row], expected, rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(planned.gradient[row], flat_gradient(twin, expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_error_signal_is_the_gradient_at_the_pre_activation(network: str) -> None:
+    """What every linear layer keeps as δ is what autograd finds at its output."""
+    planned = program(shard(NETWORKS[network], seeds=(0, 1)))
+    x, y, _, masks = differentiated(planned)
+    for row in range(len(planned.trials)):
+        twin = sequential(planned, row, {path: mask[row] for path, mask in masks.items()})
+        here, kept = x[row], []
+        for module in twin:
+            here = module(here)
+            if isinstance(module, torch.nn.Linear):
+                kept.append(here)
+        signals = torch.autograd.grad(LOSSES["cross_entropy"]()(here, y[row]), kept)
+        for place, expected in zip(planned.measured, signals, strict=True):
+            torch.testing.assert_close(place.linear.error_signal[row], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", NON_LINEARITIES)
+def test_value_and_derivative_of_a_non_linearity(kind: str) -> None:
+    """Value, θ′ and the fused product δ·θ′ are torch's own and autograd's, from the flanks to the middle."""
+    z = torch.linspace(-18, 18, 3601, dtype=torch.float64)
+    z = z[z != KINKS[kind]] if kind in KINKS else z
+    own = NON_LINEARITIES[kind]
+    asked = z.clone().requires_grad_()
+    value = ACTIVATIONS[kind]()(asked)
+    (slope,) = torch.autograd.grad(value.sum(), asked)
+    a, delta = own.value(z), torch.sin(7 * z)
+    torch.testing.assert_close(a, value.detach(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(own.derivative(z, a), slope, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(own.backward(delta, z, a), delta * slope, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", NON_LINEARITIES)
+def test_steepest_is_the_largest_slope(kind: str) -> None:
+    """No |θ′| on a fine grid is above `steepest`, and one comes within a hundred-millionth of it."""
+    z = torch.linspace(-20, 20, 400_001, dtype=torch.float64)
+    own = NON_LINEARITIES[kind]
+    slope = own.derivative(z, own.value(z)).abs().max().item()
+    assert own.steepest * (1 - 1e-8) <= slope <= own.steepest * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("kind", NON_LINEARITIES)
+def test_far_out_nothing_becomes_nan(kind: str) -> None:
+    """At ±1e4 in float32 value and derivative are finite numbers."""
+    z = torch.tensor([-1e4, -100.0, 100.0, 1e4])
+    own = NON_LINEARITIES[kind]
+    a = own.value(z)
+    for found in (a, own.derivative(z, a), own.backward(torch.ones_like(z), z, a)):
+        assert found.isfinite().all()
+
+
+def test_a_backward_pass_changes_no_activation() -> None:
+    """δ may share memory with what comes from above, but what the forward pass kept for the statistics stays as it was."""
+    planned = program(shard(NETWORKS["every kind"]))
+    x, y = planned.batches.at(0)
+    output = planned.forward(x, training=True)
+    kept = [layer.value for layer in planned.layers if isinstance(layer, Activation)]
+    before = [value.clone() for value in [x, output, *kept]]
+    planned.backward(planned.loss.gradient(output, y))
+    assert all(torch.equal(value, was) for value, was in zip([x, output, *kept], before, strict=True))
+
+
+def masks(planned: Program, step: int) -> Tensor:
+    """Of the only dropout layer, [T, B, F]."""
+    (mask,) = differentiated(planned, step)[3].values()
+    return mask
+
+
+def test_arms_of_one_seed_drop_the_same() -> None:
+    """A mask depends on the seed and the step: two arms share it, two seeds and two steps do not."""
+    planned = program(shard(NETWORKS["every kind"], "sgd", "adam", seeds=(0, 1)))
+    first, second = masks(planned, 0), masks(planned, 1)
+    assert torch.equal(first[:2], first[2:])
+    assert torch.equal(first, masks(planned, 0))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], second[0])
+
+
+def test_layers_drop_independently() -> None:
+    """Two dropout layers of one shape do not drop the same units."""
+    block = {"kind": "repeat", "times": 2, "layers": [LINEAR, "dropout"]}
+    first, second = differentiated(program(shard(layers(block), batch_size=100)))[3].values()
+    assert 0.4 < (first == second).double().mean() < 0.6
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_keeps_what_it_says_and_the_mean(p: float) -> None:
+    """A share of 1 − p stays, within five standard deviations, and is divided by 1 − p."""
+    network = layers({"kind": "linear", "out_features": 100}, {"kind": "dropout", "p": p})
+    planned = program(shard(network, batch_size=100, seeds=(0, 1)))
+    if p == 0:
+        assert differentiated(planned)[3] == {}
+        return
+    drawn = torch.stack([masks(planned, step) for step in range(5)])
+    assert set(drawn.unique().tolist()) == {0.0, 1 / (1 - p)}
+    deviation = (p * (1 - p) / drawn.numel()) ** 0.5
+    assert abs((drawn > 0).double().mean().item() - (1 - p)) < 5 * deviation
+
+
+def test_evaluation_drops_nothing() -> None:
+    """Loss and accuracy over a split are those of the whole network, however often asked."""
+    planned = program(shard(NETWORKS["dropout everywhere"], seeds=(0, 1)))
+    loss, accuracy = evaluate(planned, planned.data.validation)
+    again, _ = evaluate(planned, planned.data.validation)
+    assert torch.equal(loss, again)
+    x, y = planned.data.validation.x, planned.data.validation.y
+    for row in range(2):
+        output = sequential(planned, row)(x)
+        torch.testing.assert_close(loss[row], LOSSES["cross_entropy"]()(output, y), rtol=1e-10, atol=1e-10)
+        assert accuracy[row].item() == pytest.approx((output.argmax(1) == y).double().mean().item())

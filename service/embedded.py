@@ -94,9 +94,8 @@ class Stack:
             "PLUMBLINE_BROKER_URL": settings.broker_url,
             "PLUMBLINE_ARTIFACTS": str(settings.artifacts),
         }
-        temporary = _folder(
-            stack
-        )  # a worker that is killed leaves its temporary files behind: its guardian removes them
+        # A worker that is killed leaves its temporary files behind: its guardian removes them.
+        temporary = _folder(stack)
         self.worker = self._guarded(
             [sys.executable, "-m", "workers"],
             "worker",

@@ -18,7 +18,7 @@ import pytest
 from service import embedded
 from service.client import Client, Event, parse_events
 
-PLUMBLINE = (sys.executable, "-c", "from service.cli import main; main()")
+PLUMBLINE = (sys.executable, "-m", "service")
 SPEC: dict[str, Any] = {
     "name": "small",
     "problem": "wine",

@@ -106,6 +106,9 @@ class Supervisor:
                 case {"event": "execution", "execution": chosen}:
                     frozen = jobs.freeze_execution(db, claim, Execution.model_validate(chosen))
                     trainer.tell("go", execution=frozen.model_dump(mode="json"))
+                case {"event": "started"}:
+                    live_steps, moved = claim.steps_done + 1, now
+                    renewed = 0.0  # told at once: whoever submitted it waits to see that it trains
                 case {"event": "progress", "step": step}:
                     live_steps, moved = int(step), now
                 case {"event": "slice"}:

@@ -90,7 +90,7 @@ def _take(session: Connection, job_id: str, worker: str, lease_seconds: float) -
         return None
     spec = session.scalars(select(comparison.c.spec).where(comparison.c.id == owner.id)).one()
     if owner.status == "queued":
-        rounds.change(session, owner.id, status="running", started_at=now, sampled_at=now)
+        rounds.change(session, owner.id, status="running", started_at=now)
         events.append(session, owner.id, "status", {"status": "running"})
     turns.served(session, owner.id, now)
     return Claim(

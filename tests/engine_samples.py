@@ -15,7 +15,9 @@ from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import expand
 from workers.engine.problems import load
 from workers.engine.program import DTYPES, Program, build
+from workers.engine.recording import Recording
 from workers.engine.shard import Ending, Training
+from workers.engine.train import advance
 
 Row = dict[str, Any]
 Optimizer = str | dict[str, Any]
@@ -126,6 +128,13 @@ def train_interrupted(planned: Shard, stops: list[int], folder: Path, chunks: li
 def rows(table: pa.Table) -> dict[tuple[Any, ...], Row]:
     """By (trial, step, layer), or (trial, step) where there are no layers."""
     return {tuple(row[key] for key in ("trial", "step", "layer") if key in row): row for row in table.to_pylist()}
+
+
+def statistics(running: Program) -> pa.Table:
+    """Of a program trained from its first step to its last."""
+    recording = Recording(running)
+    advance(running, recording, 0, running.shard.steps)
+    return recording.statistics_table()
 
 
 def parameters(running: Training) -> Tensor:

@@ -18,6 +18,17 @@ class Elementwise(nn.Module):
         return self.function(x)
 
 
+class Masked(nn.Module):
+    """Dropout whose draw is known: [B, F] to multiply by, or nothing."""
+
+    def __init__(self, mask: Tensor | None) -> None:
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.mask is None else x * self.mask
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
@@ -59,13 +70,9 @@ def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = Non
         elif isinstance(spec, specs.Activation):
             module = ACTIVATIONS[spec.activation.kind]()
         else:
-            module = _masked((masks or {}).get(layer.path))
+            module = Masked((masks or {}).get(layer.path))
         network.add_module(layer.path.replace(".", "-"), module)
     return network
-
-
-def _masked(mask: Tensor | None) -> nn.Module:
-    return nn.Identity() if mask is None else Elementwise(lambda x: x * mask)
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

@@ -3,11 +3,10 @@
 At depth 30 a sigmoid network's gradient is near 1e-28 and a plain float32 norm of it is exactly zero.
 """
 
+import math
+
 import torch
 from torch import Tensor
-
-SMALLEST_EXPONENT = -126
-"""2^126 is the largest power of two whose product with anything below one is safe in float32."""
 
 
 def in_range(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,9 +20,11 @@ def in_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = x.flatten(1)
     peak = torch.maximum(rows.amax(1), -rows.amin(1))
-    exponent = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.clamp(SMALLEST_EXPONENT, 127)
-    factor = torch.ldexp(torch.ones_like(peak), -exponent)
-    return x * factor.view(-1, *[1] * (x.dim() - 1)), exponent.double()
+    # 126 in float32, 1022 in float64: 2 to it is a factor that is finite, and so is its product with anything below one
+    furthest = round(-math.log2(torch.finfo(x.dtype).tiny))
+    exponent = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.clamp(-furthest, furthest + 1).double()
+    factor = torch.exp2(-exponent).to(x.dtype)
+    return x * factor.view(-1, *[1] * (x.dim() - 1)), exponent
 
 
 def norm(x: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def measure(program: Program, step: int) -> Rows:
     rows = []
     for place, columns in zip(program.measured, program.columns, strict=True):
         layer = place.linear
-        z, a = layer.output, place.activation.value if place.activation else layer.output
+        z, a = (place.activation.input, place.activation.value) if place.activation else (layer.output, layer.output)
         row = backward(layer, program.previous[:, columns] if step else None)
         rows.append(row | finite_only(forward(place.non_linearity, z, a), a))
     return rows

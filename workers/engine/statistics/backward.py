@@ -9,6 +9,9 @@ from torch import Tensor
 from workers.engine.network import Linear
 from workers.engine.scaling import dot, in_range
 
+ROUNDING = 32
+"""In units of the format's resolution: a variance of the samples' gradients below it may be rounding (of one sample, it is)."""
+
 
 def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
     """All columns of the group `backward`.
@@ -30,6 +33,8 @@ def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
     # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
     samples = layer.sample_norms(delta)
     signal = square * torch.exp2(2 * (exponent - delta_exponent))
+    noise = samples - signal
+    measurable = noise > ROUNDING * torch.finfo(g.dtype).eps * samples
     columns = {
         "gradient_norm": square.sqrt() * unit,
         "gradient_rms": rms * unit,
@@ -41,7 +46,7 @@ def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
         ),
         "gradient_zero_fraction": (gradient == 0).sum(1).double() / count,
         "gradient_nonfinite_fraction": (~torch.isfinite(gradient)).sum(1).double() / count,
-        "gradient_snr": _ratio(signal, samples - signal),
+        "gradient_snr": torch.where(measurable, signal / noise, torch.nan),
         "error_signal_norm": dot(delta, delta).sqrt() * torch.exp2(delta_exponent),
     }
     if previous is None:
@@ -55,5 +60,5 @@ def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """NaN where the denominator is not positive: nothing to compare with (one sample, a zero gradient)."""
+    """NaN where the denominator is not positive: a zero gradient has nothing to compare with."""
     return torch.where(denominator > 0, numerator / denominator, torch.nan)

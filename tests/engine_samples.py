@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pytest
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from workers.contract.network import Layers, Mlp, NetworkSpec
-from workers.contract.optimizers import OptimizerSpec
+from workers.contract.optimizers import OptimizerSpec, Sgd
 from workers.contract.plan import Execution, Shard, Trial
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import expand
@@ -18,6 +19,8 @@ from workers.engine.program import DTYPES, Program, build
 from workers.engine.recording import Recording
 from workers.engine.shard import Ending, Training
 from workers.engine.train import advance
+
+torch.set_num_threads(1)  # as in the trainer: threads are for chunks
 
 Row = dict[str, Any]
 Optimizer = str | dict[str, Any]
@@ -140,3 +143,52 @@ def statistics(running: Program) -> pa.Table:
 def parameters(running: Training) -> Tensor:
     """[T, P] of all chunks."""
     return torch.cat([each.theta for each in running.programs])
+
+
+def only(given: Shard, *places: int) -> Shard:
+    return given.model_copy(update={"trials": [given.trials[place] for place in places]})
+
+
+def assert_close(found: Run, expected: Run, rel: float = 1e-8) -> None:
+    """What was found of some trials is, up to rounding, what was expected of them."""
+    for mine, others in (
+        (rows(found.statistics), rows(expected.statistics)),
+        (rows(found.curves), rows(expected.curves)),
+    ):
+        trials = {key[0] for key in mine}
+        assert set(mine) == {key for key in others if key[0] in trials}
+        for key, row in mine.items():
+            for name, value in row.items():
+                told = others[key][name]
+                assert value == told or value == pytest.approx(told, rel=rel, abs=rel * 1e-2, nan_ok=True), (key, name)
+    endings = {ending.trial: ending for ending in expected.endings}
+    for ending in found.endings:
+        assert ending.divergence == endings[ending.trial].divergence
+        assert ending.test_loss == pytest.approx(endings[ending.trial].test_loss, rel=rel)
+        assert ending.test_accuracy == pytest.approx(endings[ending.trial].test_accuracy, nan_ok=True)
+
+
+def sorted_(table: pa.Table) -> pa.Table:
+    return table.sort_by([(key, "ascending") for key in ("trial", "step", "depth") if key in table.column_names])
+
+
+def assert_same(found: Run, expected: Run) -> None:
+    """Bit for bit; NaN is NaN."""
+    assert repr(found.endings) == repr(expected.endings)
+    for mine, others in ((found.statistics, expected.statistics), (found.curves, expected.curves)):
+        mine, others = sorted_(mine), sorted_(others)
+        assert mine.column_names == others.column_names
+        for name in mine.column_names:
+            one, other = mine.column(name).to_pylist(), others.column(name).to_pylist()
+            assert list(map(repr, one)) == list(map(repr, other)), name
+
+
+def with_a_diverging(given: Shard) -> Shard:
+    """One more trial, the first, under a learning rate that no network survives."""
+    wild = given.trials[0].model_copy(
+        update={
+            "trial": 1000, "optimizer": "wild", "kind": "sgd",
+            "hyperparameters": {**Sgd().hyperparameters(), "lr": 1e30},
+        }
+    )  # fmt: skip
+    return given.model_copy(update={"trials": [wild, *given.trials]})

@@ -38,12 +38,12 @@ class Watch:
             self._mark(2 * count - place, layer.slots.gradient)
         torch.mul(loss, 0, out=self.marks[count])
         bad = self.marks.isnan()
-        fresh = bad.any(0) & (self.state["step"] == NEVER)
+        sound = self.state["step"] == NEVER
+        fresh = bad.any(0) & sound
         first = self.order[bad.to(torch.uint8).argmax(0)]
         self.state["step"].copy_(torch.where(fresh, step, self.state["step"]))
         self.state["layer"].copy_(torch.where(fresh, first, self.state["layer"]))
-        sound = loss.isfinite() & (self.state["step"] == NEVER)
-        self.state["loss"].copy_(torch.where(sound, loss.double(), self.state["loss"]))
+        self.state["loss"].copy_(torch.where(loss.isfinite() & sound, loss.double(), self.state["loss"]))
 
     def _mark(self, place: int, values: Tensor) -> None:
         rows = values.flatten(1)

@@ -11,7 +11,7 @@ SAMPLES_AT_ONCE = 256
 
 
 def evaluate(program: Program, split: Split) -> tuple[Tensor, Tensor]:
-    """Mean loss and share of correct answers (NaN on regressions), float64 [T] each, dropout off."""
+    """Mean loss and share of correct answers (NaN on regressions and where the loss is NaN), float64 [T] each, dropout off."""
     trials = len(program.trials)
     loss = torch.zeros(trials, dtype=torch.float64, device=split.x.device)
     correct = torch.zeros_like(loss)
@@ -23,4 +23,4 @@ def evaluate(program: Program, split: Split) -> tuple[Tensor, Tensor]:
             correct += torch.nan
         else:
             correct += program.loss.correct(output, target).sum(1)
-    return loss / len(split.x), correct / len(split.x)
+    return loss / len(split.x), torch.where(loss.isnan(), torch.nan, correct / len(split.x))

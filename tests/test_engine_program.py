@@ -1,0 +1,209 @@
+"""A shard trained as one program: independence of its trials, repetition, interruption, divergence, and a plain torch loop."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engine_samples import (
+    DROPPING,
+    TEACHER,
+    Optimizer,
+    assert_close,
+    assert_same,
+    layers,
+    mlp,
+    only,
+    parameters,
+    program,
+    rows,
+    shard,
+    train,
+    train_interrupted,
+    training,
+    with_a_diverging,
+)
+from reference.networks import LOSSES, flat, flat_gradient, sequential
+
+from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.plan import Shard
+from workers.contract.statistics import STATISTICS
+from workers.engine.execution import choose
+
+ONE_GRADIENT: list[Optimizer] = [
+    spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
+]
+TWO_GRADIENTS: list[Optimizer] = [
+    spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
+]
+PATTERNS = {"one gradient": ONE_GRADIENT, "two gradients": TWO_GRADIENTS}
+MORE = {
+    "one gradient": [
+        {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
+        {"kind": "rmsprop", "centered": True, "momentum": 0.5},
+        {"kind": "adam", "amsgrad": True, "weight_decay": 0.01},
+    ],
+    "two gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
+}
+"""Settings with states of their own."""
+
+
+def everything(pattern: str, **more: Any) -> Shard:
+    """Every optimizer on two seeds, through dropout."""
+    return shard(layers(*DROPPING), *PATTERNS[pattern], *MORE[pattern], seeds=(0, 1), **more)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_trial_does_not_depend_on_its_neighbours(pattern: str) -> None:
+    """Alone, among some or among all, in one chunk or in several, every trial has the same numbers up to rounding."""
+    given = everything(pattern)
+    together = train(given)
+    last = len(given.trials) - 1
+    for some in ([0], [last], [0, 2, last]):
+        assert_close(train(only(given, *some)), together)
+    assert_close(train(given, [1, last]), together)
+    assert_close(train(given, [1] * (last + 1), threads=2), together)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_threads_change_no_bit(pattern: str) -> None:
+    """The same chunks on one thread or on two, and a second time, give the same numbers bit for bit."""
+    given = everything(pattern, precision="float32")
+    chunks = [1, len(given.trials) - 2, 1]
+    once = train(given, chunks)
+    assert_same(train(given, chunks, threads=2), once)
+    assert_same(train(given, chunks), once)
+
+
+@pytest.mark.parametrize("stops", [[1], [3, 4], [2, 5, 9, 10]], ids=str)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_resumed_training_is_the_undisturbed_one(pattern: str, stops: list[int], tmp_path: Path) -> None:
+    """Stopped before, at and after recorded steps and within epochs, all numbers are the same bit for bit; a diverged trial included."""
+    given = everything(pattern, precision="float32", steps=11, recorded=[0, 3, 5, 8, 11])
+    if pattern == "one gradient":
+        given = with_a_diverging(given)
+    chunks = [3, len(given.trials) - 3]
+    assert_same(train_interrupted(given, stops, tmp_path, chunks), train(given, chunks))
+
+
+def test_a_seed_is_the_same_in_every_arm() -> None:
+    """Initial weights and batches belong to the seed: equal in two arms, different in two seeds."""
+    made = program(shard(mlp(), "sgd", "adam", "rmsprop", seeds=(4, 9)))
+    x, y = made.batches.at(7)
+    for values in (made.theta, x, y):
+        assert torch.equal(values[0], values[2]) and torch.equal(values[1], values[5])
+        assert not torch.equal(values[0], values[1])
+
+
+def test_another_layer_shifts_nobodys_draws() -> None:
+    """Layers that keep their names and shapes keep their weights when others are added."""
+    inner = [{"kind": "linear", "out_features": 13, "name": name} for name in ("first", "second", "third")]
+    short, long = (program(shard(layers(*some), seeds=(3,))) for some in (inner[:2], inner))
+    weights = {place.path: place.linear.weight for place in long.measured}
+    assert len(weights) == 4
+    for place in short.measured:
+        assert torch.equal(place.linear.weight, weights[place.path])
+
+
+STANDSTILL: dict[str, dict[str, Any]] = {"rprop": {"step_min": 0.0}}
+"""What else must be zero for nothing to move; the contract asks for positive numbers."""
+WITHOUT_RATE = {"vsgd_fd"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ONE_GRADIENT + TWO_GRADIENTS if kind not in WITHOUT_RATE])
+def test_a_learning_rate_of_zero_moves_nothing(kind: str) -> None:
+    """Weights are bit for bit as drawn, and the recorded updates zero."""
+    given = shard(mlp(), kind)
+    changed = {**given.trials[0].hyperparameters, "lr": 0.0, **STANDSTILL.get(kind, {})}
+    given = given.model_copy(update={"trials": [given.trials[0].model_copy(update={"hyperparameters": changed})]})
+    running = training(given)
+    running.advance(given.steps)
+    assert torch.equal(parameters(running), program(given).theta)
+    table, _ = running.tables()
+    assert table is not None
+    assert {row["update_norm"] for row in table.to_pylist() if row["step"] < given.steps} == {0.0}
+
+
+LOOPS: dict[str, tuple[Optimizer, Any]] = {
+    "sgd": ({"kind": "sgd", "lr": 0.05, "momentum": 0.9}, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
+    "adam": ({"kind": "adam", "lr": 0.02}, lambda p: torch.optim.Adam(p, lr=0.02)),
+}
+
+
+@pytest.mark.parametrize("problem", ["wine", TEACHER], ids=["classes", "targets"])
+@pytest.mark.parametrize("kind", LOOPS)
+def test_is_a_plain_torch_loop(kind: str, problem: Any) -> None:
+    """Fifty steps of nn.Sequential and torch.optim from the same weights on the same batches: losses, weights and scores within 1e-10."""
+    optimizer, make = LOOPS[kind]
+    given = shard(mlp("tanh", depth=3), optimizer, problem=problem, steps=50, seeds=(0, 1, 2))
+    running = training(given)
+    running.advance(given.steps)
+    _, curves = running.tables()
+    assert curves is not None
+    recorded, start = rows(curves), program(given)
+    for row in range(len(given.trials)):
+        network = sequential(start, row)
+        steps, loss = make(network.parameters()), LOSSES[given.problem.loss]()
+        for step in range(given.steps + 1):
+            for name in ("training", "validation"):
+                split = getattr(start.data, name)
+                output, short = network(split.x), name.replace("training", "train")
+                found = recorded[row, step]
+                assert found[f"{short}_loss"] == pytest.approx(loss(output, split.y).item(), rel=1e-10, abs=1e-10)
+                accuracy = None if problem is TEACHER else (output.argmax(1) == split.y).double().mean().item()
+                assert found[f"{short}_accuracy"] == pytest.approx(accuracy)
+            if step < given.steps:
+                x, y = start.batches.at(step)
+                steps.zero_grad()
+                loss(network(x[row]), y[row]).backward()
+                steps.step()
+        weights = flat([parameter.detach() for parameter in network.parameters()])
+        torch.testing.assert_close(parameters(running)[row], weights, rtol=1e-10, atol=1e-10)
+        score = loss(network(start.data.test.x), start.data.test.y).item()
+        assert running.endings()[row].test_loss == pytest.approx(score, rel=1e-10)
+
+
+def test_records_what_was_asked_for() -> None:
+    """Statistics at the recorded steps for every trial and layer, whole splits at a hundred of them at most, both ends included."""
+    recorded = [0, *range(5, 400, 3), 400]
+    given = shard(mlp(depth=1, width=2), "sgd", "adam", steps=400, recorded=recorded)
+    run = train(given)
+    assert set(rows(run.statistics)) == {
+        (trial, step, layer) for trial in (0, 1) for step in recorded for layer in ("hidden.0.linear", "output")
+    }
+    evaluated = sorted({step for trial, step in rows(run.curves) if trial == 1})
+    assert len(evaluated) == 100 and evaluated[0] == 0 and evaluated[-1] == 400
+    assert set(evaluated) <= set(recorded)
+
+
+def test_tables_carry_the_keys_of_the_contract() -> None:
+    """Each row says whose it is: the arm, the seed, the rate where there is one, and the layer's depth."""
+    given = shard(mlp(depth=1), {"kind": "sgd", "lr": 0.25}, seeds=(7,), steps=1)
+    first = train(given).statistics.to_pylist()
+    assert [(row["layer"], row["depth"]) for row in first[:2]] == [("hidden.0.linear", 0), ("output", 1)]
+    assert {(row["variant"], row["optimizer"], row["seed"], row["lr"]) for row in first} == {("base", "0 sgd", 7, 0.25)}
+    assert set(STATISTICS) <= set(first[0])
+    assert {row["lr"] for row in train(shard(mlp(), "vsgd_fd", steps=1)).statistics.to_pylist()} == {None}
+
+
+@pytest.mark.parametrize("trials", [1, 3, 40, 200])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_chunks_hold_every_trial(trials: int, threads: int) -> None:
+    """Chunks differ by one trial at most and leave nobody out; on a GPU there is one."""
+    given = shard(mlp(width=64), seeds=tuple(range(trials)), batch_size=100)
+    chosen = choose(given, "cpu", threads)
+    assert sum(chosen.chunks) == trials
+    assert max(chosen.chunks) - min(chosen.chunks) <= 1
+    assert len(chosen.chunks) >= min(trials, threads)
+    assert choose(given, "cuda", threads).chunks == [trials]
+
+
+def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:
+    """A batch's gradient is the average of its samples' own, each taken by autograd."""
+    made = program(shard(mlp(), batch_size=6))
+    x, y = made.batches.at(0)
+    made.backward(made.loss.gradient(made.forward(x, training=True), y))
+    twin, loss = sequential(made, 0), LOSSES["cross_entropy"]()
+    own = [flat_gradient(twin, loss(twin(x[0, b : b + 1]), y[0, b : b + 1])) for b in range(6)]
+    np.testing.assert_allclose(made.gradient[0], torch.stack(own).mean(0), rtol=1e-10, atol=1e-12)

@@ -31,8 +31,9 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
 def uniform(keys: Tensor, step: Tensor, count: int) -> Tensor:
     """Uniform numbers in [0, 1) from a counter, without state: `count` for each key.
 
-    Two rounds of the 32-bit finaliser `lowbias32` (Ellis 2018) over (key, step, index). It runs on the device, may stand
-    inside a captured graph, and gives a trial the same numbers whoever shares its batch.
+    Rounds of the 32-bit finaliser `lowbias32` (Ellis 2018) over index, step and key. It runs on the device, may stand
+    inside a captured graph, and gives a trial the same numbers whoever shares its batch. The index is mixed before it meets
+    the step: added as it is, it would make some steps shifted copies of others.
 
     Args:
         keys: int64 [T], one a trial.
@@ -42,9 +43,9 @@ def uniform(keys: Tensor, step: Tensor, count: int) -> Tensor:
     Returns:
         float32 [T, count].
     """
-    index = torch.arange(count, dtype=torch.int64, device=keys.device)
-    word = _mix((index[None, :] + _mix(step * 0x9E3779B9 + (keys[:, None] & MASK))) & MASK)
-    word = _mix((word ^ (keys[:, None] >> 32)) & MASK)
+    index = _mix(torch.arange(count, dtype=torch.int64, device=keys.device))
+    word = _mix(index[None, :] ^ _mix(step * 0x9E3779B9 + (keys[:, None] & MASK)))
+    word = _mix(word ^ (keys[:, None] >> 32))
     return (word >> 8).to(torch.float32) * 2.0**-24
 
 

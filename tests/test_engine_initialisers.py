@@ -1,0 +1,184 @@
+"""Initial weights and biases against their formulas and torch.nn.init, and what they do to a signal against mean-field theory."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from engine_samples import layers, program, rows, shard, statistics
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from workers.contract.initialisers import InitSpec
+from workers.engine.initialisers import INITIALISERS, draw_bias, draw_weight
+
+_init: TypeAdapter[Any] = TypeAdapter(InitSpec)
+
+OUT, INTO = 300, 500
+
+IN_TORCH: dict[str, Callable[[Tensor], Any]] = {
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_normal": nn.init.xavier_normal_,
+    "lecun_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="linear"),
+    "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
+    "kaiming_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+    "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+    "orthogonal": nn.init.orthogonal_,
+    "torch": lambda w: w.copy_(nn.Linear(INTO, OUT, dtype=torch.float64).weight),
+}
+
+VARIANCE: dict[str, float] = {
+    "xavier_uniform": 2 / (INTO + OUT),
+    "xavier_normal": 2 / (INTO + OUT),
+    "lecun_uniform": 1 / INTO,
+    "lecun_normal": 1 / INTO,
+    "kaiming_uniform": 2 / INTO,
+    "kaiming_normal": 2 / INTO,
+    "orthogonal": 1 / INTO,  # orthonormal rows: the squares in one of them sum to 1
+    "torch": 1 / (3 * INTO),
+}
+"""Of one weight at the default gain."""
+
+UNIFORM = {"xavier_uniform", "lecun_uniform", "kaiming_uniform", "torch"}
+
+
+def weight(kind: str, out: int = OUT, into: int = INTO, seed: int = 0, path: str = "a", **more: Any) -> Tensor:
+    return draw_weight(_init.validate_python({"kind": kind, **more}), out, into, seed, path)
+
+
+def bias(kind: str, **more: Any) -> Tensor:
+    return draw_bias(_init.validate_python({"kind": kind, **more}), OUT, INTO, 0, "a")
+
+
+def of_torch(kind: str) -> Tensor:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        drawn = torch.empty(OUT, INTO, dtype=torch.float64)
+        IN_TORCH[kind](drawn)
+    return drawn
+
+
+@pytest.mark.parametrize("gain", [None, 0.5, 3.0])
+@pytest.mark.parametrize("kind", INITIALISERS)
+def test_variance_is_the_formulas(kind: str, gain: float | None) -> None:
+    """Var W of 150,000 weights is within five standard errors of the formula, whose deviation a gain multiplies."""
+    default = _init.validate_python(kind).gain
+    given: dict[str, Any] = {} if gain is None else {"gain": gain}
+    drawn = weight(kind, **given)
+    expected = VARIANCE[kind] * ((gain or default) / default) ** 2
+    kurtosis = 9 / 5 if kind in UNIFORM else 3
+    error = math.sqrt((kurtosis - 1) / drawn.numel())
+    assert drawn.square().mean().item() / expected == pytest.approx(1, abs=5 * error)
+    assert abs(drawn.mean().item()) < 5 * math.sqrt(expected / drawn.numel())
+
+
+@pytest.mark.parametrize("kind", INITIALISERS)
+def test_has_the_distribution_of_torch_nn_init(kind: str) -> None:
+    """The quantiles of our weights are those of torch's own function, up to what 150,000 draws leave open."""
+    at = torch.tensor([0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0], dtype=torch.float64)
+    ours, theirs = (w.flatten().quantile(at) for w in (weight(kind), of_torch(kind)))
+    scale = math.sqrt(VARIANCE[kind])
+    inner = slice(1, -1)
+    torch.testing.assert_close(ours[inner], theirs[inner], rtol=0, atol=0.025 * scale)
+    ends = 0.001 if kind in UNIFORM else 1.0  # a normal's extremes vary
+    torch.testing.assert_close(ours[[0, -1]], theirs[[0, -1]], rtol=0, atol=ends * scale)
+
+
+@pytest.mark.parametrize(("out", "into"), [(30, 50), (50, 30), (40, 40), (1, 5), (5, 1)])
+def test_orthogonal_is(out: int, into: int) -> None:
+    """Rows or columns, whichever are fewer, are orthonormal; all times the gain."""
+    drawn = weight("orthogonal", out, into, gain=2.0) / 2
+    product = drawn @ drawn.T if out <= into else drawn.T @ drawn
+    torch.testing.assert_close(product, torch.eye(min(out, into), dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_orthogonal_is_uniform() -> None:
+    """Over many draws of 2×2, angles are uniform and determinants as often −1 as 1: no sign is preferred."""
+    drawn = torch.stack([weight("orthogonal", 2, 2, seed) for seed in range(2000)])
+    angle = torch.atan2(drawn[:, 1, 0], drawn[:, 0, 0]).numpy()
+    counts = np.histogram(angle, bins=8, range=(-np.pi, np.pi))[0]
+    assert ((counts - 250) ** 2 / 250).sum() < 24.3  # 0.1 % point of χ² with 7 degrees of freedom
+    assert abs(torch.linalg.det(drawn).sum().item()) < 5 * math.sqrt(2000)
+
+
+@pytest.mark.parametrize("kind", INITIALISERS)
+def test_biases(kind: str) -> None:
+    """Zero unless torch's own, which is uniform in ±gain/√fan_in as nn.Linear's, or normal of the deviation that is asked for."""
+    plain = bias(kind)
+    if kind == "torch":
+        linear = nn.Linear(INTO, OUT).bias.abs().max().item()
+        for gain in (1.0, 2.0):
+            largest = bias(kind, gain=gain).abs().max().item()
+            assert 0.97 * gain / math.sqrt(INTO) < largest <= gain / math.sqrt(INTO)
+        assert plain.abs().max().item() == pytest.approx(linear, rel=0.03)
+    else:
+        assert not plain.any()
+    assert bias(kind, bias_std=0.3).std().item() == pytest.approx(0.3, rel=5 / math.sqrt(2 * OUT))
+    assert not bias(kind, bias_std=0.0).any()
+
+
+def test_the_torch_default_is_bounded_as_nn_linear() -> None:
+    """No weight of either is beyond 1/√fan_in, and the largest of both come close."""
+    bound = 1 / math.sqrt(INTO)
+    for drawn in (weight("torch"), nn.Linear(INTO, OUT).weight.double()):
+        assert 0.999 * bound < drawn.abs().max().item() <= bound
+
+
+@pytest.mark.parametrize("kind", INITIALISERS)
+def test_draws_belong_to_seed_and_path(kind: str) -> None:
+    """Repeated they are the same; another seed or another layer gives others, uncorrelated."""
+    drawn = weight(kind)
+    assert torch.equal(drawn, weight(kind))
+    for other in (weight(kind, seed=1), weight(kind, path="b")):
+        correlation = torch.corrcoef(torch.stack([drawn.flatten(), other.flatten()]))[0, 1].item()
+        assert abs(correlation) < 5 / math.sqrt(drawn.numel())
+
+
+WIDTH, DEPTH, SEEDS = 512, 6, 4
+
+
+class MeanField(NamedTuple):
+    """Var W = gain²/fan_in, Var b = bias_std²; q is the variance of a pre-activation that one layer hands on to the next."""
+
+    gain: float
+    bias_std: float
+    q: float
+    decades_per_layer: float
+    """½ log₁₀ χ₁ with χ₁ = gain²·E[θ′(√q z)²]: how the norm of δ changes on its way down (Schoenholz et al. 2017)."""
+
+
+MEAN_FIELD = {
+    "sigmoid": MeanField(1.0, 0.0, 0.264687, -0.626992),
+    "gaussian": MeanField(1.0, 0.0, 0.556693, -0.207738),
+    "tanh": MeanField(1.39558, 0.3, 0.763475, 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", MEAN_FIELD)
+def test_signals_vanish_as_mean_field_theory_says(kind: str) -> None:
+    """At step 0, δ changes by the predicted decades per layer, wherever the inputs start from the variance that stays.
+
+    At width n a layer's log₁₀ rate scatters by about √(0.05/n): 0.01 here. A slope fitted to five of them scatters by half of
+    it, the mean over four seeds by half of that: 0.0025. Five of those are allowed, and the shift of 1/n that is as large again.
+    """
+    theory = MEAN_FIELD[kind]
+    own = {"kind": "lecun_normal", "gain": theory.gain, "bias_std": theory.bias_std}
+    first = {**own, "gain": math.sqrt(theory.q - theory.bias_std**2)}
+    activation = {"kind": "activation", "activation": kind}
+    network = layers(
+        {"kind": "linear", "out_features": WIDTH, "init": first, "name": "first"},
+        activation,
+        {"kind": "repeat", "times": DEPTH - 1, "layers": [{"kind": "linear", "out_features": WIDTH}, activation]},
+        init=own,
+        output_init="lecun_normal",
+    )
+    inputs = {"kind": "teacher", "inputs": WIDTH, "targets": 10, "count": 250}
+    given = shard(network, problem=inputs, batch_size=128, precision="float32", steps=1, seeds=tuple(range(SEEDS)))
+    norms = np.zeros((SEEDS, DEPTH))
+    for (trial, step, _), row in rows(statistics(program(given))).items():
+        if step == 0 and row["depth"] < DEPTH:
+            norms[trial, row["depth"]] = row["error_signal_norm"]
+    slopes = np.polyfit(np.arange(DEPTH), np.log10(norms).T, 1)[0]
+    assert -slopes.mean() == pytest.approx(theory.decades_per_layer, abs=0.015)

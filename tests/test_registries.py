@@ -1,0 +1,105 @@
+"""What the contract offers and what the engine can do are the same, by name and by formula."""
+
+import ast
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+import pytest
+import torch
+from engine_samples import mlp, rows, shard, train
+from pydantic import BaseModel
+from torch import Tensor
+
+from workers.contract.activations import ACTIVATIONS, ActivationSpec
+from workers.contract.initialisers import INITIALISERS, InitSpec
+from workers.contract.network import LAYERS, LayerSpec
+from workers.contract.optimizers import OPTIMIZERS, OptimizerSpec
+from workers.contract.problems import PROBLEMS, Loss, ProblemSpec
+from workers.contract.statistics import COLUMNS, KEYS, STATISTICS
+from workers.engine import activations, initialisers, network, optimizers, problems
+from workers.engine.losses import LOSSES
+from workers.engine.statistics import NAMES
+
+Specs = tuple[type[BaseModel], ...]
+
+FAMILIES: dict[str, tuple[Specs, Any, Iterable[str], str]] = {
+    "optimizers": (OPTIMIZERS, OptimizerSpec, optimizers.RULES, "engine/optimizers/__init__.py: RULES"),
+    "activations": (ACTIVATIONS, ActivationSpec, activations.NON_LINEARITIES, "engine/activations.py: NON_LINEARITIES"),
+    "initialisers": (INITIALISERS, InitSpec, initialisers.INITIALISERS, "engine/initialisers.py: INITIALISERS"),
+    "problems": (PROBLEMS, ProblemSpec, problems.PROBLEMS, "engine/problems/__init__.py: PROBLEMS"),
+    "layers": (LAYERS, LayerSpec, network.LAYERS, "engine/network/__init__.py: LAYERS"),
+}
+"""Specs of the contract, their union, the engine's table, and where that stands."""
+
+UNROLLED = {"repeat"}
+"""Layers that are gone once a network is expanded."""
+
+
+def kind_of(spec: type[BaseModel]) -> str:
+    kind: str = spec.model_fields["kind"].default
+    return kind
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_contract_and_engine_name_the_same(family: str) -> None:
+    """Whatever can be asked for can be run, and the other way round; the message says what is missing where."""
+    specs, _, table, place = FAMILIES[family]
+    offered = {kind_of(spec) for spec in specs} - UNROLLED
+    assert not offered - set(table), f"missing in workers/{place}: {sorted(offered - set(table))}"
+    unknown = set(table) - offered
+    assert not unknown, f"missing in workers/contract/{family}.py: a spec for {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_union_is_the_tuple(family: str) -> None:
+    """What requests may say and what the catalogue shows are the same specs, in the same order."""
+    specs, union, _, _ = FAMILIES[family]
+    members = get_args(get_args(union)[0])
+    missing = [kind_of(spec) for spec in {*specs, *members} if spec not in specs or spec not in members]
+    assert not missing, f"in only one of the union and the tuple of {family}: {missing}"
+    assert members == specs
+
+
+def test_losses_are_the_contracts() -> None:
+    """Every loss that a problem may have is there, and every one that is there is some problem's."""
+    assert set(LOSSES) == set(get_args(Loss)) == {spec.loss for spec in PROBLEMS}
+
+
+def test_every_column_is_computed() -> None:
+    """A trained shard's rows hold all columns of the contract, those of the statistics in its order, none of them empty throughout."""
+    assert tuple(STATISTICS) == NAMES
+    table = train(shard(mlp("sigmoid"), "adam", steps=2)).statistics
+    assert set(table.column_names) == set(COLUMNS) == {*KEYS, *STATISTICS}
+    empty = [name for name in COLUMNS if all(row[name] is None for row in rows(table).values())]
+    assert not empty, f"never computed: {empty}"
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "exp": torch.exp,
+    "log": torch.log,
+    "tanh": torch.tanh,
+    "sin": torch.sin,
+    "erf": torch.erf,
+    "abs": torch.abs,
+    "sqrt": math.sqrt,
+    "max": lambda least, z: torch.clamp_min(z, least),
+}
+"""All that a formula may use beside arithmetic."""
+
+
+def evaluated(formula: str, z: Tensor) -> Tensor:
+    """The formula as Python reads it, with nothing in reach but z and the functions above."""
+    tree = ast.parse(formula, mode="eval")
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert names <= {"z", *FUNCTIONS}, f"{formula} uses {sorted(names - {'z', *FUNCTIONS})}"
+    value: Tensor = eval(compile(tree, formula, "eval"), {"__builtins__": {}}, {"z": z, **FUNCTIONS})  # noqa: S307
+    return value
+
+
+@pytest.mark.parametrize("spec", ACTIVATIONS, ids=kind_of)
+def test_the_formula_shown_is_the_one_computed(spec: type[Any]) -> None:
+    """The catalogue's formula of a non-linearity, evaluated in float64, is the engine's value from −30 to 30."""
+    z = torch.linspace(-30, 30, 6001, dtype=torch.float64)
+    found = activations.NON_LINEARITIES[kind_of(spec)].value(z)
+    torch.testing.assert_close(found, evaluated(spec.formula, z), rtol=1e-12, atol=1e-13)

@@ -1,10 +1,11 @@
-"""From POST to the first training step with a warm worker, and the memory of everything that runs, over real processes.
+"""From POST to the first training step with a warm worker, from cancelling to the partial result, and memory: real processes.
 
     python -m benchmarks.latency [submissions]
 
-The time is from before the request is sent until the commit that tells of the first step: HTTP, validation, the database, the
-queue, claiming, building the network and its data, and one step of all trials. Memory is the peak of each process's resident
-set, after the submissions and one run of the example.
+The first is from before the request is sent until the commit that tells of the first step: HTTP, validation, the database,
+the queue, claiming, building the network and its data, and one step of all trials. The second is from before cancelling, in
+mid-slice, until the trainer has stopped, its last slice is merged and the partial result is in the answer. Memory is the peak
+of each process's resident set, after all that and one run of the example.
 """
 
 import json
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def main() -> None:
                 with Client(url) as client:
                     run(client, small)  # the worker and its trainer have started once this has ended
                     seconds = [run(client, small, Path(folder)) for _ in range(submissions)]
+                    cancelled = [cancel(client, {**example, "steps": 500_000}) for _ in range(10)]
                     run(client, example)
                 peaks = {name: peak_bytes(process) for name, process in processes(launcher.pid).items()}
             finally:
@@ -45,6 +48,8 @@ def main() -> None:
     cut = statistics.quantiles(seconds, n=20, method="inclusive")
     print(f"POST to first training step, warm worker, {submissions} submissions one after another:")
     print(f"  p50 {1000 * statistics.median(seconds):.0f} ms, p95 {1000 * cut[-1]:.0f} ms")
+    print(f"Cancelling in mid-slice to the partial result, {len(cancelled)} times:")
+    print(f"  median {statistics.median(cancelled):.2f} s, at most {max(cancelled):.2f} s")
     print("Peak resident memory, the example included:")
     for name, peak in peaks.items():
         print(f"  {name:28s}{peak / 2**20:7.0f} MiB")
@@ -64,6 +69,18 @@ def run(client: Client, spec: dict[str, object], data: Path | None = None) -> fl
         return (next(told).created_at - sent).total_seconds()
     finally:
         database.close()
+
+
+def cancel(client: Client, spec: dict[str, object]) -> float:
+    """Submits, waits until it trains, cancels. Returns the seconds until what there is of a result can be read."""
+    comparison = client.submit(json.dumps(spec).encode())["id"]
+    trained = (event for event in client.events(comparison) if event.data.get("steps_done", 0) > 1000)
+    next(trained)
+    sent = time.perf_counter()
+    client.cancel(comparison)
+    while client.comparison(comparison)["result"] is None:
+        time.sleep(0.01)
+    return time.perf_counter() - sent
 
 
 def processes(launcher: int) -> dict[str, psutil.Process]:

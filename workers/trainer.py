@@ -49,9 +49,9 @@ def main() -> None:
     warm_up(device)
     tell({"event": "ready", "pid": os.getpid(), "device": device, "cores": cores(), "torch": torch.__version__})
     while (message := commands.get())["command"] != "quit":
-        if message["command"] != "slice":
-            continue
         try:
+            if message["command"] != "slice":
+                raise ValueError(f"expected slice, got {message['command']}")
             tell(train_slice(message, device, commands, stop, tell))
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
@@ -61,6 +61,7 @@ def main() -> None:
         except Exception as error:  # whatever it is, the supervisor must hear of it; the next slice may be another's
             traceback.print_exc()
             tell({"event": "error", "code": "trainer_failed", "message": f"{type(error).__name__}: {error}"})
+    os._exit(0)  # at once: an orderly exit may abort over standard input, which the other thread is reading
 
 
 def train_slice(
@@ -109,7 +110,7 @@ def agree(message: Message, shard: Shard, device: str, commands: "queue.Queue[Me
     tell({"event": "execution", "execution": execution.model_dump(mode="json")})
     answer = commands.get()
     if answer["command"] != "go":
-        raise RuntimeError(f"expected go, got {answer['command']}")
+        raise ValueError(f"expected go, got {answer['command']}")
     return Execution.model_validate(answer["execution"]) if answer.get("execution") else execution
 
 
@@ -173,8 +174,8 @@ def warm_up(device: str) -> None:
 
 def listen(commands: "queue.Queue[Message]", stop: threading.Event) -> None:
     """Reads commands; `stop` is heard at once and ends the latest slice, all others wait their turn. End-of-file: exit."""
-    for line in sys.stdin:
-        message = json.loads(line)
+    for line in sys.stdin.buffer:
+        message = understood(line)
         if message["command"] == "stop":
             stop.set()
             continue
@@ -182,6 +183,17 @@ def listen(commands: "queue.Queue[Message]", stop: threading.Event) -> None:
             stop.clear()
         commands.put(message)
     os._exit(0)
+
+
+def understood(line: bytes) -> Message:
+    """The command in a line. Where there is none the line itself stands for it, and is refused as no command of ours."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if isinstance(message, dict) and isinstance(message.get("command"), str):
+        return message
+    return {"command": f"a line that is no command: {line[:80]!r}"}
 
 
 def claim_stdout() -> Tell:

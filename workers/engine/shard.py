@@ -29,6 +29,8 @@ class Training:
     """Holds the programs of all chunks at the same step. Chunks are independent: how many run at a time changes no number."""
 
     def __init__(self, shard: Shard, execution: Execution) -> None:
+        if sum(execution.chunks) != len(shard.trials):
+            raise ValueError(f"chunks of {execution.chunks} trials do not make up the shard's {len(shard.trials)}")
         self.shard = shard
         self.device = torch.device(execution.device)
         data = load(shard.problem, DTYPES[shard.precision], self.device)

@@ -57,7 +57,8 @@ def serve(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: asked.set())
     with _stack(data, host, port) as url:
-        console.print(f"Plumbline is up at {url} (its manual: {url}/docs). Ctrl-C stops it.", highlight=False)
+        told = f"Plumbline is up at {url} (its manual: {url}/docs). Ctrl-C stops it."
+        console.print(told, highlight=False, soft_wrap=True)
         while not asked.wait(1.0):
             pass
         console.print("Stopping.")

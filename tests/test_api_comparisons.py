@@ -172,3 +172,12 @@ def test_a_result_is_shown_as_the_contract_says(service: Service) -> None:
     for name, link in body["links"].items():
         if name != "cancel":
             assert service.client.get(link).status_code == 200, name
+
+
+def test_the_default_batch_fits_a_small_problem(service: Service) -> None:
+    """Who says nothing of batches gets one that fits; who asks for too large a one is refused elsewhere."""
+    body = {name: value for name, value in SPEC.items() if name != "batch_size"}
+    answer = service.client.post("/v1/comparisons", json=body)
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["batch_size"] == 106
+    assert service.client.post("/v1/comparisons", json={**body, "batch_size": 128}).status_code == 422

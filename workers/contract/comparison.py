@@ -36,15 +36,12 @@ class Record(Spec):
 
     def steps(self, total: int) -> list[int]:
         """The recorded steps of a training of `total` updates, increasing, 0 and `total` among them."""
-        last = self.points - 1
-        if total + 1 <= self.points:
+        if total < self.points:
             return list(range(total + 1))
         if self.spacing == "linear":
-            return sorted({round(i * total / last) for i in range(self.points)})
-        chosen = {0, total}
-        exponents = (total ** (i / max(1, last - 1)) for i in range(last))
-        chosen.update(min(total, round(value)) for value in exponents)
-        return sorted(chosen)
+            return sorted({round(i * total / (self.points - 1)) for i in range(self.points)})
+        between = self.points - 2  # from 1 upwards: 0 and `total` are there anyway
+        return sorted({0, total} | {round(total ** (i / between)) for i in range(between)})
 
 
 class Target(Spec):
@@ -86,7 +83,7 @@ class ComparisonSpec(Spec):
     steps: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(default=1000, examples=[1000])
     """Parameter updates of a trial."""
     batch_size: Annotated[Whole, Field(ge=1, le=1_000_000)] | Literal["full"] = Field(default=128, examples=[128])
-    """Samples in a batch, at most the training split, or all of it."""
+    """Samples in a batch, at most the training split, or all of it. The default, too, is at most the training split."""
     record: Record = Field(default=Record(), examples=[{"points": 64, "spacing": "log"}])
     """When statistics are taken."""
     target: Target | None = Field(default=None, examples=[{"metric": "validation_accuracy", "value": 0.9}])
@@ -103,10 +100,12 @@ class ComparisonSpec(Spec):
     """Whatever you want to find it by."""
 
     @model_validator(mode="after")
-    def _has_a_baseline(self) -> Self:
+    def _defaults_that_depend_on_others(self) -> Self:
         if self.baseline is None:
             names = [optimizer.label for optimizer in self.optimizers]
             object.__setattr__(self, "baseline", "sgd" if "sgd" in names else names[0])
+        if "batch_size" not in self.model_fields_set and isinstance(self.batch_size, int):
+            object.__setattr__(self, "batch_size", min(self.batch_size, self.problem.training_samples))
         return self
 
     def networks(self) -> dict[str, Mlp | Layers]:

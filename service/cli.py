@@ -32,7 +32,7 @@ main = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 100)
 complaints = Console(stderr=True)
 
 FAMILIES: dict[str, tuple[type[Spec], ...]] = {
@@ -153,6 +153,7 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
 def _show(answer: dict[str, Any]) -> None:
     result = Result.model_validate(answer["result"])
     console.print(terminal.ranking(result))
+    console.print()
     for picture in terminal.pictures(result, width=min(console.width, 120)):
         console.print(Text(picture), soft_wrap=True)
         console.print()
@@ -162,7 +163,7 @@ def _write(client: Client, answer: dict[str, Any], out: Path) -> None:
     _write_json(out / "result.json", answer["result"])
     _write_json(out / "trials.json", client.trials(answer["id"]))
     client.download(f"/v1/comparisons/{answer['id']}/statistics", out / "statistics.parquet", format="parquet")
-    console.print(f"Written to {out}: statistics.parquet, result.json, trials.json", highlight=False)
+    console.print(f"Written to {out}: statistics.parquet, result.json, trials.json", highlight=False, soft_wrap=True)
 
 
 def _write_json(path: Path, document: object) -> None:

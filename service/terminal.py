@@ -11,6 +11,7 @@ from workers.contract.results import Arm, Interval, LayerDiagnosis, Result
 BLOCKS = " ▏▎▍▌▋▊▉█"
 """Eighths of a cell."""
 MARK = "○"
+EDGE = "*"
 MIN_BAR, MAX_BAR = 6, 24
 NUMBER = 6
 """Width of the power of ten behind a bar, with its gap."""
@@ -21,7 +22,9 @@ def ranking(result: Result) -> Table:
     several = len({arm.variant for arm in result.arms}) > 1
     accuracies = any(arm.test_accuracy for arm in result.arms)
     divergences = any(arm.trials.diverged for arm in result.arms)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
+    if any(arm.at_edge for arm in result.arms):
+        table.caption = f"{EDGE} an edge of what was searched: beyond it may be better ones"
     for heading, right in (
         ("#", True),
         *([("variant", False)] if several else []),
@@ -53,7 +56,7 @@ def ranking(result: Result) -> Table:
 
 def _setting(arm: Arm) -> str:
     names = list(arm.searched) or (["lr"] if "lr" in arm.hyperparameters else [])
-    edge = dict.fromkeys(arm.at_edge, " (edge)")
+    edge = dict.fromkeys(arm.at_edge, EDGE)
     return ", ".join(f"{name} {arm.hyperparameters[name]:.3g}{edge.get(name, '')}" for name in names)
 
 
@@ -120,9 +123,7 @@ def _variant(variant: str, columns: list[Column], width: int) -> list[str]:
     rows = ceil(len(columns) / fitting)
     size = ceil(len(columns) / rows)
     bar = min(MAX_BAR, (width - label) // size - NUMBER - 2)
-    title = (
-        f"{variant}: norm of the error signal by layer, 1e{low} to 1e{high}; █ and log₁₀ at the end, {MARK} at step 0"
-    )
+    title = f"{variant}: log₁₀ of the error signal's norm, 1e{low} to 1e{high}: █ at the end, {MARK} at step 0"
     drawn = []
     for first in range(0, len(columns), size):
         group = columns[first : first + size]

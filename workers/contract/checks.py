@@ -74,13 +74,21 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         here = f"/optimizers/{index}"
         if isinstance(optimizer.batch_size, int) and optimizer.batch_size > available:
             found.append(_batch(f"{here}/batch_size", optimizer.batch_size, available))
-        if isinstance(optimizer, Sgd) and optimizer.nesterov and (optimizer.momentum == 0 or optimizer.dampening != 0):
+        if (
+            isinstance(optimizer, Sgd)
+            and optimizer.nesterov
+            and (0 in _values(optimizer.momentum) or any(_values(optimizer.dampening)))
+        ):
             message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
             found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
         if isinstance(optimizer, Rprop) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
     return found
+
+
+def _values(number_or_grid: float | list[float]) -> list[float]:
+    return number_or_grid if isinstance(number_or_grid, list) else [number_or_grid]
 
 
 def _batch(pointer: str, asked: int, available: int) -> Violation:
@@ -91,19 +99,20 @@ def _batch(pointer: str, asked: int, available: int) -> Violation:
 
 
 def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
-    found = []
+    found: dict[str, Violation] = {}
     for name, network in spec.networks().items():
         own = name != BASE and spec.variants[name].network is not None
         where = f"/variants/{_escape(name)}/network" if own else "/network"
         try:
             layers = expand(network, spec.problem.features, spec.problem.outputs)
         except Misfit as misfit:
-            found.append(misfit.violation.model_copy(update={"pointer": where + misfit.violation.pointer}))
+            pointer = where + misfit.violation.pointer
+            found.setdefault(pointer, misfit.violation.model_copy(update={"pointer": pointer}))
             continue
         parameters = sum(layer.parameters for layer in layers)
         if parameters > limits.parameters:
-            found.append(_over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
-    return list({violation.pointer: violation for violation in found}.values())
+            found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
+    return list(found.values())
 
 
 def _escape(part: str) -> str:

@@ -29,7 +29,7 @@ class Linear(Spec):
     init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """The network's `init` if null."""
     name: Name | None = Field(default=None, examples=["encoder"])
-    """Its place in paths; `layers.INDEX.linear` if null."""
+    """Its place in paths; `layers.INDEX.linear` if null. The output layer is `output` in any case."""
     output: bool = Field(default=False, strict=True, examples=[False])
     """True on the last layer says that it is the output layer, so that none is added."""
 

@@ -12,6 +12,9 @@ from workers.contract.base import Violation
 from workers.contract.initialisers import InitSpec
 from workers.contract.network import MAX_LAYERS, Activation, Dropout, Layers, LayerSpec, Linear, Mlp, Repeat
 
+OUTPUT = "output"
+"""Path of the output layer, whatever its name."""
+
 
 class ExpandedLayer(BaseModel):
     """One layer of the network as it will be built."""
@@ -61,8 +64,13 @@ def expand(network: Mlp | Layers, features: int, outputs: int) -> list[ExpandedL
     if stated and stated != [flat[-1][0]]:
         pointer = next(p for path, p, _ in flat if path == stated[0])
         raise Misfit(f"{pointer}/output", "only the last layer can be the output layer", "misplaced_output")
+    for path, pointer, layer in flat:
+        if path == OUTPUT and not (isinstance(layer, Linear) and layer.output):
+            hint = ', or say "output": true' if isinstance(layer, Linear) else ""
+            message = f"the name {path!r} is the output layer's: give this layer another{hint}"
+            raise Misfit(f"{pointer}/name", message, "duplicate_name")
     if not stated:
-        flat.append(("output", "", Linear(out_features=outputs, init=output_init, output=True)))
+        flat.append((OUTPUT, "", Linear(out_features=outputs, init=output_init, output=True)))
 
     expanded: list[ExpandedLayer] = []
     seen: set[str] = set()
@@ -124,7 +132,7 @@ def _flatten(
             for copy in range(layer.times):
                 yield from _flatten(layer.layers, f"{here}/layers", f"{block}.{copy}.")
         elif isinstance(layer, Linear) and layer.output:
-            yield "output", here, layer
+            yield OUTPUT, here, layer
         else:
             default = layer.kind if prefix and kinds.count(layer.kind) == 1 else f"{index}.{layer.kind}"
             yield prefix + (layer.name or (default if prefix else f"layers.{default}")), here, layer

@@ -157,6 +157,9 @@ def _show(answer: dict[str, Any]) -> None:
     for picture in terminal.pictures(result, width=min(console.width, 120)):
         console.print(Text(picture), soft_wrap=True)
         console.print()
+    for reason in terminal.reasons(result):
+        console.print(Text(reason))
+        console.print()
 
 
 def _write(client: Client, answer: dict[str, Any], out: Path) -> None:

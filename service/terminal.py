@@ -80,6 +80,17 @@ def _verdicts(arm: Arm) -> str:
     return before + end.verdict
 
 
+def reasons(result: Result) -> list[str]:
+    """What the diagnosis of the baseline and of the best arm rests on, in sentences."""
+    best = next((arm for arm in result.arms if arm.rank == 1), None)
+    told = [arm for arm in result.arms if arm is best or arm.optimizer == result.baseline]
+    return [
+        "\n".join([f"{arm.variant}, {arm.optimizer}:", *(f"  {sentence}" for sentence in arm.diagnosis.evidence)])
+        for arm in reversed(told)
+        if arm.diagnosis and arm.diagnosis.evidence
+    ]
+
+
 class Column(NamedTuple):
     """One optimizer's layers, from the input upwards: name → (norm at step 0, norm at the end)."""
 

@@ -106,6 +106,15 @@ def test_without_any_signal_there_is_no_picture() -> None:
     assert terminal.pictures(build_result(spec, run(spec, lambda _: 1.0), None, statistics(rows))) == []
 
 
+def test_the_reasons_are_those_of_the_baseline_and_the_best() -> None:
+    """Sentences with their numbers, the baseline first; nothing where nothing was recorded."""
+    baseline, best = terminal.reasons(result_of("sgd", "adam", "rmsprop", losses=loss_by_optimizer))
+    assert baseline.startswith("base, sgd:\n  At step 0 the error signal falls by 3.00 decades per layer")
+    assert best.startswith("base, adam:\n")
+    spec = comparison("sgd", tuning=None, seeds=1)
+    assert terminal.reasons(build_result(spec, run(spec, lambda _: 1.0), None, None)) == []
+
+
 def test_a_setting_at_the_edge_is_starred_and_explained() -> None:
     """The star stands at the value, its meaning below the table; no star, no explanation."""
     at_edge = result_of({"kind": "sgd", "lr": [0.1, 1.0]}, losses=lambda trial: 1 / trial.hyperparameters["lr"])

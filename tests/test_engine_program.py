@@ -30,6 +30,8 @@ from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
 from workers.contract.statistics import STATISTICS
 from workers.engine.execution import choose
+from workers.engine.network import Dropout
+from workers.engine.train import differentiate, look_twice
 
 ONE_GRADIENT: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
@@ -207,3 +209,30 @@ def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:
     twin, loss = sequential(made, 0), LOSSES["cross_entropy"]()
     own = [flat_gradient(twin, loss(twin(x[0, b : b + 1]), y[0, b : b + 1])) for b in range(6)]
     np.testing.assert_allclose(made.gradient[0], torch.stack(own).mean(0), rtol=1e-10, atol=1e-12)
+
+
+def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
+    """What two-gradient rules are given, by autograd: the gradient at θ + probe under the same dropout, and mean squares over samples."""
+    made = program(shard(layers(*DROPPING), *TWO_GRADIENTS, *MORE["two gradients"], batch_size=6, seeds=(0, 1)))
+    loss, theta = LOSSES["cross_entropy"](), made.theta.clone()
+    x, y = made.batches.at(0)
+    differentiate(made, x, y)
+    mean = made.gradient.clone()
+    (drops,) = (layer for layer in made.layers if isinstance(layer, Dropout))
+    assert drops.mask is not None
+    mask = drops.mask.clone()
+    given = look_twice(made, x, y)
+    assert given.at_probe is not None and given.displacement is not None and given.sample_squares is not None
+    assert torch.equal(made.theta, theta) and torch.equal(made.gradient, mean) and torch.equal(given.mean, mean)
+    assert given.displacement.abs().amax(1).min() > 0
+    path = next(spec.path for spec in made.shard.network if spec.spec.kind == "dropout")
+    for row in range(len(made.trials)):
+        twin = sequential(made, row, {path: mask[row]})
+        own = [flat_gradient(twin, loss(twin(x[row])[b : b + 1], y[row, b : b + 1])) for b in range(6)]
+        squares = torch.stack(own).square().mean(0)
+        torch.testing.assert_close(given.sample_squares[row], squares, rtol=1e-10, atol=1e-14)
+        made.theta.add_(given.displacement)
+        there = sequential(made, row, {path: mask[row]})
+        made.theta.copy_(theta)
+        expected = flat_gradient(there, loss(there(x[row]), y[row]))
+        torch.testing.assert_close(given.at_probe[row], expected, rtol=1e-10, atol=1e-12)

@@ -246,9 +246,12 @@ def test_eps_dominance_is_the_share_of_elements() -> None:
     assert 0 < table[0, 0, "hidden.0.linear"]["eps_dominance"] < 1
 
 
-def test_a_layer_whose_activations_are_not_finite_has_no_forward_statistics() -> None:
-    """Comparisons with NaN are false; they must not read as a saturation of zero."""
-    z = torch.tensor([[[0.0, math.nan]], [[1.0, 2.0]]])
-    a = torch.tanh(z)
-    row = columns.finite_only(columns.forward(NON_LINEARITIES["tanh"], z, a), a)
-    assert all(value[0].isnan() and value[1].isfinite() for value in row.values())
+@pytest.mark.parametrize("kind", NON_LINEARITIES)
+def test_a_layer_that_is_not_finite_has_no_forward_statistics(kind: str) -> None:
+    """Comparisons with NaN are false, and a bounded θ hides an infinity: neither may read as a share; large numbers may."""
+    z = torch.tensor([[[0.0, math.nan]], [[0.0, math.inf]], [[-math.inf, 1.0]], [[3e38, 3e38]], [[1.0, 2.0]]])
+    non_linearity = NON_LINEARITIES[kind]
+    row = columns.finite_only(columns.forward(non_linearity, z, non_linearity.value(z)), z)
+    for value in row.values():
+        assert value[:3].isnan().all() and value[4].isfinite()
+    assert row["saturation_fraction"][3].isfinite()

@@ -92,7 +92,7 @@ def measure(program: Program, step: int) -> Rows:
         layer = place.linear
         z, a = (place.activation.input, place.activation.value) if place.activation else (layer.output, layer.output)
         row = backward(layer, program.previous[:, columns] if step else None)
-        rows.append(row | finite_only(forward(place.non_linearity, z, a), a))
+        rows.append(row | finite_only(forward(place.non_linearity, z, a), z))
     return rows
 
 

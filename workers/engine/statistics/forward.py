@@ -36,7 +36,7 @@ def forward(non_linearity: NonLinearity, z: Tensor, a: Tensor) -> dict[str, Tens
     }
 
 
-def finite_only(columns: dict[str, Tensor], a: Tensor) -> dict[str, Tensor]:
-    """Comparisons with NaN are false and would read as zero: say NaN where an activation is not finite."""
-    finite = torch.isfinite(a.flatten(1).sum(1))
+def finite_only(columns: dict[str, Tensor], z: Tensor) -> dict[str, Tensor]:
+    """Comparisons with NaN are false and would read as zero: say NaN where a pre-activation is not finite."""
+    finite = torch.isfinite(z.mul(0).flatten(1).sum(1))  # times zero, so that no finite numbers add up to infinity
     return {name: torch.where(finite, column, torch.nan) for name, column in columns.items()}

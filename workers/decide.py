@@ -58,15 +58,18 @@ def _decide(db: Database, claim: Claim, settings: WorkerSettings) -> None:
     stopped = record.status in ENDED
     planned = None if stopped else next_round(spec, claim.round, scores)
     told = build_result(spec, scores, curves, _moments(db, claim, settings)).model_dump(mode="json")
+    if stopped:
+        _write_files(db, settings, record, record.status, trials, told)
+        jobs.store_partial_result(db, claim, told)
+        return
     if planned is not None:
         following = NewRound(planned.number, planned.role, planned.shards)
-        jobs.close_round(db, claim, result=told, next_round=following, status=None)
-        return
-    _write_files(db, settings, record, "succeeded" if not stopped else record.status, trials, told)
-    if stopped:
-        jobs.store_partial_result(db, claim, told)
+        closed = jobs.close_round(db, claim, result=told, next_round=following, status=None)
     else:
-        jobs.close_round(db, claim, result=told, next_round=None, status="succeeded")
+        _write_files(db, settings, record, "succeeded", trials, told)
+        closed = jobs.close_round(db, claim, result=told, next_round=None, status="succeeded")
+    if not closed and (ended := comparisons.find(db, claim.comparison_id)):
+        _write_files(db, settings, ended, ended.status, trials, told)
 
 
 def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:

@@ -19,7 +19,7 @@ def close_round(
     next_round: NewRound | None,
     status: Literal["succeeded", "failed"] | None,
     error: dict[str, Any] | None = None,
-) -> None:
+) -> bool:
     """Stores the result so far and either begins the next round or ends the comparison with a status.
 
     A comparison that has ended meanwhile stays as it is and only gets the result.
@@ -28,6 +28,9 @@ def close_round(
         claim: on the round's decision.
         result: finite numbers and nulls only.
         error: {"code", "message"} of one that failed.
+
+    Returns:
+        False if the comparison had ended meanwhile.
 
     Raises:
         LostClaim: nothing was stored.
@@ -39,13 +42,14 @@ def close_round(
         owner = claims.write(session, claim, state="succeeded", lease_until=None)
         _store(session, owner.id, result)
         if owner.status in ENDED:
-            return
+            return False
         if next_round is not None:
             rounds.insert_round(session, owner.id, next_round)
             rounds.change(session, owner.id, round_number=next_round.number, round=next_round.role)
         elif status is not None:
             progress.record(session, owner, always=True)
             rounds.end(session, owner.id, status, error=error)
+    return True
 
 
 def store_partial_result(db: Database, claim: Claim, result: dict[str, Any]) -> None:

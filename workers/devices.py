@@ -6,6 +6,7 @@ The lock is the operating system's: it goes when the worker goes, however it end
 import fcntl
 import os
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -37,9 +38,9 @@ def take(device: Literal["auto", "cpu", "cuda"], folder: Path, *, driver: Path =
     if device == "cpu":
         return None
     found = cards(driver)
-    for name in found:
+    for name, locked_as in found.items():
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock").open("w")
+        lock = (folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', locked_as)}.lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -52,11 +53,22 @@ def take(device: Literal["auto", "cpu", "cuda"], folder: Path, *, driver: Path =
     return None
 
 
-def cards(driver: Path = DRIVER) -> list[str]:
-    """The cards that this process may use: what CUDA_VISIBLE_DEVICES says, or else all that the driver lists, by UUID."""
+def cards(driver: Path = DRIVER) -> dict[str, str]:
+    """The cards that this process may use, as CUDA_VISIBLE_DEVICES names them or else by UUID, each with its name for locking.
+
+    That is its UUID if the driver lists it: two workers could know one card by its number, its UUID or the start of that.
+    As in CUDA, whatever is no card's name ends the variable's list: -1, nothing, or a scheduler's word for none.
+    """
+    information = (path.read_text() for path in sorted(driver.glob("*/information")))
+    listed = [match[1] for text in information if (match := re.search(r"GPU UUID:\s*(\S+)", text))]
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if said is not None:
-        return [name.strip() for name in said.split(",") if name.strip() not in ("", "-1")]
-    listed = sorted(driver.glob("*/information"))
-    found = (re.search(r"GPU UUID:\s*(\S+)", path.read_text()) for path in listed)
-    return [match[1] for match in found if match]
+    if said is None:
+        return {uuid: uuid for uuid in listed}
+    names = takewhile(re.compile(r"\d+|(GPU|MIG)-\S+").fullmatch, (name.strip() for name in said.split(",")))
+    return {name: _uuid(name, listed) for name in names}
+
+
+def _uuid(name: str, listed: list[str]) -> str:
+    if name.isdecimal():
+        return listed[int(name)] if int(name) < len(listed) else name
+    return next((uuid for uuid in listed if uuid.startswith(name)), name)

@@ -1,8 +1,8 @@
 """The tables of the record.
 
-A comparison has rounds, a round has jobs (its shards, then one decision), a shard has trials and leaves parts. Times are aware
-UTC datetimes on every database. Workers, service and store may run on several machines: their clocks should agree within a
-fraction of a lease.
+A comparison has rounds, a round has jobs (its shards, then one decision), a shard has trials and leaves parts; a worker that is
+up has a row, and the job it has says so by its name. Times are aware UTC datetimes on every database. Workers, service and
+store may run on several machines: their clocks should agree within a fraction of a lease.
 """
 
 from datetime import UTC, datetime
@@ -196,4 +196,20 @@ lease = Table(
     Column("name", String(64), primary_key=True),
     Column("owner", Text, nullable=False),
     Column("until", UtcDateTime, nullable=False),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(300), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(16), nullable=False),
+    Column("device_name", Text, nullable=False),
+    Column("cores", Integer, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("torch", Text, nullable=False),
+    Column("matmul_flops_per_second", Float, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
 )

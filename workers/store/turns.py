@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, true, update
 
-from workers.store import tables
+from workers.store import fleet, tables
 from workers.store.database import Database
 
 RESEND_SECONDS = 10.0
@@ -73,13 +73,17 @@ def in_order(
 
 
 def others_wait(session: Connection, job_id: str, owner: Row[Any], now: datetime) -> bool:
-    """Whether a job of another comparison, no less urgent than this one, waits for the kind of device this job runs on."""
-    device = session.scalar(select(job.c.device).where(job.c.id == job_id)) or "auto"
+    """Whether a job of another comparison, no less urgent than this one, waits for this one's worker.
+
+    A worker with a card serves both queues; one that has not said what it is counts for the queue its job came from.
+    """
+    running = session.execute(select(job.c.device, job.c.worker).where(job.c.id == job_id)).one()
+    everything = fleet.device_of(session, running.worker) == "cuda"
     query = (
         select(job.c.id)
         .join(comparison)
         .where(
-            _in(queue_of(device)),
+            true() if everything else _in(queue_of(running.device)),
             job.c.state == "queued",
             job.c.due_at <= now,
             job.c.comparison_id != owner.id,

@@ -61,6 +61,12 @@ class Supervisor:
             self._trainer = TrainerProcess(self._command, self._environment)
         return self._trainer
 
+    @property
+    def about(self) -> Message | None:
+        """What the trainer says of itself; None while there is none that has said it. Any thread may ask."""
+        trainer = self._trainer
+        return trainer.about if trainer is not None else None
+
     def close(self) -> None:
         if self._trainer is not None:
             self._trainer.quit()

@@ -6,7 +6,9 @@ Three kinds of process: Celery's own (takes messages), its pool child (claims, s
 import logging
 import mmap
 import os
+import secrets
 import socket
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from celery import signals
@@ -14,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from workers.app import app
 from workers.decide import decide
+from workers.presence import Identity, Presence
 from workers.settings import WorkerSettings, read_settings
 from workers.store import jobs
 from workers.store.database import Database, open_database
@@ -24,6 +27,15 @@ TASK = "plumbline.work"
 
 log = logging.getLogger(__name__)
 settings = read_settings()
+
+identity = Identity(
+    name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
+    host=socket.gethostname(),
+    pid=os.getpid(),
+    started_at=datetime.now(UTC),
+)
+"""Made in Celery's own process: a pool child that takes the place of another is the same worker. Containers may share a name
+and number their processes alike, hence the chance."""
 
 _draining = mmap.mmap(-1, 1)
 """Shared with the pool child, which is forked: non-zero once the worker was asked to end."""
@@ -36,6 +48,7 @@ class Bench(NamedTuple):
     supervisor: Supervisor
     settings: WorkerSettings
     name: str
+    presence: Presence
 
 
 _bench: list[Bench] = []
@@ -68,17 +81,23 @@ def send(job_id: str, queue: str) -> None:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def set_up(**_: object) -> None:
-    """In the pool child, before its first task: the database, and a trainer that starts to warm up."""
+    """In the pool child, before its first task: the database, and a trainer that starts to warm up.
+
+    The trainer is this thread's, the one that lives as long as the pool child: it dies with the thread that starts it.
+    """
     supervisor = Supervisor(settings, draining=lambda: _draining[0] != 0)
     supervisor.warm()
-    name = f"{socket.gethostname()}-{os.getpid()}"
-    _bench.append(Bench(open_database(settings.database_url), supervisor, settings, name))
+    db = open_database(settings.database_url)
+    presence = Presence(db, identity, lambda: supervisor.about, lease_seconds=settings.lease_seconds)
+    _bench.append(Bench(db, supervisor, settings, identity.name, presence))
+    presence.start()
 
 
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def tear_down(**_: object) -> None:
     while _bench:
         bench = _bench.pop()
+        bench.presence.stop()
         bench.supervisor.close()
         bench.db.close()
 

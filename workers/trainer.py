@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from workers.contract.plan import Execution, Shard
+from workers.engine import machine
 from workers.engine.execution import choose
 from workers.engine.shard import Ending, Training
 from workers.store import artifacts
@@ -46,8 +47,7 @@ def main() -> None:
     commands: queue.Queue[Message] = queue.Queue()
     stop = threading.Event()
     threading.Thread(target=listen, args=(commands, stop), daemon=True).start()
-    warm_up(device)
-    tell({"event": "ready", "pid": os.getpid(), "device": device, "cores": cores(), "torch": torch.__version__})
+    tell({"event": "ready", **describe(device)})
     while (message := commands.get())["command"] != "quit":
         try:
             if message["command"] != "slice":
@@ -106,7 +106,7 @@ def agree(message: Message, shard: Shard, device: str, commands: "queue.Queue[Me
     if message["execution"]:
         return Execution.model_validate(message["execution"])
     wanted = device if shard.device == "auto" else shard.device
-    execution = choose(shard, wanted, cores())
+    execution = choose(shard, wanted, machine.cores())
     tell({"event": "execution", "execution": execution.model_dump(mode="json")})
     answer = commands.get()
     if answer["command"] != "go":
@@ -160,16 +160,17 @@ def told(ending: Ending) -> Message:
     }
 
 
-def cores() -> int:
-    """Threads to train with: PLUMBLINE_THREADS, or the cores this process may run on."""
-    own = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return int(os.environ.get("PLUMBLINE_THREADS", "0")) or own or 1
-
-
-def warm_up(device: str) -> None:
-    """The first product loads libraries: not on a user's time."""
-    square = torch.ones(2, 8, 8, device=device)
-    torch.bmm(square, square)
+def describe(device: str) -> Message:
+    """What this trainer is, with the speed of a product: the first ones load libraries, not on a user's time."""
+    return {
+        "pid": os.getpid(),
+        "device": device,
+        "device_name": machine.device_name(device),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory_bytes(device),
+        "torch": torch.__version__,
+        "matmul_flops_per_second": machine.matmul_flops_per_second(device),
+    }
 
 
 def listen(commands: "queue.Queue[Message]", stop: threading.Event) -> None:

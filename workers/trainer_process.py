@@ -42,7 +42,9 @@ class TrainerProcess:
             env={**os.environ, **ENVIRONMENT, **(environment or {})},
         )
         self.ready: Message | None = None
-        """What the trainer said of itself, once it has."""
+        """What the trainer said of itself, once that event has been taken."""
+        self.about: Message | None = None
+        """The same as soon as it has been said, for those who take no events."""
         self._events: queue.Queue[Message | None] = queue.Queue()
         self._commands: queue.Queue[Message | None] = queue.Queue()
         for loop in (self._read, self._write):
@@ -95,8 +97,11 @@ class TrainerProcess:
         try:
             with self._process.stdout as lines:
                 for line in lines:
-                    self._events.put(json.loads(line))
-        except ValueError:
+                    event = json.loads(line)
+                    if event["event"] == "ready":
+                        self.about = event
+                    self._events.put(event)
+        except (ValueError, TypeError, KeyError):
             self._process.kill()  # half a line, from a dying trainer, or not our protocol: either way its end
         finally:
             self._events.put(None)

@@ -1,29 +1,18 @@
 """The service's settings, from the environment (PLUMBLINE_*). What an experiment is belongs in its request, not here."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 
 from workers.contract.checks import Limits
+from workers.store.settings import SettingsError, SharedSettings, read
+
+__all__ = ["Settings", "SettingsError", "read_settings"]
 
 
-class SettingsError(Exception):
-    """A setting is wrong; the message is one line, for people."""
-
-
-class Settings(BaseSettings):
+class Settings(SharedSettings):
     """What a deployment decides. Every field is an environment variable: `port` is PLUMBLINE_PORT."""
 
-    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_", frozen=True, use_attribute_docstrings=True)
-
-    database_url: str = "sqlite:///data/plumbline.db"
-    """Where the records are: a SQLAlchemy URL, SQLite on this host or PostgreSQL."""
-    broker_url: str = "redis://127.0.0.1:6379/0"
-    """Where the messages go: `redis://host:port/number` or `redis+socket:///path`."""
-    artifacts: Path = Path("data/artifacts")
-    """Directory of the results; service and workers see the same one."""
     host: str = "127.0.0.1"
     """Address to listen on; the API has no authentication of its own, so think before you open it."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -36,10 +25,6 @@ class Settings(BaseSettings):
     """Parameters of one network."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = 1024 * 1024
     """Size of a request's body."""
-    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
-    """A worker that is silent for longer loses its job to another."""
-    slice_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 20.0
-    """Length of a slice of training."""
     heartbeat_seconds: Annotated[float, Field(ge=0.05, le=300)] = 15.0
     """Silence on an event stream after which a comment is sent, so that proxies keep it open."""
 
@@ -52,13 +37,6 @@ def read_settings(**overrides: Any) -> Settings:
     """The settings of the environment, with what the command line says instead.
 
     Raises:
-        SettingsError: in one line that names the variable, when a value is not what it should be.
+        SettingsError: in one line that names the variable.
     """
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        wrong = (
-            f"PLUMBLINE_{'_'.join(map(str, item['loc'])).upper()} is {item['input']!r}: {item['msg'].lower()}"
-            for item in error.errors(include_url=False)
-        )
-        raise SettingsError("; ".join(wrong)) from None
+    return read(Settings, **overrides)

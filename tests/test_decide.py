@@ -71,7 +71,7 @@ def recorded(settings: WorkerSettings, claim: Claim, steps: list[int]) -> list[P
         about = {"variant": trial.variant, "optimizer": trial.optimizer, "lr": trial.hyperparameters.get("lr")}
         for step in steps:
             here = {"trial": trial.trial, "step": step}
-            value = loss(trial) + 10 - step
+            value = loss(trial) if step == 10 else 10 - loss(trial)  # until the last step the worst is ahead
             rows["curves"].append(here | {"train_loss": value, "validation_loss": value})
             rows["statistics"] += [
                 here | about | {"seed": trial.seed, "layer": layer, "depth": depth, "error_signal_norm": 10.0**depth}
@@ -229,15 +229,34 @@ def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: W
     assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == FILES
 
 
-def test_a_comparison_cancelled_before_anything_ran(db: Database, settings: WorkerSettings) -> None:
+@pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])
+def test_a_comparison_cancelled_before_anything_ran(
+    db: Database, settings: WorkerSettings, spec: ComparisonSpec
+) -> None:
     """There is an answer without a number in it; tables are only there where there are rows."""
-    begin(db, PLAIN)
+    begin(db, spec)
     comparisons.cancel(db, "c")
     decide(db, claim_next(db), settings)
-    assert [arm.rank for arm in result(db).arms] == [None] * 3
+    assert {arm.rank for arm in result(db).arms} == {arm.test_loss.iqm for arm in result(db).arms} == {None}
     assert statistics(db, settings) == []
     documents = [name for name in FILES if name.endswith(".json")]
     assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == documents
+
+
+def test_a_comparison_whose_training_failed(db: Database, settings: WorkerSettings) -> None:
+    """It stays failed, its files say why, and what was trained until then is answered for."""
+    begin(db, PLAIN)
+    claim = claim_next(db)
+    jobs.commit_slice(db, claim, half_slice(parts=recorded(settings, claim, [0, 5])))
+    while found(db).status == "running":
+        jobs.fail_attempt(db, claim_next(db), code="trainer_failed", message="out of luck", progressed=False)
+        make_due(db)
+    decide(db, claim_next(db), settings)
+    error = {"code": "trainer_failed", "message": "out of luck"}
+    about = written(settings, "comparison.json")
+    assert (found(db).status, found(db).error) == (about["status"], about["error"]) == ("failed", error)
+    assert written(settings, "result.json") == found(db).result and result(db).partial
+    assert len(statistics(db, settings)) > 0 and not (settings.artifacts / "c" / "parts").exists()
 
 
 @pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])

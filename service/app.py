@@ -12,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from service import catalogue, comparisons, errors, events, health, openapi, queue, statistics, trials
+from service import catalogue, comparisons, errors, events, fleet, health, openapi, queue, statistics, trials
 from service.loop import Loop
 from service.resources import Resources
 from service.settings import Settings
@@ -31,7 +31,7 @@ document (RFC 9457) with a JSON pointer to what is wrong.
 def create_app(settings: Settings, database: Database) -> FastAPI:
     """The application over an open database. Its loop runs from start-up to shutdown; the database stays the caller's."""
     broker = queue.connect(settings.broker_url)
-    loop = Loop(database, partial(queue.send, broker))
+    loop = Loop(database, partial(queue.send, broker), lease_seconds=settings.lease_seconds)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +52,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     )
     app.state.resources = Resources(settings, database, broker, loop.wake)
     errors.install(app)
-    for part in (comparisons, statistics, trials, events, catalogue, health):
+    for part in (comparisons, statistics, trials, events, catalogue, fleet, health):
         app.include_router(part.router)
     _add_manual(app)
     return app

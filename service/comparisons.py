@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -16,8 +17,8 @@ from service.resources import Here, Resources
 from service.validation import read_comparison
 from workers.analysis.protocol import first_round, totals
 from workers.contract.checks import over_trials
-from workers.contract.results import ENDED, Comparison, Status
-from workers.store import artifacts, comparisons
+from workers.contract.results import ENDED, Comparison, Status, Waiting
+from workers.store import artifacts, comparisons, fleet
 from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound, StillRunning
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
@@ -55,9 +56,10 @@ async def submit(
     """Accepts a comparison. It is recorded before this answers, whether or not a worker or the broker is up."""
     body = await read_body(request, here.settings.max_body_bytes)
     record = await run_in_threadpool(_accept, here, body, idempotency_key)
+    waits = await run_in_threadpool(_waiting, here, [record])
     response.headers["Location"] = views.address(record.id)
     response.headers.update(RETRY_AFTER if record.status not in ENDED else {})
-    return views.comparison(record)
+    return views.comparison(record, waits.get(record.id))
 
 
 def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> ComparisonRecord:
@@ -130,7 +132,8 @@ def list_comparisons(
         )
     except ValueError:
         raise invalid_parameter("cursor", f"{cursor!r} is none of ours: take `next` of a page as it is") from None
-    return views.Page(items=[views.summary(record) for record in records], next=following)
+    waits = _waiting(here, records)
+    return views.Page(items=[views.summary(record, waits.get(record.id)) for record in records], next=following)
 
 
 @router.get(
@@ -148,12 +151,14 @@ def read(
 ) -> Comparison | Response:
     """A comparison: its state, its progress and, as soon as there is one, its result (partial while it runs)."""
     record = _found(here, comparison_id)
-    tag = f'W/"{record.version}"'
+    waits = _waiting(here, [record]).get(record.id)
+    told = f"-{waits.worker}-{waits.since.timestamp()}-{waits.seconds}" if waits else ""
+    tag = f'W/"{record.version}{told}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache", **({} if record.status in ENDED else RETRY_AFTER)}
     if if_none_match and {tag, "*"} & {part.strip() for part in if_none_match.split(",")}:
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    return views.comparison(record)
+    return views.comparison(record, waits)
 
 
 @router.post("/{comparison_id}/cancel", responses={404: {}, 409: {}})
@@ -186,3 +191,12 @@ def _found(here: Resources, comparison_id: str) -> ComparisonRecord:
     if record is None:
         raise not_found(comparison_id)
     return record
+
+
+def _waiting(here: Resources, records: list[ComparisonRecord]) -> dict[str, Waiting]:
+    """By id, those that have not ended and wait for a worker that there is not."""
+    ids = [record.id for record in records if record.status not in ENDED]
+    if not ids:
+        return {}
+    found = fleet.waiting(here.database, ids, now=datetime.now(UTC), lease_seconds=here.settings.lease_seconds)
+    return {name: waits for name, one in found.items() if (waits := views.waiting(one))}

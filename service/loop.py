@@ -1,4 +1,4 @@
-"""The one loop beside the endpoints: publishes what is due and requeues what was lost.
+"""The one loop beside the endpoints: publishes what is due, requeues what was lost, forgets the workers that are gone.
 
 Every API process runs it in a thread; a lease in the database lets one of them act. What it does is idempotent, so a
 lease that changes hands in mid-turn does no harm.
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from workers.store import jobs, leases
+from workers.store import fleet, jobs, leases
 from workers.store.database import Database
 from workers.store.dispatch import publish_due
 
@@ -32,8 +32,9 @@ LEASE = "dispatcher"
 class Loop:
     """A thread that takes a turn each second, and at once when it is woken."""
 
-    def __init__(self, database: Database, send: Callable[[str, str], None]) -> None:
-        self._database, self._send = database, send
+    def __init__(self, database: Database, send: Callable[[str, str], None], *, lease_seconds: float) -> None:
+        """`lease_seconds` is that of the workers."""
+        self._database, self._send, self._lease_seconds = database, send, lease_seconds
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._woken = threading.Event()
         self._stopping = False
@@ -75,7 +76,9 @@ class Loop:
             if not leases.acquire(self._database, LEASE, self._owner, LEASE_SECONDS):
                 return
             self._holds_until = time.monotonic() + LEASE_SECONDS / 2
-            jobs.reap(self._database, datetime.now(UTC))
+            now = datetime.now(UTC)
+            jobs.reap(self._database, now)
+            fleet.forget_silent(self._database, now=now, lease_seconds=self._lease_seconds)
         publish_due(self._database, self._send)
 
     def _complain(self, error: Exception) -> None:

@@ -1,11 +1,17 @@
 """From the store's records to what the API shows."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import Field
 
-from workers.contract.results import Comparison, ErrorDetail, Progress, Result, Status, View
+from workers.contract.results import Comparison, ErrorDetail, Progress, Result, Status, View, Waiting
+from workers.store import fleet
 from workers.store.comparisons import ComparisonRecord
+
+MISSING = {
+    "cuda": "no worker with a CUDA card is up, and this comparison needs one: start one, or ask for device auto",
+    "any": "no worker is up: start one",
+}
 
 
 class Summary(View):
@@ -40,13 +46,21 @@ class Page(View):
     """The `cursor` of the next page; null on the last."""
 
 
-def comparison(record: ComparisonRecord) -> Comparison:
+def waiting(found: fleet.Waiting | None) -> Waiting | None:
+    """What a comparison waits for, by now."""
+    if found is None:
+        return None
+    seconds = max(0, int((datetime.now(UTC) - found.since).total_seconds()))
+    return Waiting(worker=found.worker, since=found.since, seconds=seconds, message=MISSING[found.worker])
+
+
+def comparison(record: ComparisonRecord, waits: Waiting | None = None) -> Comparison:
     """The whole comparison."""
     return Comparison(
         id=record.id,
         name=record.name,
         status=record.status,
-        progress=_progress(record),
+        progress=_progress(record, waits),
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -58,13 +72,13 @@ def comparison(record: ComparisonRecord) -> Comparison:
     )
 
 
-def summary(record: ComparisonRecord) -> Summary:
+def summary(record: ComparisonRecord, waits: Waiting | None = None) -> Summary:
     """The comparison in a list."""
     return Summary(
         id=record.id,
         name=record.name,
         status=record.status,
-        progress=_progress(record),
+        progress=_progress(record, waits),
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -83,11 +97,12 @@ def _links(comparison_id: str) -> dict[str, str]:
     return {"self": here, **parts}
 
 
-def _progress(record: ComparisonRecord) -> Progress:
+def _progress(record: ComparisonRecord, waits: Waiting | None) -> Progress:
     return Progress(
         steps_done=record.steps_done,
         steps_total=record.steps_total,
         trials=record.trials_total,
         round=record.round,
         eta_seconds=record.eta_seconds,
+        waiting=waits,
     )

@@ -15,7 +15,7 @@ import uvicorn
 from service.app import create_app
 from service.settings import Settings
 from workers.contract.statistics import COLUMNS, STATISTICS
-from workers.store import artifacts, jobs
+from workers.store import artifacts, fleet, jobs
 from workers.store.database import Database, open_database
 from workers.store.parts import Kind
 
@@ -41,8 +41,8 @@ class Service(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, broker_url: str = NO_BROKER, **settings: Any) -> Iterator[Service]:
-    """A service in a thread of this process, reachable through `client`."""
+def serving(folder: Path, broker_url: str = NO_BROKER, *, worker: bool = True, **settings: Any) -> Iterator[Service]:
+    """A service in a thread of this process, reachable through `client`; with a worker, whose part the test plays."""
     chosen = Settings(
         database_url=f"sqlite:///{folder / 'plumbline.db'}",
         artifacts=folder / "artifacts",
@@ -60,11 +60,33 @@ def serving(folder: Path, broker_url: str = NO_BROKER, **settings: Any) -> Itera
             time.sleep(0.01)
         host, port = server.servers[0].sockets[0].getsockname()
         with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
-            yield Service(client, chosen, database)
+            service = Service(client, chosen, database)
+            if worker:
+                appear(service)
+            yield service
     finally:
         server.should_exit = True
         thread.join()
         database.close()
+
+
+def appear(service: Service, name: str = "a test", **changes: Any) -> None:
+    """A worker is up, and stays so for an hour without saying it again."""
+    now = datetime.now(UTC)
+    known: dict[str, Any] = {
+        "name": name,
+        "host": "h",
+        "pid": 1,
+        "device": "cpu",
+        "device_name": "a processor",
+        "cores": 2,
+        "memory_bytes": 2**40,
+        "torch": "2.13.0",
+        "matmul_flops_per_second": 1e11,
+        "started_at": now,
+        "seen_at": now + timedelta(hours=1),
+    }
+    fleet.appear(service.database, fleet.Worker(**known | changes))
 
 
 def submit(service: Service, **changes: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from api_server import Service, serving
 from pydantic import BaseModel, create_model
 
+from service.fleet import Workers
 from service.openapi import EXAMPLE
 from service.views import Page
 from workers.contract.activations import ACTIVATIONS
@@ -133,7 +134,13 @@ def inside(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from inside(inner)
 
 
-EVERY = models(ComparisonSpec, {}) | models(Comparison, {}) | models(TrialReport, {}) | models(Page, {})
+EVERY = (
+    models(ComparisonSpec, {})
+    | models(Comparison, {})
+    | models(TrialReport, {})
+    | models(Page, {})
+    | models(Workers, {})
+)
 
 
 @pytest.mark.parametrize("name", EVERY)

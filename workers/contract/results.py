@@ -171,6 +171,19 @@ class Result(View):
     """By rank."""
 
 
+class Waiting(View):
+    """A part of the comparison is due, and no worker that is up can take it."""
+
+    worker: Literal["cuda", "any"] = Field(examples=["cuda"])
+    """The kind of worker that is missing: one with a CUDA card, or any at all."""
+    since: datetime = Field(examples=["2026-01-02T03:04:05Z"])
+    """Since when the first of what waits has been due."""
+    seconds: int = Field(examples=[125])
+    """How long that is."""
+    message: str = Field(examples=["no worker with a CUDA card is up, and this comparison needs one: start one"])
+    """What is missing and what to do, for people."""
+
+
 class Progress(View):
     steps_done: int = Field(examples=[5000])
     """Over all trials."""
@@ -182,6 +195,18 @@ class Progress(View):
     """What is being trained."""
     eta_seconds: float | None = Field(default=None, examples=[12.5])
     """Estimated from the last seconds; null until there is a speed to estimate from."""
+    waiting: Waiting | None = Field(
+        default=None,
+        examples=[
+            {
+                "worker": "cuda",
+                "since": "2026-01-02T03:04:05Z",
+                "seconds": 125,
+                "message": "no worker with a CUDA card is up, and this comparison needs one: start one",
+            }
+        ],
+    )
+    """What it waits for that is not there; null if nothing is wrong, also while it waits in line behind others."""
 
 
 class ErrorDetail(View):

@@ -51,7 +51,7 @@ bench: setup ## measure and print the figures: engine, latency, memory
 
 lock: ## renew requirements.lock from pyproject.toml, in an environment of its own
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "torch==$$(sed -n 's/^torch==//p' requirements.lock)" setuptools ".[service,worker,dev]"
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "torch==$$(sed -n 's/^torch==//p' requirements.lock)" setuptools ".[service,worker,postgres,dev]"
 	@.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude plumbline | sed 's/+cpu$$//' > requirements.lock
 	@rm -rf .venv-lock
 

@@ -1,12 +1,14 @@
-"""`plumbline serve | worker | compare | catalogue`."""
+"""`plumbline serve | api | worker | compare | catalogue`."""
 
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -43,6 +45,9 @@ FAMILIES: dict[str, tuple[type[Spec], ...]] = {
     "problems": PROBLEMS,
 }
 
+API_GRACE = 10
+"""Seconds for requests and event streams to end once the API is told to stop."""
+
 DataDirectory = Annotated[Path, typer.Option(help="Directory of records and results; it is made if it is not there.")]
 
 
@@ -65,8 +70,47 @@ def serve(
 
 
 @main.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of PLUMBLINE_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port, instead of PLUMBLINE_PORT.")] = None,
+) -> None:
+    """Runs the API alone, for a broker and a database of your own: its settings are PLUMBLINE_* in the environment."""
+    _need("service", "fastapi", "sqlalchemy", "uvicorn")
+    import uvicorn
+
+    from service.app import create_app
+    from service.embedded import StackError, listen
+    from service.settings import SettingsError, read_settings
+    from workers.store.database import StoreError, open_database
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    said = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        with ExitStack() as stack:
+            settings = read_settings(**said)
+            listener = listen(settings.host, settings.port, stack)
+            database = open_database(settings.database_url)
+            stack.callback(database.close)
+            # Behind a proxy: uvicorn reads in FORWARDED_ALLOW_IPS whose word on scheme and client counts.
+            server = uvicorn.Server(
+                uvicorn.Config(create_app(settings, database), proxy_headers=True, timeout_graceful_shutdown=API_GRACE)
+            )
+            # uvicorn stops at these, then raises them again for who was there before: to stop is all they ask.
+            for name in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(name, lambda *_: setattr(server, "should_exit", True))
+            told = f"Plumbline's API is up at http://{settings.host}:{listener.getsockname()[1]}"
+            console.print(told, highlight=False, soft_wrap=True)
+            server.run(sockets=[listener])
+    except (SettingsError, StoreError, StackError) as error:
+        _fail(str(error))
+    if not server.started:
+        raise typer.Exit(3)
+
+
+@main.command()
 def worker() -> None:
     """Runs one worker, for a broker and a database of your own: see PLUMBLINE_BROKER_URL and PLUMBLINE_DATABASE_URL."""
+    _need("worker", "celery", "torch")
     os.execv(sys.executable, [sys.executable, "-m", "workers"])  # noqa: S606 - the worker is a program of its own
 
 
@@ -114,6 +158,7 @@ def catalogue() -> None:
 
 @contextmanager
 def _stack(data: Path, host: str, port: int) -> Iterator[str]:
+    _need("service,worker", "fastapi", "sqlalchemy", "uvicorn", "torch")
     from service.embedded import Stack, StackError
     from service.settings import SettingsError
 
@@ -171,6 +216,13 @@ def _write(client: Client, answer: dict[str, Any], out: Path) -> None:
 
 def _write_json(path: Path, document: object) -> None:
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _need(extras: str, *modules: str) -> None:
+    """The base install is client and command line; what starts something says what it lacks."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        _fail(f"this needs {', '.join(missing)}, which is not installed: pip install 'plumbline[{extras}]'")
 
 
 def _fail(message: str, *, status: int = 1) -> NoReturn:

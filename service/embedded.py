@@ -68,7 +68,7 @@ class Stack:
 
     def _start(self, stack: ExitStack) -> None:
         lock = _lock(self._data, stack)
-        listener = _listen(self._host, self._port, stack)
+        listener = listen(self._host, self._port, stack)
         self.url = f"http://{self._host}:{listener.getsockname()[1]}"
         folder = _folder(stack)
         broker_url = os.environ.get("PLUMBLINE_BROKER_URL", "")
@@ -164,7 +164,8 @@ def _lock(data: Path, stack: ExitStack) -> int:
             time.sleep(0.1)
 
 
-def _listen(host: str, port: int, stack: ExitStack) -> socket.socket:
+def listen(host: str, port: int, stack: ExitStack) -> socket.socket:
+    """A socket bound to an address, as long as `stack` is open. Port 0 takes a free one."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))

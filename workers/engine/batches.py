@@ -29,7 +29,8 @@ class Batches:
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self._permutations(epoch)
         rows = self.order[:, place * self.batch_size : (place + 1) * self.batch_size]
-        return self.split.x[rows], self.split.y[rows]
+        x, y = (whole.index_select(0, rows.flatten()) for whole in (self.split.x, self.split.y))
+        return x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)
 
     def _permutations(self, epoch: int) -> Tensor:
         """[T, N], drawn once for each distinct seed."""

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 class LossFunction(NamedTuple):
@@ -18,12 +16,16 @@ class LossFunction(NamedTuple):
 
 
 def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    return -functional.log_softmax(output, 2).gather(2, target[..., None]).squeeze(2)
+    """The logarithm of Σ exp(z − max z) − (z_target − max z). torch's log_softmax takes three times as long over so few outputs."""
+    shifted = output - output.amax(2, keepdim=True)
+    own = shifted.gather(2, target[..., None]).squeeze(2)
+    return shifted.exp_().sum(2).log_().sub_(own)
 
 
 def _cross_entropy_gradient(output: Tensor, target: Tensor) -> Tensor:
     """(softmax − one-hot)/B."""
-    delta = torch.softmax(output, 2)
+    delta = (output - output.amax(2, keepdim=True)).exp_()
+    delta.div_(delta.sum(2, keepdim=True))
     delta.scatter_add_(2, target[..., None], output.new_full((), -1.0).expand(*target.shape, 1))
     return delta.div_(target.shape[1])
 

@@ -6,6 +6,8 @@ The lock is the operating system's: it goes when the worker goes, however it end
 import fcntl
 import os
 import re
+import subprocess
+import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
@@ -51,6 +53,14 @@ def take(device: Literal["auto", "cpu", "cuda"], folder: Path, *, driver: Path =
         why = f"all {len(found)} CUDA cards are other workers'" if found else "there is no CUDA card here"
         raise NoCard(f"{why}: start fewer workers, or set PLUMBLINE_DEVICE to auto or cpu")
     return None
+
+
+def usable(card: Card) -> bool:
+    """Whether torch can train on the card: asked in a process of its own, since this one must not load torch."""
+    code = "import torch; raise SystemExit(not torch.cuda.is_available())"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": card.name}
+    asked = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, check=False)  # noqa: S603 - ours
+    return asked.returncode == 0
 
 
 def cards(driver: Path = DRIVER) -> dict[str, str]:

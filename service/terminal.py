@@ -1,11 +1,19 @@
 """A result for the terminal: the ranking, and the gradient layer by layer. Both read without colour, in 100 columns."""
 
+import re
+import sys
+from dataclasses import dataclass
 from math import ceil, floor, log10
+from textwrap import fill
 from typing import NamedTuple
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
+from rich.text import Text
 
+from workers.contract.plan import Scalar
 from workers.contract.results import Arm, Interval, LayerDiagnosis, Result
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -13,16 +21,36 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 MARK = "○"
 EDGE = "*"
 MIN_BAR, MAX_BAR = 6, 24
+BASELINE = 12
+"""Width of the baseline's name in a heading."""
 NUMBER = 6
 """Width of the power of ten behind a bar, with its gap."""
 
 
-def ranking(result: Result) -> Table:
+@dataclass(frozen=True)
+class Fitting:
+    """Of two tables the wide one where it fits, else the narrow one."""
+
+    wide: Table
+    narrow: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=sys.maxsize)
+        yield self.wide if console.measure(self.wide, options=unbounded).maximum <= options.max_width else self.narrow
+
+
+def ranking(result: Result) -> Fitting:
     """The arms by rank: how well they did on the reported seeds, and the verdict on their signal."""
+    return Fitting(_table(result, " "), _table(result, "\n"))
+
+
+def _table(result: Result, gap: str) -> Table:
+    """The ranking; `gap` stands between a number and its interval, and wherever else a narrow table goes on below."""
     several = len({arm.variant for arm in result.arms}) > 1
     accuracies = any(arm.test_accuracy for arm in result.arms)
     divergences = any(arm.trials.diverged for arm in result.arms)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
+    padding = (0, 1 if gap == " " else 0, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, caption_justify="left")
     if any(arm.at_edge for arm in result.arms):
         table.caption = f"{EDGE} an edge of what was searched: beyond it may be better ones"
     for heading, right in (
@@ -30,53 +58,60 @@ def ranking(result: Result) -> Table:
         *([("variant", False)] if several else []),
         ("optimizer", False),
         ("setting", False),
-        ("test loss [95 %]", True),
+        (f"test loss{gap}[95 %]", True),
         *([("accuracy", True)] if accuracies else []),
-        (f"beats {result.baseline}", True),
+        (f"beats{gap}{_cut(result.baseline, BASELINE)}", True),
         *([("diverged", True)] if divergences else []),
         ("signal", False),
     ):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=right)
+        justify: JustifyMethod = "right" if right else "left"
+        table.add_column(Text(heading), justify=justify, no_wrap=right or heading == "signal", overflow="fold")
     for arm in result.arms:
         versus = arm.versus_baseline
         diverged = arm.trials.diverged
-        table.add_row(
+        cells = (
             "–" if arm.rank is None else str(arm.rank),
-            *([arm.variant] if several else []),
-            arm.optimizer,
-            _setting(arm),
-            _interval(arm.test_loss),
+            *([_plain(arm.variant)] if several else []),
+            _plain(arm.optimizer),
+            _setting(arm, gap),
+            "–" if arm.rank is None else _interval(arm.test_loss, gap),
             *([_percent(arm.test_accuracy)] if accuracies else []),
             f"{versus.probability_of_improvement:.0%}" if versus else "–",
             *([f"{diverged} of {diverged + arm.trials.completed}"] if divergences else []),
-            _verdicts(arm),
+            _verdicts(arm, gap),
         )
+        table.add_row(*map(Text, cells))  # not strings: a name may have brackets, which would be read as markup
     return table
 
 
-def _setting(arm: Arm) -> str:
+def _setting(arm: Arm, gap: str) -> str:
     names = list(arm.searched) or (["lr"] if "lr" in arm.hyperparameters else [])
     edge = dict.fromkeys(arm.at_edge, EDGE)
-    return ", ".join(f"{name} {arm.hyperparameters[name]:.3g}{edge.get(name, '')}" for name in names)
+    return f",{gap}".join(f"{name} {_number(arm.hyperparameters[name])}{edge.get(name, '')}" for name in names)
 
 
-def _interval(interval: Interval) -> str:
+def _interval(interval: Interval, gap: str) -> str:
     if interval.iqm is None:
         return "∞"
-    low, high = (f"{value:.3g}" if value is not None else "∞" for value in (interval.low, interval.high))
-    return f"{interval.iqm:.3g} [{low}, {high}]"
+    low, high = ("∞" if value is None else _number(value) for value in (interval.low, interval.high))
+    return f"{_number(interval.iqm)}{gap}[{low}, {high}]"
+
+
+def _number(value: Scalar) -> str:
+    """Three digits, and an exponent without padding: 1.23e-5."""
+    return re.sub(r"e\+?(-?)0?", r"e\1", f"{value:.3g}")
 
 
 def _percent(interval: Interval | None) -> str:
     return "–" if interval is None or interval.iqm is None else f"{interval.iqm:.1%}"
 
 
-def _verdicts(arm: Arm) -> str:
+def _verdicts(arm: Arm, gap: str) -> str:
     end = arm.diagnosis
     if end is None:
         return "–"
     start = end.at_step_0
-    before = f"{start.verdict} → " if start and start.verdict != end.verdict else ""
+    before = f"{start.verdict} →{gap}" if start and start.verdict != end.verdict else ""
     return before + end.verdict
 
 
@@ -122,26 +157,30 @@ def _norm(layer: LayerDiagnosis | None) -> float | None:
 
 
 def _variant(variant: str, columns: list[Column], width: int) -> list[str]:
-    names = list(columns[0].layers)
+    names = list(max(columns, key=lambda column: len(column.layers)).layers)
     powers = [
         log10(norm) for column in columns for pair in column.layers.values() for norm in pair if norm and norm > 0
     ]
     if not powers:
         return []
     low, high = floor(min(powers)), max(ceil(max(powers)), floor(min(powers)) + 1)
-    label = max(len(name) for name in names) + 2
+    label = min(max(map(cell_len, names)), width // 3) + 2
     fitting = max(1, (width - label) // (MIN_BAR + NUMBER + 2))
     rows = ceil(len(columns) / fitting)
     size = ceil(len(columns) / rows)
-    bar = min(MAX_BAR, (width - label) // size - NUMBER - 2)
-    title = f"{variant}: log₁₀ of the error signal's norm, 1e{low} to 1e{high}: █ at the end, {MARK} at step 0"
+    bar = max(MIN_BAR, min(MAX_BAR, (width - label) // size - NUMBER - 2))
+    scale = f"log₁₀ of the error signal's norm, 1e{low} to 1e{high}: █ at the end, {MARK} at step 0"
+    title = f"{_plain(variant)}: {scale}"
+    if cell_len(title) > width:
+        title = f"{_cut(variant, width - 1)}:\n{fill(scale, width)}"
     drawn = []
     for first in range(0, len(columns), size):
         group = columns[first : first + size]
-        lines = [title, " " * label + "".join(f"{_cut(c.heading, bar + NUMBER):<{bar + NUMBER + 2}}" for c in group)]
+        headings = (set_cell_size(_cut(column.heading, bar + NUMBER), bar + NUMBER + 2) for column in group)
+        lines = [title, (" " * label + "".join(headings)).rstrip()]
         for name in reversed(names):
             cells = (_cell(*column.layers.get(name, (None, None)), low, high, bar) for column in group)
-            lines.append(f"{name:<{label}}" + "  ".join(cells).rstrip())
+            lines.append(set_cell_size(_cut_start(name, label - 2), label) + "  ".join(cells).rstrip())
         drawn.append("\n".join(lines))
     return drawn
 
@@ -163,5 +202,16 @@ def _share(norm: float | None, low: int, high: int) -> float:
     return min(1.0, max(0.0, (log10(norm) - low) / (high - low)))
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _plain(name: str) -> str:
+    """In one line, and without what would steer the terminal."""
+    return "".join(sign if sign.isprintable() else " " for sign in name)
+
+
+def _cut(name: str, width: int) -> str:
+    name = _plain(name)
+    return name if cell_len(name) <= width else set_cell_size(name, width - 1).rstrip() + "…"
+
+
+def _cut_start(path: str, width: int) -> str:
+    """Keeps the end, where layers differ."""
+    return path if cell_len(path) <= width else "…" + _cut(path[::-1], width)[-2::-1]

@@ -12,6 +12,8 @@ SERVICE = sorted(
 )
 CELERY_SIDE = ("workers.app", "workers.tasks", "workers.decide", "workers.supervisor", "workers.trainer_process")
 
+PYDANTIC_NEEDS = ("pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
+
 
 def modules(*imported: str) -> set[str]:
     """Top-level names of what is loaded once these are imported."""
@@ -38,9 +40,9 @@ def test_only_the_trainer_loads_torch(loaded: tuple[str, ...]) -> None:
 
 
 def test_the_contract_is_pydantic_and_the_standard_library() -> None:
-    """So that a client can have it."""
-    heavy = {"numpy", "scipy", "pyarrow", "sqlalchemy", "torch", "fastapi", "celery", "sklearn", "rich", "typer"}
-    assert not heavy & modules(*contents("workers.contract"))
+    """So that a client can have it: nothing else is loaded with it than what pydantic itself depends on."""
+    loaded = modules(*contents("workers.contract")) - sys.stdlib_module_names
+    assert {name for name in loaded if not name.startswith("_")} <= {"workers", "pydantic", *PYDANTIC_NEEDS}
 
 
 def test_the_engine_knows_neither_queue_nor_http_nor_database() -> None:
@@ -52,3 +54,10 @@ def test_client_and_command_line_need_the_base_install_only() -> None:
     """`plumbline --help` and the client load nothing of the extras."""
     extras = {"celery", "fastapi", "uvicorn", "sqlalchemy", "alembic", "pyarrow", "redis", "torch", "scipy"}
     assert not extras & modules("service.client", "service.terminal", "service.cli")
+
+
+def test_imports_keep_to_the_contracts_of_the_project() -> None:
+    """What may import what, by the source, whether a process loads it or not."""
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint_imports, "--no-cache"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout

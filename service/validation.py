@@ -167,6 +167,10 @@ MESSAGES: dict[str, tuple[str, Callable[[Place, Details], str]]] = {
     "finite_number": ("not_finite", _wanted("a finite number")),
     "float_type": ("wrong_type", _wanted("a number")),
     "int_type": ("wrong_type", _wanted("a whole number")),
+    "int_parsing_size": (
+        "out_of_bounds",
+        lambda place, _: f"{_shown(place.value)} is beyond every bound that a number has here",
+    ),
     "int_from_float": ("wrong_type", _wanted("a whole number")),
     "bool_type": ("wrong_type", _wanted("true or false")),
     "list_type": ("wrong_type", _wanted("a list")),

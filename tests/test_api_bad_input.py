@@ -96,6 +96,8 @@ UNPROCESSABLE: dict[str, tuple[Any, str, str]] = {
     "a batch of a word": (with_(batch_size="half"), "/batch_size", "'full'"),
     "a batch beyond the split": (with_(batch_size=1000), "/batch_size", "106"),
     "a number with more digits than any": (with_(steps=10**60), "/steps", "number"),
+    "more steps than any integer": (with_(steps=1e300), "/steps", "beyond every bound"),
+    "a batch beyond any integer": (with_(batch_size=1e300), "/batch_size", "beyond every bound"),
     "nesterov as a number": (one(kind="sgd", nesterov=1), "/optimizers/0/nesterov", "true or false"),
     "a device there is not": (with_(device="tpu"), "/device", "'cpu'"),
     # references and shapes

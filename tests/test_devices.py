@@ -87,11 +87,12 @@ def take(tmp_path: Path) -> Iterator[Take]:
 
 
 def test_cards_are_the_drivers(driver: Path, tmp_path: Path) -> None:
-    """All that it lists, by UUID, in the order of their places; none where there is no driver or it says nothing."""
+    """All that it lists, by UUID, in the order of their places, by number where it does not tell that; none without a driver."""
     assert list(cards(driver).items()) == [(uuid, uuid) for uuid in UUIDS]
     assert cards(tmp_path / "nothing") == {}
-    (driver / "0000:00:00.0" / "information").write_text("Model: unknown\n")
-    assert list(cards(driver)) == list(UUIDS[1:])
+    for place, text in enumerate(("GPU UUID: \t GPU-????????-????-????-????-????????????\n", "Model: \t A card\n")):
+        (driver / f"0000:0{place}:00.0" / "information").write_text(text)
+    assert list(cards(driver)) == ["0", "1", UUIDS[2]]
 
 
 @pytest.mark.parametrize(

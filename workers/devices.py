@@ -67,10 +67,11 @@ def cards(driver: Path = DRIVER) -> dict[str, str]:
     """The cards that this process may use, as CUDA_VISIBLE_DEVICES names them or else by UUID, each with its name for locking.
 
     That is its UUID if the driver lists it: two workers could know one card by its number, its UUID or the start of that.
+    Until a card is first used the driver may list it as GPU-????????-????: its number stands for it then.
     As in CUDA, whatever is no card's name ends the variable's list: -1, nothing, or a scheduler's word for none.
     """
-    information = (path.read_text() for path in sorted(driver.glob("*/information")))
-    listed = [match[1] for text in information if (match := re.search(r"GPU UUID:\s*(\S+)", text))]
+    told = (re.search(r"GPU UUID:\s*([\w-]+)\s", path.read_text()) for path in sorted(driver.glob("*/information")))
+    listed = [match[1] if match else str(number) for number, match in enumerate(told)]
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
     if said is None:
         return {uuid: uuid for uuid in listed}

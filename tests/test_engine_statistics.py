@@ -214,12 +214,12 @@ def test_exact_zeros_and_non_finite_elements_are_counted() -> None:
     running.backward(running.loss.gradient(running.forward(x, training=True), y))
     running.gradient.fill_(1e-45)
     running.gradient[0, :3], running.gradient[0, 3], running.gradient[0, 4] = 0.0, math.inf, math.nan
-    row = columns.backward(linear, None)
+    row = columns.backward([linear], None)
     assert row["gradient_zero_fraction"].item() == 3 / 42
     assert row["gradient_nonfinite_fraction"].item() == 2 / 42
     assert not row["gradient_norm"].isfinite()
     running.gradient.zero_()
-    row = columns.backward(linear, running.gradient)
+    row = columns.backward([linear], [running.gradient])
     assert row["gradient_norm"].item() == 0.0
     for name in ("gradient_log10_rms", "gradient_cosine"):
         assert row[name].isnan().all()
@@ -251,7 +251,7 @@ def test_a_layer_that_is_not_finite_has_no_forward_statistics(kind: str) -> None
     """Comparisons with NaN are false, and a bounded θ hides an infinity: neither may read as a share; large numbers may."""
     z = torch.tensor([[[0.0, math.nan]], [[0.0, math.inf]], [[-math.inf, 1.0]], [[3e38, 3e38]], [[1.0, 2.0]]])
     non_linearity = NON_LINEARITIES[kind]
-    row = columns.finite_only(columns.forward(non_linearity, z, non_linearity.value(z)), z)
-    for value in row.values():
+    row = columns.forward([columns.Activity(non_linearity, z, non_linearity.value(z))])
+    for (value,) in row.values():
         assert value[:3].isnan().all() and value[4].isfinite()
-    assert row["saturation_fraction"][3].isfinite()
+    assert row["saturation_fraction"][0, 3].isfinite()

@@ -25,10 +25,9 @@ class Recording:
         self._statistics: list[tuple[int, Tensor]] = []
         self._curves: list[tuple[int, Tensor]] = []
 
-    def statistics(self, step: int, rows: list[dict[str, Tensor]]) -> None:
-        """One row for each layer: float64 [T] by statistic."""
-        stacked = torch.stack([row[name] for row in rows for name in NAMES])
-        self._statistics.append((step, stacked.unflatten(0, (len(rows), len(NAMES)))))
+    def statistics(self, step: int, columns: dict[str, Tensor]) -> None:
+        """All of a step: float64 [L, T] by statistic."""
+        self._statistics.append((step, torch.stack([columns[name] for name in NAMES], 1)))
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""

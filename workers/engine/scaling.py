@@ -1,39 +1,56 @@
 """Norms that neither underflow nor overflow: elements are brought into range by a power of two first.
 
-At depth 30 a sigmoid network's gradient is near 1e-28 and a plain float32 norm of it is exactly zero.
+At depth 30 a sigmoid network's gradient is near 1e-28 and a plain float32 norm of it is exactly zero. L layers, T trials.
+Whole lists of tensors are taken at once, so that what is computed of [T] numbers is computed once of [L, T].
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 
-def in_range(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x·2^−e with e near log₂ max|x|, for each row, exactly; and e.
+def peaks(tensors: Sequence[Tensor]) -> Tensor:
+    """max|x| of each row of each tensor [T, ...], as [L, T] in their format; NaN where one is."""
+    rows = [x.flatten(1) for x in tensors]
+    return torch.maximum(torch.stack([x.amax(1) for x in rows]), -torch.stack([x.amin(1) for x in rows]))
+
+
+def in_range(tensors: Sequence[Tensor], peak: Tensor) -> tuple[Iterator[Tensor], Tensor]:
+    """x·2^−e with e near log₂ max|x|, for each row of each tensor, exactly; and e.
 
     Args:
-        x: [T, ...].
+        tensors: [T, ...] each.
+        peak: theirs, [L, T].
 
     Returns:
-        The scaled tensor, and e as float64 [T]. Rows of zeros keep e = 0; non-finite rows stay non-finite.
+        The scaled tensors, made one at a time as they are asked for, and e as float64 [L, T]. Rows of zeros keep e = 0;
+        non-finite rows stay non-finite.
     """
-    rows = x.flatten(1)
-    peak = torch.maximum(rows.amax(1), -rows.amin(1))
     # 126 in float32, 1022 in float64: 2 to it is a factor that is finite, and so is its product with anything below one
-    furthest = round(-math.log2(torch.finfo(x.dtype).tiny))
+    furthest = round(-math.log2(torch.finfo(peak.dtype).tiny))
     exponent = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.clamp(-furthest, furthest + 1).double()
-    factor = torch.exp2(-exponent).to(x.dtype)
-    return x * factor.view(-1, *[1] * (x.dim() - 1)), exponent
+    factor = torch.exp2(-exponent).to(peak.dtype)
+    scaled = (x * own.view(-1, *[1] * (x.dim() - 1)) for x, own in zip(tensors, factor, strict=True))
+    return scaled, exponent
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """‖x‖₂ of each row of each tensor [T, n], float64 [L, T], whatever the magnitude."""
+    scaled, exponent = in_range(tensors, peaks(tensors))
+    return torch.stack([dot(x, x) for x in scaled]).double().sqrt_() * torch.exp2(exponent)
 
 
 def norm(x: Tensor) -> Tensor:
-    """‖x‖₂ of each row, float64 [T], whatever the magnitude."""
-    scaled, exponent = in_range(x)
-    length: Tensor = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
-    return length.double() * torch.exp2(exponent)
+    """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude."""
+    rows = x.flatten(1)
+    peak = torch.maximum(rows.amax(1), -rows.amin(1))
+    scaled = rows / torch.where(peak > 0, peak, 1)[:, None]
+    return dot(scaled, scaled).double().sqrt_().mul_(peak)
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
-    """Row by row x·y, float64 [T]; the caller has brought both into range."""
-    return (x * y).flatten(1).sum(1).double()
+    """x·y over the last axis, in their format; the caller has brought both into range."""
+    product: Tensor = torch.linalg.vecdot(x, y)
+    return product

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from workers.engine.evaluation import evaluate
 from workers.engine.optimizers import Gradients
-from workers.engine.program import Program
+from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
-from workers.engine.statistics import backward, finite_only, forward, update
+from workers.engine.statistics import Activity, backward, forward, update
 
-Rows = list[dict[str, Tensor]]
-"""Of each layer with parameters, from the input upwards: float64 [T] by statistic."""
+Columns = dict[str, Tensor]
+"""By statistic: float64 [L, T], layers with parameters from the input upwards."""
 
 
 @torch.no_grad()
@@ -33,19 +33,19 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
         program.watch.look(loss, program.step)
-        rows = measure(program, step) if step in recording.steps else None
+        columns = measure(program, step) if step in recording.steps else None
         if step == last:
-            assert rows is not None
-            recording.statistics(step, measure_update(program, rows, program.theta))
+            assert columns is not None
+            recording.statistics(step, measure_update(program, columns, program.theta))
             recording.test(evaluate(program, program.data.test))
             return
         gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
-        before = program.theta.clone() if rows is not None else None
+        before = program.theta.clone() if columns is not None else None
         for group in program.groups:
             own = of_rows(gradients, group.rows)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
-        if rows is not None and before is not None:
-            recording.statistics(step, measure_update(program, rows, before))
+        if columns is not None and before is not None:
+            recording.statistics(step, measure_update(program, columns, before))
         if step + 1 in recording.steps:
             program.previous.copy_(program.gradient)
 
@@ -85,34 +85,28 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     return Gradients(mean, program.shard.batch_size, program.columns, at_probe, displacement, squares)
 
 
-def measure(program: Program, step: int) -> Rows:
-    """The groups `backward` and `forward` of every layer."""
-    rows = []
-    for place, columns in zip(program.measured, program.columns, strict=True):
-        layer = place.linear
-        z, a = (place.activation.input, place.activation.value) if place.activation else (layer.output, layer.output)
-        row = backward(layer, program.previous[:, columns] if step else None)
-        rows.append(row | finite_only(forward(place.non_linearity, z, a), z))
-    return rows
+def measure(program: Program, step: int) -> Columns:
+    """The groups `backward` and `forward`."""
+    before = [program.previous[:, columns] for columns in program.columns] if step else None
+    found = backward([place.linear for place in program.measured], before)
+    return found | forward([_activity(place) for place in program.measured])
 
 
-def measure_update(program: Program, rows: Rows, before: Tensor) -> Rows:
+def _activity(place: Measured) -> Activity:
+    z = place.activation.input if place.activation else place.linear.output
+    return Activity(place.non_linearity, z, place.activation.value if place.activation else z)
+
+
+def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    dominated = _eps_dominance(program)
-    moved = before is not program.theta
-    for index, (row, columns) in enumerate(zip(rows, program.columns, strict=True)):
-        row |= update(
-            before[:, columns], program.theta[:, columns] if moved else None, row["gradient_norm"], dominated[index]
-        )
-    return rows
+    start, end = ([theta[:, columns] for columns in program.columns] for theta in (before, program.theta))
+    moved = end if before is not program.theta else None
+    return found | update(start, moved, found["gradient_norm"], _eps_dominance(program))
 
 
-def _eps_dominance(program: Program) -> list[Tensor]:
-    """Share of elements where eps decides, [T] for each layer, NaN for rules without an eps."""
-    shares = [
-        torch.full((len(program.trials),), torch.nan, dtype=torch.float64, device=program.theta.device)
-        for _ in program.columns
-    ]
+def _eps_dominance(program: Program) -> Tensor:
+    """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps."""
+    shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
     for group in program.groups:
         if group.rule.eps_dominated is not None:
             mask = group.rule.eps_dominated(group.state, group.hyper)

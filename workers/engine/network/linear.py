@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.linalg import vector_norm
 
 from workers.contract import network as specs
 from workers.contract.shapes import ExpandedLayer
@@ -72,10 +71,3 @@ class Linear:
         weight.mul_(batch)
         if self.bias is not None:
             torch.sum(squares, 1, out=self._bias(out)).mul_(batch)
-
-    def sample_norms(self, delta: Tensor) -> Tensor:
-        """Mean over samples of ‖g_b‖², [T] float64, for a δ that the caller has scaled into range. Squares are float64."""
-        reach: Tensor = vector_norm(self.input, dim=2, dtype=torch.float64).square_()
-        if self.bias is not None:
-            reach += 1
-        return reach.mul_(vector_norm(delta, dim=2, dtype=torch.float64).square_()).sum(1) * delta.shape[1]

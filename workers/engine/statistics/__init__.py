@@ -1,10 +1,10 @@
-"""The statistics, a function a group, in the order of the contract's table. All return float64 [T] by column."""
+"""The statistics, a function a group, in the order of the contract's table. All return float64 [L, T] by column."""
 
 from workers.contract.statistics import STATISTICS
 from workers.engine.statistics.backward import backward
-from workers.engine.statistics.forward import finite_only, forward
+from workers.engine.statistics.forward import Activity, forward
 from workers.engine.statistics.update import update
 
 NAMES: tuple[str, ...] = tuple(STATISTICS)
 
-__all__ = ["NAMES", "backward", "finite_only", "forward", "update"]
+__all__ = ["NAMES", "Activity", "backward", "forward", "update"]

@@ -1,61 +1,108 @@
-"""Statistics of the gradient. T trials, n parameters of a layer, B samples, O units. The loss is a mean over B.
+"""Statistics of the gradient. L layers, T trials, n parameters of a layer, B samples, O units. The loss is a mean over B.
 
-Sums are of elements brought into range by a power of two, so that nothing underflows on the way; results are float64.
+Sums are of elements brought into range by a power of two, so that nothing underflows on the way; results are float64 [L, T].
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from workers.engine.network import Linear
-from workers.engine.scaling import dot, in_range
+from workers.engine.scaling import dot, in_range, peaks
+from workers.engine.statistics.counting import count
 
 ROUNDING = 32
 """In units of the format's resolution: a variance of the samples' gradients below it may be rounding (of one sample, it is)."""
 
 
-def backward(layer: Linear, previous: Tensor | None) -> dict[str, Tensor]:
+def backward(layers: Sequence[Linear], previous: Sequence[Tensor] | None) -> dict[str, Tensor]:
     """All columns of the group `backward`.
 
     Args:
-        layer: after a pass backward.
-        previous: [T, n] gradient of the step before, None at step 0.
+        layers: after a pass backward.
+        previous: [T, n] gradient of each layer of the step before, None at step 0.
     """
-    gradient = layer.slots.gradient
-    count = gradient.shape[1]
-    g, exponent = in_range(gradient)
+    gradients = [layer.slots.gradient for layer in layers]
+    peak = peaks(gradients)
+    scaled, exponent = in_range(gradients, peak)
     unit = torch.exp2(exponent)
-    square = dot(g, g)
-    mean = g.sum(1).double() / count
-    centred = g - mean[:, None].to(g)
-    rms = (square / count).sqrt()
-    signs = torch.sign(g)
-    delta, delta_exponent = in_range(layer.error_signal)
-    # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
-    samples = layer.sample_norms(delta)
-    signal = square * torch.exp2(2 * (exponent - delta_exponent))
-    noise = samples - signal
-    measurable = noise > ROUNDING * torch.finfo(g.dtype).eps * samples
+    scaled_before, _ = in_range(previous, peaks(previous)) if previous is not None else (None, None)
+    sums: dict[str, list[Tensor]] = {}
+    for layer, g in zip(layers, scaled, strict=True):
+        found = _sums(layer.slots.gradient, g)
+        if scaled_before is not None:
+            found |= _agreement(g, next(scaled_before))
+        for name, value in found.items():
+            sums.setdefault(name, []).append(value)
+    raw = {name: torch.stack(values).double() for name, values in sums.items()}
+    counts = torch.tensor([[g.shape[1]] for g in gradients], dtype=torch.float64, device=unit.device)
+    square = raw["square"]
+    rms = (square / counts).sqrt()
     columns = {
         "gradient_norm": square.sqrt() * unit,
         "gradient_rms": rms * unit,
-        "gradient_mean": mean * unit,
-        "gradient_std": (dot(centred, centred) / count).sqrt() * unit,
-        "gradient_max_abs": g.abs().amax(1).double() * unit,
-        "gradient_log10_rms": torch.where(
-            rms == 0, torch.nan, rms.log10() + exponent * torch.log10(torch.tensor(2.0).double())
-        ),
-        "gradient_zero_fraction": (gradient == 0).sum(1).double() / count,
-        "gradient_nonfinite_fraction": (~torch.isfinite(gradient)).sum(1).double() / count,
-        "gradient_snr": torch.where(measurable, signal / noise, torch.nan),
-        "error_signal_norm": dot(delta, delta).sqrt() * torch.exp2(delta_exponent),
+        "gradient_mean": raw["mean"] * unit,
+        "gradient_std": (raw["centred_square"] / counts).sqrt() * unit,
+        "gradient_max_abs": peak.double(),
+        "gradient_log10_rms": torch.where(rms == 0, torch.nan, rms.log10() + exponent * math.log10(2)),
+        "gradient_zero_fraction": raw["zeros"] / counts,
+        "gradient_nonfinite_fraction": raw["nonfinite"] / counts,
+        **_samples(layers, square, exponent),
     }
     if previous is None:
         return columns | dict.fromkeys(("sign_flip_rate", "gradient_cosine"), torch.full_like(square, torch.nan))
-    p, _ = in_range(previous)
-    agreement = signs * torch.sign(p)
     return columns | {
-        "sign_flip_rate": (agreement < 0).sum(1).double() / count,
-        "gradient_cosine": _ratio(dot(g, p), (square * dot(p, p)).sqrt()),
+        "sign_flip_rate": raw["flips"] / counts,
+        "gradient_cosine": _ratio(raw["product"], (square * raw["square_before"]).sqrt()),
+    }
+
+
+def _sums(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
+    """[T] each, of one layer's gradient and the same in range."""
+    mean = g.mean(1, keepdim=True)
+    centred = g - mean
+    return {
+        "square": dot(g, g),
+        "mean": mean.flatten(),
+        "centred_square": dot(centred, centred),
+        "zeros": count(torch.eq, gradient, 0),
+        "nonfinite": (gradient * 0).nan_to_num_(nan=1.0).sum(1),
+    }
+
+
+def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
+    """[T] each, of one layer's gradient and the step's before, both in range."""
+    return {
+        "flips": count(torch.lt, g.sign() * before.sign(), 0),
+        "product": dot(g, before),
+        "square_before": dot(before, before),
+    }
+
+
+def _samples(layers: Sequence[Linear], square: Tensor, exponent: Tensor) -> dict[str, Tensor]:
+    """What is seen of single samples: δ's norm, and the gradient's signal against its noise.
+
+    A sample's gradient is B δ_b x_bᵀ (and B δ_b for the bias), so the mean of ‖g_b‖² is B Σ_b ‖δ_b‖² (‖x_b‖² + 1): no gradient of
+    a sample is ever in memory.
+    """
+    deltas, inputs = [layer.error_signal for layer in layers], [layer.input for layer in layers]
+    scaled_deltas, delta_exponent = in_range(deltas, peaks(deltas))
+    scaled_inputs, input_exponent = in_range(inputs, peaks(inputs))
+    delta_squares = torch.stack([dot(delta, delta) for delta in scaled_deltas]).double()  # [L, T, B]
+    reach = torch.stack([dot(x, x) for x in scaled_inputs]).double() * torch.exp2(2 * input_exponent)[..., None]
+    biased = torch.tensor(
+        [[[float(layer.bias is not None)]] for layer in layers], dtype=reach.dtype, device=reach.device
+    )
+    total = (delta_squares * (reach + biased)).sum(2) * reach.shape[2]
+    # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
+    signal = square * torch.exp2(2 * (exponent - delta_exponent))
+    noise = total - signal
+    measurable = noise > ROUNDING * torch.finfo(deltas[0].dtype).eps * total
+    return {
+        "gradient_snr": torch.where(measurable, signal / noise, torch.nan),
+        "error_signal_norm": delta_squares.sum(2).sqrt() * torch.exp2(delta_exponent),
     }
 
 

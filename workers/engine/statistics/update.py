@@ -1,21 +1,27 @@
-"""Statistics of what a step moved. T trials, n parameters of a layer."""
+"""Statistics of what a step moved. L layers, T trials, n parameters of a layer. Results are float64 [L, T]."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from workers.engine.scaling import norm
+from workers.engine.scaling import norms
 
 
-def update(before: Tensor, after: Tensor | None, gradient_norm: Tensor, eps_dominated: Tensor) -> dict[str, Tensor]:
+def update(
+    before: Sequence[Tensor], after: Sequence[Tensor] | None, gradient_norm: Tensor, eps_dominated: Tensor
+) -> dict[str, Tensor]:
     """All columns of the group `update`.
 
     Args:
-        before, after: [T, n] parameters; None where no update was made.
-        gradient_norm: float64 [T].
-        eps_dominated: float64 [T], the share of elements, NaN for rules without an eps.
+        before, after: [T, n] parameters of each layer; None where no update was made.
+        gradient_norm: [L, T].
+        eps_dominated: [L, T], the share of elements, NaN for rules without an eps.
     """
-    weight_norm = norm(before)
-    update_norm = torch.full_like(weight_norm, torch.nan) if after is None else norm(after - before)
+    weight_norm = norms(before)
+    update_norm = torch.full_like(weight_norm, torch.nan)
+    if after is not None:
+        update_norm = norms([new - old for new, old in zip(after, before, strict=True)])
     return {
         "weight_norm": weight_norm,
         "update_norm": update_norm,

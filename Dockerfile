@@ -28,7 +28,7 @@ FROM base AS service-wheel
 COPY requirements.lock pyproject.toml README.md LICENSE ./
 RUN pip --python /opt/plumbline/bin/python install --constraint requirements.lock setuptools
 COPY service service
-COPY workers/__init__.py workers/
+COPY workers/__init__.py workers/settings.py workers/
 COPY workers/contract workers/contract
 COPY workers/store workers/store
 COPY workers/analysis workers/analysis

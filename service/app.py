@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from service import catalogue, comparisons, errors, events, fleet, health, openapi, queue, statistics, trials
 from service.loop import Loop
 from service.resources import Resources
-from service.settings import Settings
+from workers.settings import Settings
 from workers.store.database import Database
 
 DESCRIPTION = """\

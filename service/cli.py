@@ -80,7 +80,7 @@ def api(
 
     from service.app import create_app
     from service.embedded import StackError, listen
-    from service.settings import SettingsError, read_settings
+    from workers.settings import SettingsError, read_settings
     from workers.store.database import StoreError, open_database
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -160,7 +160,7 @@ def catalogue() -> None:
 def _stack(data: Path, host: str, port: int) -> Iterator[str]:
     _need("service,worker", "fastapi", "sqlalchemy", "uvicorn", "torch")
     from service.embedded import Stack, StackError
-    from service.settings import SettingsError
+    from workers.settings import SettingsError
 
     try:
         with Stack(data, host=host, port=port) as stack:

@@ -15,8 +15,8 @@ from service.bodies import parse, read_body
 from service.errors import Problem, invalid, invalid_parameter, not_found
 from service.resources import Here, Resources
 from service.validation import read_comparison
-from workers.analysis.protocol import first_round, totals
-from workers.contract.checks import over_trials
+from workers.analysis.protocol import first_round, together, totals
+from workers.contract.checks import over_memory, over_trials
 from workers.contract.results import ENDED, Comparison, Status, Waiting
 from workers.store import artifacts, comparisons, fleet
 from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound, StillRunning
@@ -67,7 +67,7 @@ def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> Compar
     limits = here.settings.limits
     spec = read_comparison(parsed, limits)
     trials_total, steps_total = totals(spec)
-    if wrong := over_trials(trials_total, limits):
+    if wrong := over_trials(trials_total, limits) or over_memory(spec, together(spec), limits):
         raise invalid(wrong)
     planned = first_round(spec)
     try:

@@ -25,7 +25,7 @@ import uvicorn
 
 from service.app import create_app
 from service.guarded import Guarded
-from service.settings import read_settings
+from workers.settings import read_settings
 from workers.store.database import StoreError, open_database
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 
 from service.queue import Broker
-from service.settings import Settings
+from workers.settings import Settings
 from workers.store.database import Database
 
 

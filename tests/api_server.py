@@ -13,8 +13,8 @@ import pyarrow as pa
 import uvicorn
 
 from service.app import create_app
-from service.settings import Settings
 from workers.contract.statistics import COLUMNS, STATISTICS
+from workers.settings import Settings
 from workers.store import artifacts, fleet, jobs
 from workers.store.database import Database, open_database
 from workers.store.parts import Kind

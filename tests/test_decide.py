@@ -23,7 +23,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Trial
 from workers.contract.results import Result
 from workers.decide import decide
-from workers.settings import WorkerSettings
+from workers.settings import Settings
 from workers.store import artifacts, comparisons, jobs, merging, tables
 from workers.store.comparisons import NewRound
 from workers.store.database import Database
@@ -43,8 +43,8 @@ def loss(trial: Trial) -> float:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> WorkerSettings:
-    return WorkerSettings(artifacts=tmp_path / "artifacts", lease_seconds=60)
+def settings(tmp_path: Path) -> Settings:
+    return Settings(artifacts=tmp_path / "artifacts", lease_seconds=60)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def begin(db: Database, spec: ComparisonSpec) -> None:
     accept(db, spec=spec.model_dump(mode="json"), round_=first, trials_total=trials, steps_total=steps)
 
 
-def recorded(settings: WorkerSettings, claim: Claim, steps: list[int]) -> list[Part]:
+def recorded(settings: Settings, claim: Claim, steps: list[int]) -> list[Part]:
     """A checkpoint, and the parts that a slice over these steps leaves."""
     assert claim.shard is not None
     checkpoint = artifacts.checkpoint_path(settings.artifacts, "c", claim.job_id, claim.attempt, steps[-1])
@@ -90,7 +90,7 @@ def recorded(settings: WorkerSettings, claim: Claim, steps: list[int]) -> list[P
     ]
 
 
-def train(db: Database, settings: WorkerSettings) -> None:
+def train(db: Database, settings: Settings) -> None:
     """All shards of the round, in two slices each; then its decision is due."""
     while "queued" in states(db, "shard"):
         claim = claim_next(db)
@@ -107,7 +107,7 @@ def train(db: Database, settings: WorkerSettings) -> None:
         jobs.commit_slice(db, claim, finished(claim, parts=recorded(settings, claim, [10]), trials=ended))
 
 
-def written(settings: WorkerSettings, name: str) -> Any:
+def written(settings: Settings, name: str) -> Any:
     return json.loads((settings.artifacts / "c" / name).read_text())
 
 
@@ -115,12 +115,12 @@ def result(db: Database) -> Result:
     return Result.model_validate(found(db).result)
 
 
-def statistics(db: Database, settings: WorkerSettings) -> list[dict[str, Any]]:
+def statistics(db: Database, settings: Settings) -> list[dict[str, Any]]:
     parts = jobs.parts(db, "c", "statistics")
     return [row for batch in artifacts.read_statistics(settings.artifacts, "c", parts) for row in batch.to_pylist()]
 
 
-def test_a_tuning_round_is_followed_by_the_final_one(db: Database, settings: WorkerSettings) -> None:
+def test_a_tuning_round_is_followed_by_the_final_one(db: Database, settings: Settings) -> None:
     """The best rate of the search on fresh seeds, the default beside it; the answer so far is told, its parts are kept."""
     begin(db, TUNED)
     train(db, settings)
@@ -138,7 +138,7 @@ def test_a_tuning_round_is_followed_by_the_final_one(db: Database, settings: Wor
     assert kept == {"parts", "checkpoints"}
 
 
-def test_the_final_decision_writes_all_that_is_known(db: Database, settings: WorkerSettings) -> None:
+def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Settings) -> None:
     """Both rounds' rows in one file a kind, documents that agree with the record; parts and checkpoints are gone."""
     begin(db, TUNED)
     for _ in range(2):
@@ -161,11 +161,11 @@ def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Wor
     assert due_ids(db, in_seconds=60) == []
 
 
-def merged(settings: WorkerSettings, kind: str) -> Path:
+def merged(settings: Settings, kind: str) -> Path:
     return settings.artifacts / "c" / f"{kind}.parquet"
 
 
-def test_divergence_reaches_the_answer_and_the_files(db: Database, settings: WorkerSettings) -> None:
+def test_divergence_reaches_the_answer_and_the_files(db: Database, settings: Settings) -> None:
     """A diverged trial has no numbers, is counted, and its losses stay NaN in the columns."""
     begin(db, PLAIN)
     train(db, settings)
@@ -179,7 +179,7 @@ def test_divergence_reaches_the_answer_and_the_files(db: Database, settings: Wor
 
 
 def test_the_answer_does_not_depend_on_how_rows_are_read(
-    db: Database, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches that end in the middle of a trial, and of a step, give the diagnosis of one batch."""
     begin(db, PLAIN)
@@ -196,7 +196,7 @@ def test_the_answer_does_not_depend_on_how_rows_are_read(
     assert result(db) == whole
 
 
-def test_a_decision_is_repeated_after_a_crash(db: Database, settings: WorkerSettings) -> None:
+def test_a_decision_is_repeated_after_a_crash(db: Database, settings: Settings) -> None:
     """One worker writes all files and cannot commit; the next one, with parts and checkpoints gone, says the same."""
     begin(db, PLAIN)
     train(db, settings)
@@ -212,7 +212,7 @@ def test_a_decision_is_repeated_after_a_crash(db: Database, settings: WorkerSett
     assert {name: (settings.artifacts / "c" / name).read_bytes() for name in FILES} == before
 
 
-def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: WorkerSettings) -> None:
+def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: Settings) -> None:
     """One shard half trained, the others not begun: a partial answer with the diagnosis so far, statistics in their file."""
     begin(db, PLAIN)
     claim = claim_next(db)
@@ -230,9 +230,7 @@ def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: W
 
 
 @pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])
-def test_a_comparison_cancelled_before_anything_ran(
-    db: Database, settings: WorkerSettings, spec: ComparisonSpec
-) -> None:
+def test_a_comparison_cancelled_before_anything_ran(db: Database, settings: Settings, spec: ComparisonSpec) -> None:
     """There is an answer without a number in it; tables are only there where there are rows."""
     begin(db, spec)
     comparisons.cancel(db, "c")
@@ -243,7 +241,7 @@ def test_a_comparison_cancelled_before_anything_ran(
     assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == documents
 
 
-def test_a_comparison_whose_training_failed(db: Database, settings: WorkerSettings) -> None:
+def test_a_comparison_whose_training_failed(db: Database, settings: Settings) -> None:
     """It stays failed, its files say why, and what was trained until then is answered for."""
     begin(db, PLAIN)
     claim = claim_next(db)
@@ -261,7 +259,7 @@ def test_a_comparison_whose_training_failed(db: Database, settings: WorkerSettin
 
 @pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])
 def test_cancelled_in_the_middle_of_a_decision(
-    db: Database, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, spec: ComparisonSpec
+    db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, spec: ComparisonSpec
 ) -> None:
     """No further round; record and files agree that it was cancelled, and nothing is left to be done."""
     begin(db, spec)
@@ -284,7 +282,7 @@ def during(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> Non
     monkeypatch.setattr(deciding, "build_result", built)
 
 
-def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, settings: WorkerSettings) -> None:
+def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, settings: Settings) -> None:
     """A part that is gone: tried three times, then the comparison has failed, and its error says why."""
     begin(db, PLAIN)
     train(db, settings)
@@ -304,7 +302,7 @@ def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, setti
     assert len(list((settings.artifacts / "c" / "parts").iterdir())) == len(jobs.parts(db, "c", "statistics")) * 2 - 1
 
 
-def test_a_decision_that_fails_once_is_made_by_the_next_attempt(db: Database, settings: WorkerSettings) -> None:
+def test_a_decision_that_fails_once_is_made_by_the_next_attempt(db: Database, settings: Settings) -> None:
     """The part is back, as on a volume that was away for a moment."""
     begin(db, PLAIN)
     train(db, settings)
@@ -318,7 +316,7 @@ def test_a_decision_that_fails_once_is_made_by_the_next_attempt(db: Database, se
     assert (found(db).status, found(db).error) == ("succeeded", None)
 
 
-def test_a_deleted_comparison_is_not_decided(db: Database, settings: WorkerSettings) -> None:
+def test_a_deleted_comparison_is_not_decided(db: Database, settings: Settings) -> None:
     """The claim is lost, quietly; no files come back."""
     begin(db, PLAIN)
     comparisons.cancel(db, "c")
@@ -332,7 +330,7 @@ def test_the_lease_is_kept_while_a_decision_takes_long(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is renewed time and again, and when the first one would have run out the reaper finds nothing to take away."""
-    settings = WorkerSettings(artifacts=tmp_path / "artifacts", lease_seconds=1)
+    settings = Settings(artifacts=tmp_path / "artifacts", lease_seconds=1)
     begin(db, PLAIN)
     train(db, settings)
     claim = claim_next(db, lease_seconds=settings.lease_seconds)

@@ -11,17 +11,17 @@ from typing import Any
 
 import containers
 import pytest
-from pydantic_settings import BaseSettings
 
-from service.settings import Settings
-from workers.settings import WorkerSettings
+from workers.settings import SERVICE_ONLY, WORKER_ONLY, Settings
 
 ROOT = containers.ROOT
 BIN = Path(sys.executable).parent
 PASSWORDS = {"POSTGRES_PASSWORD": "apple", "REDIS_PASSWORD": "pear"}
 EXAMPLE = (ROOT / ".env.example").read_text()
 DOCUMENTED = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
-OURS: dict[str, type[BaseSettings]] = {"service": Settings, "worker": WorkerSettings, "worker-gpu": WorkerSettings}
+EVERY = frozenset(Settings.model_fields)
+OURS = {"service": EVERY - WORKER_ONLY, "worker": EVERY - SERVICE_ONLY, "worker-gpu": EVERY - SERVICE_ONLY}
+"""The settings that each of our containers reads."""
 FOREIGN = {"FORWARDED_ALLOW_IPS": "uvicorn reads it"}
 """Variables of our containers that are not settings of ours, and whose they are."""
 FIXED = {"host": "the image's", "port": "the container's, published as API_PORT"}
@@ -153,14 +153,14 @@ def test_cuda_workers_come_with_a_profile_and_have_the_cards(resolved: dict[str,
 @pytest.mark.parametrize("name", OURS)
 def test_the_environment_is_the_settings(name: str, resolved: dict[str, Any]) -> None:
     """Every variable of a container is a setting it has, and every setting can be chosen but for the fixed ones."""
-    fields = set(OURS[name].model_fields)
+    fields = OURS[name]
     every = containers.compose({**PASSWORDS, **dict.fromkeys(containers.compose_variables(), "1")})
     given = set(every["services"][name]["environment"]) - FOREIGN.keys()
     told = {variable.removeprefix("PLUMBLINE_").lower() for variable in given}
     assert told <= fields
     spare = {"threads"} if name == "worker-gpu" else set()  # it trains on its card
     assert fields - told - spare <= FIXED.keys()
-    OURS[name](
+    Settings(
         **{
             variable.removeprefix("PLUMBLINE_").lower(): value
             for variable, value in resolved["services"][name]["environment"].items()
@@ -186,8 +186,8 @@ def test_the_example_environment_tells_the_true_defaults(resolved: dict[str, Any
         assert {**service, "environment": plain} == resolved["services"][name]
         for key in passed:
             field = key.removeprefix("PLUMBLINE_").lower()
-            model = OURS[name]
-            assert getattr(model(**{field: service["environment"][key]}), field) == model.model_fields[field].default
+            told_here = Settings(**{field: service["environment"][key]})
+            assert getattr(told_here, field) == Settings.model_fields[field].default
 
 
 def test_the_images_are_of_this_version(resolved: dict[str, Any]) -> None:

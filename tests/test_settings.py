@@ -1,20 +1,18 @@
-"""What a deployment may set: every variable is explained and bounded, and both sides read the shared ones alike."""
+"""What a deployment may set: every variable is explained, bounded and in the README, and a wrong one is told in one line."""
 
-from collections.abc import Callable
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service import settings as service
-from workers import settings as workers
-from workers.store.settings import SettingsError, SharedSettings
+from workers.settings import SERVICE_ONLY, WORKER_ONLY, Settings, SettingsError, read_settings
 
-SIDES: dict[str, tuple[type[SharedSettings], Callable[[], SharedSettings]]] = {
-    "service": (service.Settings, service.read_settings),
-    "workers": (workers.WorkerSettings, workers.read_settings),
-}
-FIELDS = [(side, name) for side, (settings, _) in SIDES.items() for name in settings.model_fields]
+README = (Path(__file__).parents[1] / "README.md").read_text()
+FIELDS = list(Settings.model_fields)
 
 WRONG: dict[str, list[str]] = {
     "database_url": [],
@@ -25,6 +23,7 @@ WRONG: dict[str, list[str]] = {
     "max_trials": ["0", "many"],
     "max_steps": ["0", "1e"],
     "max_parameters": ["-5", "None"],
+    "max_memory_bytes": ["0", "8GiB"],
     "max_body_bytes": ["1", "1MB"],
     "lease_seconds": ["0", "3601", "soon", "nan", "inf"],
     "slice_seconds": ["0", "nan"],
@@ -39,85 +38,104 @@ WRONG: dict[str, list[str]] = {
 @pytest.fixture(autouse=True)
 def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have settings of their own."""
-    for _, name in FIELDS:
+    for name in FIELDS:
         monkeypatch.delenv(f"PLUMBLINE_{name.upper()}", raising=False)
 
 
-@pytest.mark.parametrize(("side", "name"), FIELDS)
-def test_every_setting_is_explained_and_has_a_default(side: str, name: str) -> None:
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_is_explained_and_has_a_default(name: str) -> None:
     """So that a deployment states only what differs, and knows what it states."""
-    field = SIDES[side][0].model_fields[name]
+    field = Settings.model_fields[name]
     assert field.description and field.description.endswith((".", "`."))
     assert not field.is_required()
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_defaults_hold(side: str) -> None:
+def test_the_table_in_the_readme_is_the_class() -> None:
+    """All variables in their order, who reads them, their defaults and the same words."""
+    (section,) = re.findall(r"^## Settings\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    told = re.findall(r"^\| `PLUMBLINE_([A-Z_]+)` \| (\w+) \| `(.*?)` \| (.*) \|$", section, re.MULTILINE)
+    readers = dict.fromkeys(SERVICE_ONLY, "service") | dict.fromkeys(WORKER_ONLY, "worker")
+    assert told == [
+        (name.upper(), readers.get(name, "both"), str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    assert section.count("\n| `") == len(FIELDS)
+
+
+def test_each_setting_is_somebodys() -> None:
+    """The service's, the workers' or both's; those that have to agree are both's."""
+    assert not SERVICE_ONLY & WORKER_ONLY
+    assert set(FIELDS) > SERVICE_ONLY | WORKER_ONLY
+    assert set(FIELDS) - SERVICE_ONLY - WORKER_ONLY == {"database_url", "broker_url", "artifacts", "lease_seconds"}
+
+
+def test_defaults_hold() -> None:
     """They pass their own bounds, and nothing needs to be set."""
-    settings, read = SIDES[side]
-    assert settings.model_validate(read().model_dump()) == read()
+    assert Settings.model_validate(read_settings().model_dump()) == read_settings()
 
 
-@pytest.mark.parametrize(
-    ("side", "name", "value"),
-    [(side, name, value) for side, name in FIELDS for value in WRONG[name]],
-)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in FIELDS for value in WRONG[name]])
 def test_a_wrong_value_is_one_line_that_names_the_variable(
-    side: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the value, and what it should be."""
     monkeypatch.setenv(f"PLUMBLINE_{name.upper()}", value)
     with pytest.raises(SettingsError) as raised:
-        SIDES[side][1]()
+        read_settings()
     assert str(raised.value).startswith(f"PLUMBLINE_{name.upper()} is {value!r}: input should be ")
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_all_wrong_values_are_told_at_once(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same line; a line break in a value does not break it."""
-    wrong = [name for name in SIDES[side][0].model_fields if WRONG[name]]
+    wrong = [name for name in FIELDS if WRONG[name]]
     for name in wrong:
         monkeypatch.setenv(f"PLUMBLINE_{name.upper()}", "a\nb")
     with pytest.raises(SettingsError) as raised:
-        SIDES[side][1]()
+        read_settings()
     assert [part.split(" is ")[0] for part in str(raised.value).split("; ")] == [
         f"PLUMBLINE_{n.upper()}" for n in wrong
     ]
     assert "\n" not in str(raised.value)
 
 
-def test_what_both_sides_read_is_the_same() -> None:
-    """Name, type, bounds, default and words; and each side has settings of its own besides."""
-    mine, theirs = (settings.model_fields for settings, _ in SIDES.values())
-    shared = mine.keys() & theirs.keys()
-    assert shared == SharedSettings.model_fields.keys() >= {"database_url", "broker_url", "artifacts"}
-    assert all(repr(mine[name]) == repr(theirs[name]) for name in shared)
-    assert mine.keys() - shared and theirs.keys() - shared
+@pytest.mark.parametrize("command", [("serve", "--port", "0", "--data", "{data}"), ("api", "--port", "0"), ("worker",)])
+@pytest.mark.parametrize(("name", "value"), [("MAX_TRIALS", "0"), ("DEVICE", "gpu"), ("LEASE_SECONDS", "soon")])
+def test_no_process_starts_on_a_wrong_value(command: tuple[str, ...], name: str, value: str, tmp_path: Path) -> None:
+    """Status 1 and one line, whichever side needs the variable: a wrong file is found out before anything runs."""
+    words = [word.format(data=tmp_path / "data") for word in command]
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", *words],
+        env={**os.environ, f"PLUMBLINE_{name}": value, "PLUMBLINE_DATABASE_URL": f"sqlite:///{tmp_path}/p.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert f": PLUMBLINE_{name} is {value!r}: input should be" in ended.stderr
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_variables_are_read_whatever_else_is_set(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment wins over the default; the other side's variables, and unknown ones, do not matter."""
+def test_variables_are_read_whatever_else_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment wins over the default, and unknown variables do not matter."""
     values: dict[str, Any] = {"artifacts": Path("elsewhere"), "lease_seconds": 2.5, "threads": 3, "port": 1234}
     for name, value in values.items():
         monkeypatch.setenv(f"PLUMBLINE_{name.upper()}", str(value))
     monkeypatch.setenv("PLUMBLINE_COLOUR", "red")
-    found = SIDES[side][1]().model_dump()
-    own = values.keys() & found.keys()
-    assert {name: found[name] for name in own} == {name: values[name] for name in own}
-    assert len(own) == 3
+    found = read_settings().model_dump()
+    assert {name: found[name] for name in values} == values
 
 
 def test_the_command_line_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said there is not read from the environment; what is wrong there is told just as well."""
     monkeypatch.setenv("PLUMBLINE_PORT", "1234")
-    assert service.read_settings(port=4321).port == 4321
+    assert read_settings(port=4321).port == 4321
     with pytest.raises(SettingsError, match="PLUMBLINE_PORT is 70000"):
-        service.read_settings(port=70000)
+        read_settings(port=70000)
 
 
 def test_limits_are_those_of_the_settings() -> None:
     """Named alike, each by its own."""
-    limits = service.Settings(max_trials=1, max_steps=2, max_parameters=3).limits
-    assert (limits.trials, limits.steps, limits.parameters) == (1, 2, 3)
+    limits = Settings(max_trials=1, max_steps=2, max_parameters=3, max_memory_bytes=4).limits
+    assert (limits.trials, limits.steps, limits.parameters, limits.memory_bytes) == (1, 2, 3, 4)

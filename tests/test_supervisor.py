@@ -15,7 +15,7 @@ import pytest
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Shard, Trial
 from workers.contract.shapes import expand
-from workers.settings import WorkerSettings
+from workers.settings import Settings
 from workers.store import comparisons, jobs
 from workers.store.comparisons import NewRound
 from workers.store.database import Database, open_database
@@ -42,7 +42,7 @@ def supervised(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
 
     def make(fault: str = "", *, draining: Callable[[], bool] = lambda: False, **settings: float) -> Supervisor:
         environment = {"FAULT": fault, "ONCE": str(tmp_path / "fault-happened")}
-        own = WorkerSettings(artifacts=tmp_path / "artifacts", **settings)  # type: ignore[arg-type]
+        own = Settings(artifacts=tmp_path / "artifacts", **settings)  # type: ignore[arg-type]
         made.append(Supervisor(own, draining=draining, command=STANDIN, environment=environment))
         return made[-1]
 

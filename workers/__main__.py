@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 from workers import devices
-from workers.settings import SettingsError, WorkerSettings, read_settings
+from workers.settings import Settings, SettingsError, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def main() -> None:
     application.app.worker_main(["worker", f"--hostname=plumbline-{os.getpid()}@%h", "-Q", ",".join(queues), *quiet])
 
 
-def take_card(settings: WorkerSettings) -> devices.Card | None:
+def take_card(settings: Settings) -> devices.Card | None:
     """A free card that torch can use, None where training is to be on the CPU.
 
     Raises:

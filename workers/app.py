@@ -6,7 +6,7 @@ broker. Late acknowledgement would redeliver long slices and does not survive a 
 
 from celery import Celery
 
-from workers.settings import WorkerSettings, read_settings
+from workers.settings import Settings, read_settings
 
 CPU_QUEUE = "plumbline.cpu"
 CUDA_QUEUE = "plumbline.cuda"
@@ -14,7 +14,7 @@ SOCKET_SECONDS = 5.0
 """A broker that is silent for longer counts as gone."""
 
 
-def create_app(settings: WorkerSettings) -> Celery:
+def create_app(settings: Settings) -> Celery:
     """The application for a worker of one process, which supervises one trainer."""
     app = Celery("plumbline", broker=settings.broker_url, include=["workers.tasks"])
     app.conf.update(

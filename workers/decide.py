@@ -20,7 +20,7 @@ from workers.analysis.protocol import TrialScore, next_round
 from workers.analysis.result import build_result
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.results import ENDED
-from workers.settings import WorkerSettings
+from workers.settings import Settings
 from workers.store import artifacts, comparisons, jobs
 from workers.store.comparisons import ComparisonRecord, NewRound, TrialRecord
 from workers.store.database import Database
@@ -29,7 +29,7 @@ from workers.store.jobs import Claim, LostClaim
 log = logging.getLogger(__name__)
 
 
-def decide(db: Database, claim: Claim, settings: WorkerSettings) -> None:
+def decide(db: Database, claim: Claim, settings: Settings) -> None:
     """Closes the claimed round, or answers for a comparison that was stopped; a failure is recorded as such."""
     try:
         with _lease_kept(db, claim, settings.lease_seconds):
@@ -45,7 +45,7 @@ def decide(db: Database, claim: Claim, settings: WorkerSettings) -> None:
             log.warning("decision %s attempt %d: lost before its failure was told", claim.job_id, claim.attempt)
 
 
-def _decide(db: Database, claim: Claim, settings: WorkerSettings) -> None:
+def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     spec = ComparisonSpec.model_validate(claim.spec)
     record = comparisons.find(db, claim.comparison_id)
     if record is None:
@@ -92,7 +92,7 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
     ]
 
 
-def _moments(db: Database, claim: Claim, settings: WorkerSettings) -> pa.Table:
+def _moments(db: Database, claim: Claim, settings: Settings) -> pa.Table:
     """The statistics that a diagnosis reads, at the first and last recorded step of every trial, a batch of rows at a time."""
     kept = [
         batch.filter(pa.array(_first_or_last(batch)))
@@ -116,7 +116,7 @@ def _first_or_last(batch: pa.RecordBatch) -> NDArray[np.bool_]:
 
 def _write_files(
     db: Database,
-    settings: WorkerSettings,
+    settings: Settings,
     record: ComparisonRecord,
     status: str,
     trials: list[TrialRecord],

@@ -13,14 +13,14 @@ from kombu.exceptions import KombuError
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.app import create_app
-from workers.settings import SettingsError, WorkerSettings, read_settings
+from workers.settings import Settings, SettingsError, read_settings
 from workers.store import fleet
 from workers.store.database import StoreError, open_database
 
 PING_SECONDS = 5.0
 
 
-def complaint(settings: WorkerSettings, host: str) -> str | None:
+def complaint(settings: Settings, host: str) -> str | None:
     """What is wrong with the workers of a host; None if one of them takes messages and is ready to train."""
     try:
         if not _answers(settings, host):
@@ -35,7 +35,7 @@ def complaint(settings: WorkerSettings, host: str) -> str | None:
     return None
 
 
-def _answers(settings: WorkerSettings, host: str) -> bool:
+def _answers(settings: Settings, host: str) -> bool:
     pattern = rf"plumbline-\d+@{re.escape(host)}$"
     app = create_app(settings)
     app.conf.broker_connection_retry = False
@@ -45,7 +45,7 @@ def _answers(settings: WorkerSettings, host: str) -> bool:
         return bool(app.control.ping(pattern=pattern, matcher="pcre", **asked))
 
 
-def _is_recorded(settings: WorkerSettings, host: str) -> bool:
+def _is_recorded(settings: Settings, host: str) -> bool:
     database = open_database(settings.database_url)
     try:
         up = fleet.present(database, now=datetime.now(UTC), lease_seconds=settings.lease_seconds)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workers.contract.plan import Execution
-from workers.settings import WorkerSettings
+from workers.settings import Settings
 from workers.store import jobs
 from workers.store.database import Database
 from workers.store.jobs import Claim, LostClaim, Part, Slice, TrialOutcome
@@ -42,7 +42,7 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: WorkerSettings,
+        settings: Settings,
         *,
         draining: Callable[[], bool] = lambda: False,
         command: Sequence[str] = COMMAND,

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from workers.app import app
 from workers.decide import decide
 from workers.presence import Identity, Presence
-from workers.settings import WorkerSettings, read_settings
+from workers.settings import Settings, read_settings
 from workers.store import jobs
 from workers.store.database import Database, open_database
 from workers.store.dispatch import publish_due
@@ -46,7 +46,7 @@ class Bench(NamedTuple):
 
     db: Database
     supervisor: Supervisor
-    settings: WorkerSettings
+    settings: Settings
     name: str
     presence: Presence
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from workers.contract.memory import BUFFER_BYTES
 from workers.contract.plan import Execution, Shard
 from workers.engine import machine
 from workers.engine.execution import choose
@@ -34,8 +35,6 @@ Message = dict[str, Any]
 
 BLOCK_SECONDS = 0.25
 """Between looks at the clock and at standard input; what a stop can take."""
-BUFFER_BYTES = 128 * 2**20
-"""Recorded statistics in memory, beyond which they are written out within a slice."""
 PR_SET_PDEATHSIG = 1
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
 from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
-from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
 
-__all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "totals", "tuned"]
+__all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "tuned"]
 
 TUNING_SEEDS_FROM = 10_000
 """Beyond the most seeds that can be reported, so that tuning never sees one of those."""
@@ -77,19 +77,24 @@ def totals(spec: ComparisonSpec) -> tuple[int, int]:
 
     The most there can be: where the search finds that the default is best, the defaults need not run beside it.
     """
-    each = sum(_most_trials(spec, optimizer) for optimizer in spec.optimizers)
+    each = sum(sum(_by_round(spec, optimizer)) for optimizer in spec.optimizers)
     trials = each * (1 + len(spec.variants))
     return trials, trials * spec.steps
 
 
-def _most_trials(spec: ComparisonSpec, optimizer: OptimizerSpec) -> int:
-    """Of one arm."""
+def together(spec: ComparisonSpec) -> dict[str, int]:
+    """By the optimizer's label: how many of its trials train at the same time on one variant, at most, in any round."""
+    return {optimizer.label: max(_by_round(spec, optimizer)) for optimizer in spec.optimizers}
+
+
+def _by_round(spec: ComparisonSpec, optimizer: OptimizerSpec) -> list[int]:
+    """Trials of one arm in each round, at most."""
     candidates = settings_count(optimizer, spec.tuning)
     if spec.tuning is None:
-        return candidates * spec.seeds
+        return [candidates * spec.seeds]
     if candidates > 1:
-        return candidates * spec.tuning.seeds + 2 * spec.seeds
-    return spec.seeds * (1 if settings(optimizer, spec.tuning) == [defaults(optimizer)] else 2)
+        return [candidates * spec.tuning.seeds, 2 * spec.seeds]
+    return [spec.seeds * (1 if settings(optimizer, spec.tuning) == [defaults(optimizer)] else 2)]
 
 
 def _final(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
@@ -119,7 +124,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
     networks = expanded(spec)
     shards = []
     for variant, network in networks.items():
-        for (batch_size, pattern), members in _alike(spec).items():
+        for (batch_size, pattern), members in spec.alike().items():
             trials = [
                 Trial(
                     trial=next(numbers),
@@ -150,11 +155,3 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                     )
                 )
     return shards
-
-
-def _alike(spec: ComparisonSpec) -> dict[tuple[int, Pattern], list[OptimizerSpec]]:
-    """Optimizers by batch size and pattern, each group in the order of the request."""
-    groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
-    for optimizer in spec.optimizers:
-        groups.setdefault((spec.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
-    return groups

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.memory import shard_bytes
 from workers.contract.optimizers import Rprop, Sgd
 from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
@@ -15,6 +16,8 @@ class Limits(NamedTuple):
     steps: int = 1_000_000
     parameters: int = 20_000_000
     """Of one network."""
+    memory_bytes: int = 8 * 2**30
+    """Of one shard's tensors, on paper: `memory.shard_bytes`. In chunks, as on a CPU, a third to two thirds of it are used."""
 
 
 def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
@@ -44,6 +47,36 @@ def over_trials(asked: int, limits: Limits) -> list[Violation]:
         return []
     message = f"{asked:,} trials asked for, the limit here is {limits.trials:,}: fewer optimizers, grid points, variants or seeds"
     return [Violation(pointer="/optimizers", message=message, code="over_limit")]
+
+
+def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) -> list[Violation]:
+    """Refuses what would not fit into a worker's memory.
+
+    Args:
+        spec: passed by `check`.
+        together: most trials of each optimizer, by its label, that train at the same time; the caller has counted them.
+        limits: the deployment's.
+    """
+    found = []
+    for name, layers in expanded(spec).items():
+        for (batch_size, pattern), members in spec.alike().items():
+            trials = sum(together[optimizer.label] for optimizer in members)
+            needed = shard_bytes(
+                spec.problem,
+                layers,
+                trials,
+                batch_size=batch_size,
+                pattern=pattern,
+                precision=spec.precision,
+                recorded=len(spec.record.steps(spec.steps)),
+            )
+            if needed > limits.memory_bytes:
+                message = (
+                    f"variant {name!r} would train {trials:,} trials at the same time, in about {needed / 2**30:.1f} GiB of memory; "
+                    f"the limit here is {limits.memory_bytes / 2**30:.1f} GiB: fewer seeds or grid points, a smaller batch or network"
+                )
+                found.append(Violation(pointer=_pointer(spec, name), message=message, code="over_limit"))
+    return list({violation.pointer: violation for violation in found}.values())
 
 
 def _names(spec: ComparisonSpec) -> list[Violation]:
@@ -101,8 +134,7 @@ def _batch(pointer: str, asked: int, available: int) -> Violation:
 def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     found: dict[str, Violation] = {}
     for name, network in spec.networks().items():
-        own = name != BASE and spec.variants[name].network is not None
-        where = f"/variants/{_escape(name)}/network" if own else "/network"
+        where = _pointer(spec, name)
         try:
             layers = expand(network, spec.problem.features, spec.problem.outputs)
         except Misfit as misfit:
@@ -113,6 +145,12 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
     return list(found.values())
+
+
+def _pointer(spec: ComparisonSpec, variant: str) -> str:
+    """To the network that a variant trains."""
+    own = variant != BASE and spec.variants[variant].network is not None
+    return f"/variants/{_escape(variant)}/network" if own else "/network"
 
 
 def _escape(part: str) -> str:

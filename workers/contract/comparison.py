@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from workers.contract.base import Number, Positive, Spec, Whole
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
-from workers.contract.optimizers import OptimizerSpec
+from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
 
 BASE = "base"
@@ -117,3 +117,10 @@ class ComparisonSpec(Spec):
         full = self.problem.training_samples
         own = optimizer.batch_size or ("full" if optimizer.full_batch_unless_stated else self.batch_size)
         return full if own == "full" else own
+
+    def alike(self) -> dict[tuple[int, Pattern], list[OptimizerSpec]]:
+        """Optimizers by batch size and pattern, each group in the order of the request: what can share a batched program."""
+        groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
+        for optimizer in self.optimizers:
+            groups.setdefault((self.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
+        return groups

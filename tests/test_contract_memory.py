@@ -1,0 +1,169 @@
+"""What a shard takes is known before it is built, and refused where it is too much."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from api_server import SPEC, serving
+
+from workers.analysis.protocol import first_round, together, totals
+from workers.contract import memory
+from workers.contract.checks import Limits, over_memory
+from workers.contract.comparison import ComparisonSpec
+from workers.contract.memory import shard_bytes
+from workers.contract.optimizers import OPTIMIZERS, Optimizer
+from workers.engine import evaluation
+from workers.engine.optimizers import RULES
+from workers.trainer_process import ENVIRONMENT
+
+MEASURE = """
+import json, re, sys, torch
+from pathlib import Path
+from workers.contract.plan import Execution, Shard
+from workers.engine.problems import load
+from workers.engine.shard import Training
+
+def bytes_of(name):
+    return int(re.search(rf"^{name}:\\s+(\\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024
+
+torch.set_num_threads(1)
+shard = Shard.model_validate_json(sys.stdin.read())
+load(shard.problem, torch.float32, torch.device("cpu"))
+torch.bmm(torch.ones(2, 8, 8), torch.ones(2, 8, 8))
+before = bytes_of("VmRSS")
+training = Training(shard, Execution(device="cpu", threads=1, chunks=[len(shard.trials)]))
+training.advance(shard.steps)
+training.tables()
+print(bytes_of("VmHWM") - before)
+"""
+"""Trains a shard as one program in a fresh process, and prints by how much its resident set has grown at most."""
+
+
+def spec(**changes: Any) -> ComparisonSpec:
+    known = {
+        "problem": "digits",
+        "network": {"kind": "mlp", "depth": 2, "width": 8},
+        "optimizers": ["adam"],
+        "tuning": None,
+        "steps": 4,
+        "record": {"points": 3},
+    }
+    return ComparisonSpec.model_validate(known | changes)
+
+
+def counted(of: ComparisonSpec) -> list[int]:
+    """On paper, of the first round's shards."""
+    return [
+        shard_bytes(
+            shard.problem,
+            shard.network,
+            len(shard.trials),
+            batch_size=shard.batch_size,
+            pattern=shard.pattern,
+            precision=shard.precision,
+            recorded=len(shard.recorded),
+        )
+        for shard in first_round(of).shards
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 50},
+        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 50, "optimizers": ["vsgd_fd"]},
+        {"network": {"kind": "mlp", "depth": 12, "width": 64}, "seeds": 40, "batch_size": "full"},
+        {"network": {"kind": "mlp", "depth": 2, "width": 512}, "seeds": 20, "precision": "float64"},
+    ],
+    ids=["parameters", "two gradients", "activations", "float64"],
+)
+def test_the_count_is_about_what_is_taken(changes: dict[str, Any]) -> None:
+    """Within a factor of three of what a process grows by, whatever it is that takes most."""
+    (shard,) = first_round(spec(**changes)).shards
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        input=shard.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    assert done.returncode == 0, done.stderr
+    taken = int(done.stdout)
+    (count,) = counted(spec(**changes))
+    assert taken / 3 < count < taken * 3, (taken, count)
+
+
+def test_it_grows_with_all_that_takes_memory() -> None:
+    """Trials, parameters, batch, precision, a second gradient and recorded steps."""
+    (small,) = counted(spec())
+    for more in (
+        {"seeds": 6},
+        {"network": {"kind": "mlp", "depth": 3, "width": 8}},
+        {"batch_size": 512},
+        {"precision": "float64"},
+        {"optimizers": ["vsgd_fd"]},
+        {"record": {"points": 5}},
+    ):
+        (large,) = counted(spec(**more))
+        assert large > small, more
+
+
+@pytest.mark.parametrize("model", OPTIMIZERS, ids=lambda model: model.__name__)
+def test_no_rule_remembers_more_than_is_counted(model: type[Optimizer]) -> None:
+    """With all that it may be asked to remember."""
+    rule = RULES[model.model_fields["kind"].default]
+    theta = torch.zeros(2, 3)
+    names = {"beta1", "beta2", "momentum", *model.model_fields}
+    hyper = {name: torch.full((2, 1), 0.5, dtype=torch.float64) for name in names}
+    flags = {name: True for name, field in model.model_fields.items() if field.annotation is bool}
+    state = rule.initial_state(theta, hyper, **flags)
+    assert sum(tensor.shape == theta.shape for tensor in state.values()) <= memory.STATE_TENSORS
+
+
+def test_it_counts_with_the_engines_own_sizes() -> None:
+    """The samples of a pass of evaluation."""
+    assert memory.EVALUATED_AT_ONCE == evaluation.SAMPLES_AT_ONCE
+
+
+def test_the_largest_round_counts() -> None:
+    """Tuning or the reported seeds with the defaults beside them; all rounds together are the comparison's trials."""
+    wide = spec(optimizers=["sgd", {"kind": "rmsprop", "lr": [0.1]}], tuning={"points": 5, "seeds": 2}, seeds=3)
+    assert together(wide) == {"sgd": 10, "rmsprop": 6}
+    many = spec(optimizers=["sgd"], tuning={"points": 5, "seeds": 2}, seeds=30)
+    assert together(many) == {"sgd": 60}
+    assert totals(many)[0] == 5 * 2 + 60
+    plain = spec(optimizers=[{"kind": "sgd", "lr": [0.1, 0.2]}], seeds=4)
+    assert together(plain) == {"sgd": 8}
+    assert [len(shard.trials) for shard in first_round(plain).shards] == [8]
+
+
+def test_what_is_too_much_is_pointed_at() -> None:
+    """The network that takes too much, with how much that is and what to change; those that fit are not named."""
+    large = spec(variants={"wide/r": {"network": {"kind": "mlp", "depth": 2, "width": 512}}})
+    small, wide = counted(large)
+    limits = Limits(memory_bytes=(small + wide) // 2)
+    (told,) = over_memory(large, together(large), limits)
+    assert (told.pointer, told.code) == ("/variants/wide~1r/network", "over_limit")
+    assert f"about {wide / 2**30:.1f} GiB" in told.message
+    assert "5 trials" in told.message
+    assert over_memory(large, together(large), Limits(memory_bytes=wide)) == []
+    init = spec(variants={"a": {"init": "orthogonal"}})
+    assert [wrong.pointer for wrong in over_memory(init, together(init), Limits(memory_bytes=1))] == ["/network"]
+
+
+def test_a_comparison_that_cannot_fit_is_refused_at_the_door(tmp_path: Path) -> None:
+    """422 with the pointer; nothing is recorded."""
+    with serving(tmp_path, max_memory_bytes=2**20) as service:
+        answer = service.client.post("/v1/comparisons", json=SPEC | {"seeds": 200})
+        assert answer.status_code == 422
+        (wrong,) = answer.json()["errors"]
+        assert (wrong["pointer"], wrong["code"]) == ("/network", "over_limit")
+        assert "GiB" in wrong["message"], json.dumps(wrong)
+        assert service.client.get("/v1/comparisons").json()["items"] == []

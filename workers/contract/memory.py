@@ -1,0 +1,61 @@
+"""What a shard's tensors take, counted on paper: what cannot fit is refused at the door, not killed in training.
+
+T trials, P parameters of a trial, B samples. Counted is a shard trained as one program, as on a GPU. In chunks, as on a CPU, it
+takes a third to two thirds of that, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
+"""
+
+from collections.abc import Sequence
+
+from workers.contract.optimizers import Pattern
+from workers.contract.problems import ProblemSpec
+from workers.contract.shapes import ExpandedLayer
+from workers.contract.statistics import STATISTICS
+
+STATE_TENSORS = 5
+"""[T, P] tensors that a rule remembers, at most."""
+PARAMETER_TENSORS = 3 + STATE_TENSORS + 4
+"""[T, P] tensors: θ, its gradient and the one before; the rule's; θ before an update that is measured, and scratch."""
+PROBE_TENSORS = 10
+"""[T, P] tensors more where a step takes two gradients: squares, both gradients, the way between them, scratch."""
+WIDEST_TENSORS = 8
+"""Scratch of a pass and of the statistics, in tensors of the widest layer."""
+ACTIVATIONS_SCATTERED = 1.5
+"""What activations of different sizes, one after another, take of a heap."""
+EVALUATED_AT_ONCE = 256
+"""Samples of a split in one pass of an evaluation."""
+BUFFER_BYTES = 128 * 2**20
+"""Recorded statistics, beyond which they are written out within a slice."""
+BUFFER_COPIES = 4
+"""Of the buffer while it is written: stacked, transposed, as columns, sorted."""
+
+BYTES = {"float32": 4, "float64": 8}
+
+
+def shard_bytes(
+    problem: ProblemSpec,
+    network: Sequence[ExpandedLayer],
+    trials: int,
+    *,
+    batch_size: int,
+    pattern: Pattern,
+    precision: str,
+    recorded: int,
+) -> int:
+    """Of all tensors at the worst moment.
+
+    Args:
+        problem, network, trials, batch_size, pattern, precision: the shard's.
+        recorded: number of recorded steps.
+    """
+    parameters = sum(layer.parameters for layer in network) * (
+        PARAMETER_TENSORS + PROBE_TENSORS * (pattern == "two_gradients")
+    )
+    widths = [layer.out_shape[-1] for layer in network]
+    error_signals = sum(layer.out_shape[-1] for layer in network if layer.depth is not None)
+    kept = problem.features + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
+    samples = max(batch_size, min(EVALUATED_AT_ONCE, problem.training_samples))
+    rows = trials * recorded * sum(layer.depth is not None for layer in network)
+    buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
+    data = 2 * problem.training_samples * problem.features * BYTES[precision]
+    activations = round(ACTIVATIONS_SCATTERED * samples * kept)
+    return trials * (parameters + activations) * BYTES[precision] + buffered + data

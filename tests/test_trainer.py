@@ -26,10 +26,10 @@ ENDLESS = SHORT.model_copy(update={"steps": 10_000_000, "recorded": [0, 10_000_0
 EXECUTION: Message = {"device": "cpu", "threads": 2, "chunks": [1, 3], "path": "portable"}
 
 STRAY = """
-import os, sys, threading, time
+import os, threading, time
 from workers import trainer
 def chatter():
-    while not os.path.sameopenfile(1, 2):  # from the moment on that the trainer has taken standard output for itself
+    while threading.active_count() < 3:  # until the trainer listens
         time.sleep(0.001)
     while True:
         os.write(1, b"a library says hello, without a line's end")
@@ -38,6 +38,8 @@ def chatter():
 threading.Thread(target=chatter, daemon=True).start()
 trainer.main()
 """
+
+FORGETFUL = "from workers import trainer; trainer.BUFFER_BYTES = 1; trainer.main()"
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,18 @@ def test_a_slice_cut_by_time_is_resumed_by_another_process(
         assert trial["divergence"] == ending.divergence
         assert trial["test_loss"] == ending.test_loss
     assert [trial["outcome"] for trial in slices[-1]["trials"]] == ["diverged", "completed"]
+
+
+def test_statistics_do_not_pile_up_in_memory(start: Callable[..., TrainerProcess], tmp_path: Path) -> None:
+    """Beyond its buffer a slice writes parts on the way, under names of their own; together they are all rows."""
+    trainer = start((sys.executable, "-c", FORGETFUL))
+    ask(trainer, tmp_path)
+    done = expect(trainer, "slice")
+    paths = [part["path"] for part in done["parts"]]
+    assert len(paths) > 2 and len(set(paths)) == len(paths)
+    run, found = train(SHORT, EXECUTION["chunks"]), read(tmp_path, done)
+    assert rows(found["statistics"]) == rows(run.statistics)
+    assert rows(found["curves"]) == rows(run.curves)
 
 
 def test_stop_ends_a_slice_at_a_checkpoint(warm: TrainerProcess, tmp_path: Path) -> None:

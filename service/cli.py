@@ -174,7 +174,9 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         total = answer["progress"]["steps_total"]
-        bar = progress.add_task("waiting for a worker", total=total)
+        waits = answer["progress"]["waiting"]
+        kind = " with a CUDA card" if waits and waits["worker"] == "cuda" else ""
+        bar = progress.add_task(f"waiting for a worker{kind}", total=total)
         for event in client.events(answer["id"]):
             if event.kind == "progress":
                 eta = event.data.get("eta_seconds")
@@ -184,7 +186,7 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
                     completed=event.data["steps_done"],
                     description=f"{event.data.get('round') or 'training'}: {event.data['trials']} trials{left}",
                 )
-            elif event.kind == "status":
+            elif event.kind == "status" and event.data["status"] != "queued":
                 progress.update(bar, description=event.data["status"])
             elif event.kind == "trial":
                 told = event.data

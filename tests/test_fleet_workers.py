@@ -166,3 +166,25 @@ def test_workers_that_end_are_not_listed(stack: Stack, client: Client, tmp_path:
     stack.worker.start()
     until(lambda: status(client, comparison) == "succeeded")
     assert client.comparison(comparison)["progress"]["waiting"] is None
+
+
+def test_compare_says_what_it_waits_for(tmp_path: Path) -> None:
+    """On a machine without a card, `device: cuda` is told from the first on to need one; Ctrl-C ends the waiting."""
+    (tmp_path / "spec.json").write_text(json.dumps({**SPEC, "device": "cuda"}))
+    command = [sys.executable, "-m", "service", "compare", str(tmp_path / "spec.json"), "--out", str(tmp_path)]
+    environment = {**os.environ, "PLUMBLINE_DEVICE": "cpu", "COLUMNS": "200", "FORCE_COLOR": "1"}
+    with subprocess.Popen(
+        [*command, "--data", str(tmp_path / "data")], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            while "waiting for a worker with a CUDA card" not in said:
+                letter = process.stdout.read(1)
+                assert letter, said
+                said += letter
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 130

@@ -89,7 +89,7 @@ class ComparisonSpec(Spec):
     target: Target | None = Field(default=None, examples=[{"metric": "validation_accuracy", "value": 0.9}])
     """What `steps_to_target` counts to; the baseline's own final validation loss if null."""
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", examples=["auto"])
-    """Where to train."""
+    """Where to train: `cuda` on a card, `cpu` on a processor, `auto` on whatever the worker has that is free first."""
     precision: Literal["float32", "float64"] = Field(default="float32", examples=["float32"])
     """Format of parameters and activations."""
     priority: Annotated[Whole, Field(ge=-10, le=10)] = Field(default=0, examples=[0])

@@ -1,5 +1,6 @@
 """The HTTP application."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -50,7 +51,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         redoc_url=None,
         lifespan=running,
     )
-    app.state.resources = Resources(settings, database, broker, loop.wake)
+    app.state.resources = Resources(settings, database, broker, loop.wake, threading.Event())
     errors.install(app)
     for part in (comparisons, statistics, trials, events, catalogue, fleet, health):
         app.include_router(part.router)

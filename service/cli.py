@@ -45,8 +45,8 @@ FAMILIES: dict[str, tuple[type[Spec], ...]] = {
     "problems": PROBLEMS,
 }
 
-API_GRACE = 10
-"""Seconds for requests and event streams to end once the API is told to stop."""
+API_GRACE_SECONDS = 10
+"""For requests to end once the API is told to stop."""
 
 DataDirectory = Annotated[Path, typer.Option(help="Directory of records and results; it is made if it is not there.")]
 
@@ -58,9 +58,7 @@ def serve(
     data: DataDirectory = Path("data"),
 ) -> None:
     """Keeps the service up on this machine: API, queue and worker, until Ctrl-C."""
-    asked = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: asked.set())
+    asked = _asked_to_stop()
     with _stack(data, host, port) as url:
         told = f"Plumbline is up at {url} (its manual: {url}/docs). Ctrl-C stops it."
         console.print(told, highlight=False, soft_wrap=True)
@@ -76,13 +74,12 @@ def api(
 ) -> None:
     """Runs the API alone, for a broker and a database of your own: its settings are PLUMBLINE_* in the environment."""
     _need("service", "fastapi", "sqlalchemy", "uvicorn")
-    import uvicorn
-
     from service.app import create_app
-    from service.embedded import StackError, listen
+    from service.embedded import StackError, listen, start_api
     from workers.settings import SettingsError, read_settings
     from workers.store.database import StoreError, open_database
 
+    asked = _asked_to_stop()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     said = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
@@ -92,19 +89,15 @@ def api(
             database = open_database(settings.database_url)
             stack.callback(database.close)
             # Behind a proxy: uvicorn reads in FORWARDED_ALLOW_IPS whose word on scheme and client counts.
-            server = uvicorn.Server(
-                uvicorn.Config(create_app(settings, database), proxy_headers=True, timeout_graceful_shutdown=API_GRACE)
-            )
-            # uvicorn stops at these, then raises them again for who was there before: to stop is all they ask.
-            for name in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(name, lambda *_: setattr(server, "should_exit", True))
+            options = {"proxy_headers": True, "timeout_graceful_shutdown": API_GRACE_SECONDS}
+            api = start_api(create_app(settings, database), listener, stack, **options)
             told = f"Plumbline's API is up at http://{settings.host}:{listener.getsockname()[1]}"
             console.print(told, highlight=False, soft_wrap=True)
-            server.run(sockets=[listener])
+            while not asked.wait(1.0):
+                if not api.is_alive():
+                    _fail("the API ended by itself: see the messages above")
     except (SettingsError, StoreError, StackError) as error:
         _fail(str(error))
-    if not server.started:
-        raise typer.Exit(3)
 
 
 @main.command()
@@ -154,6 +147,14 @@ def catalogue() -> None:
             kind = spec.model_fields["kind"].default
             summary = (spec.__doc__ or "").splitlines()[0]
             console.print(Text(f"  {kind:<16} {summary}"), soft_wrap=True)
+
+
+def _asked_to_stop() -> threading.Event:
+    """Set by Ctrl-C and by SIGTERM."""
+    asked = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: asked.set())
+    return asked
 
 
 @contextmanager

@@ -18,10 +18,11 @@ import time
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.guarded import Guarded
@@ -104,12 +105,8 @@ class Stack:
             remove=temporary,
         )
         self._run(self.worker, stack)
-        api = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, database), log_level="warning", access_log=False, timeout_graceful_shutdown=1
-            )
-        )
-        _serve(api, listener, stack)
+        quiet = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
+        start_api(create_app(settings, database), listener, stack, **quiet)
         keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         keeper.start()
         stack.callback(keeper.join)
@@ -225,12 +222,14 @@ def _await_server(server: Guarded, folder: Path) -> None:
                 time.sleep(0.02)
 
 
-def _serve(api: uvicorn.Server, listener: socket.socket, stack: ExitStack) -> None:
-    """The API in a thread: the launcher's main thread keeps the signals."""
+def start_api(app: FastAPI, listener: socket.socket, stack: ExitStack, **options: Any) -> threading.Thread:
+    """The API in a thread, as long as `stack` is open: the main thread keeps the signals. `options` are uvicorn's."""
+    api = uvicorn.Server(uvicorn.Config(app, **options))
     thread = threading.Thread(target=api.run, kwargs={"sockets": [listener]}, name="api", daemon=True)
     thread.start()
 
     def stop() -> None:
+        app.state.resources.stopping.set()
         api.should_exit = True
         thread.join()
 
@@ -240,3 +239,4 @@ def _serve(api: uvicorn.Server, listener: socket.socket, stack: ExitStack) -> No
         if not thread.is_alive() or time.monotonic() > patience:
             raise StackError("the API does not start: see the messages above")
         time.sleep(0.01)
+    return thread

@@ -39,7 +39,7 @@ async def follow(
     """Server-sent events: `status`, `progress`, `ranking` and, for trials that diverge, `trial`.
 
     Every event has an id; a client that comes back with `Last-Event-ID` misses none. Silence is filled with comments. The
-    stream ends after the status in which the comparison ends.
+    stream ends after the status in which the comparison ends, or when the server stops: come back then.
     """
     after = _event_id(last_event_id)
     record = await run_sync(comparisons.find, here.database, comparison_id)
@@ -65,7 +65,7 @@ def _event_id(text: str | None) -> int:
 async def _stream(here: Resources, comparison_id: str, after: int) -> AsyncIterator[bytes]:
     spoke = time.monotonic()
     ended = False
-    while True:
+    while not here.stopping.is_set():
         found = await run_sync(events.after, here.database, comparison_id, after)
         for event in found:
             yield format_sse_event(id=str(event.id), event=event.kind, data_str=json.dumps(event.data, allow_nan=False))

@@ -1,5 +1,6 @@
 """What the endpoints work with: one of each in a process, made by `create_app`."""
 
+import threading
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
@@ -16,6 +17,8 @@ class Resources(NamedTuple):
     broker: Broker
     wake: Callable[[], None]
     """Makes the loop publish what is due at once."""
+    stopping: threading.Event
+    """Set when the server is asked to stop: event streams end then, for their clients to take them up again elsewhere."""
 
 
 async def _resources(request: Request) -> Resources:

@@ -26,10 +26,11 @@ STATISTICS: dict[str, Statistic] = {
     "gradient_nonfinite_fraction": Statistic("backward", "share of elements of g that are NaN or infinite"),
     "gradient_snr": Statistic(
         "backward",
-        "‖g‖²/(mean over samples of ‖g_b‖² − ‖g‖²): squared mean over total variance of per-sample gradients",
+        "‖g‖²/(mean over samples of ‖g_b‖² − ‖g‖²): squared mean over total variance of per-sample gradients; null where "
+        "that variance may be rounding, as with a batch of one",
     ),
     "sign_flip_rate": Statistic(
-        "backward", "share of elements whose sign differs from the previous step's (zeros excepted)"
+        "backward", "share of elements whose sign is opposite to the previous step's; a zero is opposite to nothing"
     ),
     "gradient_cosine": Statistic("backward", "cosine of g with the previous step's"),
     "error_signal_norm": Statistic("backward", "‖δ‖₂ over samples and units"),

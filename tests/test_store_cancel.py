@@ -1,9 +1,5 @@
 """Cancelling, in every state that a comparison and its jobs can be in."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from store_samples import (
     RESULT,
     accept,
@@ -15,7 +11,6 @@ from store_samples import (
     half_slice,
     lose_workers,
     make_due,
-    opened,
     shard,
     states,
     whole_slice,
@@ -27,13 +22,6 @@ from workers.store.database import Database
 from workers.store.jobs import Part
 
 PARTIAL = RESULT | {"partial": True}
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = opened(tmp_path)
-    yield database
-    database.close()
 
 
 def cancel(db: Database) -> None:

@@ -1,24 +1,15 @@
 """Comparisons in the record: accepted once, found, listed, told of, forgotten."""
 
 import base64
-from collections.abc import Iterator
 from datetime import UTC
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from store_samples import RESULT, SPEC, accept, accept_either, at_once, claim_next, finish, found, half_slice, opened
+from store_samples import RESULT, SPEC, accept, accept_either, at_once, claim_next, finish, found, half_slice
 
 from workers.store import comparisons, events, jobs, tables
 from workers.store.comparisons import IdempotencyConflict, NewRound, StillRunning
 from workers.store.database import Database
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = opened(tmp_path)
-    yield database
-    database.close()
 
 
 def walked(db: Database, limit: int = 2, **filters: str) -> list[str]:
@@ -43,6 +34,18 @@ def test_what_is_accepted_is_found(db: Database) -> None:
     assert [(trial.trial, trial.outcome) for trial in comparisons.trials(db, "c")] == [(i, "pending") for i in range(3)]
     assert comparisons.find(db, "nobody") is None
     assert comparisons.trials(db, "nobody") == []
+
+
+def test_a_null_character_is_in_no_record(db: Database) -> None:
+    """Whoever looks for one, as an address or a filter allows, finds nothing, and that is no failure."""
+    odd = "c\x00"
+    accept(db, labels={"a": "b"})
+    assert comparisons.find(db, odd) is None
+    assert comparisons.cancel(db, odd) is None
+    assert not comparisons.delete(db, odd)
+    assert walked(db, name=odd) == []
+    for label in ((odd, "b"), ("a", odd)):
+        assert comparisons.page(db, limit=9, cursor=None, label=label) == ([], None)
 
 
 def test_a_round_without_shards_is_refused(db: Database) -> None:
@@ -106,10 +109,19 @@ def test_pages_are_filtered(db: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense", "", "💩", "====", *(f"{t}" for t in ("W10", "WzEsMl0")), "WyIyMDI2LTAxLTAxIiwgImEiXQ"]
+    "text",
+    [
+        "nonsense",
+        "",
+        "💩",
+        "====",
+        *(f"{t}" for t in ("W10", "WzEsMl0")),
+        "WyIyMDI2LTAxLTAxIiwgImEiXQ",
+        base64.urlsafe_b64encode(rb'["2026-01-01T00:00:00+00:00", "\u0000"]').decode(),
+    ],
 )
 def test_cursors_that_are_none_are_refused(db: Database, text: str) -> None:
-    """Not base64, not JSON, not a time and an id, a time without a zone."""
+    """Not base64, not JSON, not a time and an id, a time without a zone, an id that can be none."""
     with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
         comparisons.page(db, limit=1, cursor=text)
 

@@ -1,9 +1,7 @@
 """The fleet: who is up, what it does, who is gone, and which comparisons wait for a worker that there is not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -17,24 +15,16 @@ from store_samples import (
     half_slice,
     lose_workers,
     make_due,
-    opened,
     whole_slice,
 )
 
 from workers.store import fleet, jobs
-from workers.store.database import Database
+from workers.store.database import Database, open_database
 from workers.store.fleet import Present, Waiting, Worker
 from workers.store.turns import CPU, CUDA
 
 NOW = datetime.now(UTC)
 LEASE = 10.0
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = opened(tmp_path)
-    yield database
-    database.close()
 
 
 def worker(name: str = "w", **changes: object) -> Worker:
@@ -68,15 +58,15 @@ def queues(db: Database) -> list[str]:
     return [job.queue for job in jobs.due(db, now=datetime.now(UTC), limit=9)]
 
 
-def test_an_older_record_gets_its_fleet(tmp_path: Path) -> None:
+def test_an_older_record_gets_its_fleet(database_url: str) -> None:
     """The migration adds the table and leaves what there was."""
-    older = opened(tmp_path)
+    older = open_database(database_url)
     accept(older, "kept")
     with older.write() as session:
         session.execute(text("DROP TABLE worker"))
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     older.close()
-    newer = opened(tmp_path)
+    newer = open_database(database_url)
     fleet.appear(newer, worker())
     assert names(newer) == ["w"]
     assert waiting(newer, "kept") == {}

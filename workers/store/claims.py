@@ -15,6 +15,9 @@ from workers.contract.results import ENDED
 from workers.store import events, progress, rounds, tables, turns
 from workers.store.database import Database
 
+TRIES = 32
+"""How often in a row others may be faster before a message is given up; it is sent again."""
+
 job, comparison = tables.job, tables.comparison
 
 
@@ -51,19 +54,20 @@ def claim_in_turn(db: Database, job_id: str, *, worker: str, lease_seconds: floa
 
     A message says that there is work, and is as old as its queue is long: whose turn it is, the record knows.
     """
-    with db.write() as session:
-        device = session.scalar(select(job.c.device).where(job.c.id == job_id))
-        if device is None:
-            return None
-        for turn in turns.in_order(session, turns.queue_of(device), datetime.now(UTC), limit=8):
-            sent = session.scalar(select(job.c.published_at).where(job.c.id == turn))
-            taken = _take(session, turn, worker, lease_seconds)
-            if taken is None:
-                continue
-            if turn != job_id:  # the message was this job's: the other's, if one is under way, now stands for it
-                left = (job.c.id == job_id, job.c.state == "queued")
-                session.execute(update(job).where(*left).values(published_at=sent))
-            return taken
+    for _ in range(TRIES):
+        # One job a transaction: whoever held one comparison's lock and waited for another's could wait for ever.
+        with db.write() as session:
+            device = session.scalar(select(job.c.device).where(job.c.id == job_id))
+            queue = turns.queue_of(device) if device is not None else None
+            turn = turns.in_order(session, queue, datetime.now(UTC), limit=1) if queue else []
+            if not turn:
+                return None
+            sent = session.scalar(select(job.c.published_at).where(job.c.id == turn[0]))
+            taken = _take(session, turn[0], worker, lease_seconds)
+            if taken is not None:
+                if turn[0] != job_id:  # the message was this job's: the other's, if one is under way, now stands for it
+                    turns.mark(session, [job_id], sent)
+                return taken
     return None
 
 

@@ -147,6 +147,8 @@ def accept(
 
 
 def find(db: Database, comparison_id: str) -> ComparisonRecord | None:
+    if _impossible(comparison_id):
+        return None
     with db.read() as session:
         row = session.execute(select(comparison).where(comparison.c.id == comparison_id)).one_or_none()
     return _record(row) if row else None
@@ -166,6 +168,8 @@ def page(
     Raises:
         ValueError: the cursor is none of ours.
     """
+    if _impossible(name, *(label or ())):
+        return [], None
     light = [column for column in comparison.c if column.name not in ("spec", "result")]
     query = select(*light).order_by(comparison.c.created_at.desc(), comparison.c.id.desc()).limit(limit + 1)
     if cursor is not None:
@@ -193,6 +197,8 @@ def cancel(db: Database, comparison_id: str) -> ComparisonRecord | None:
 
     Returns the comparison as it is then, ended otherwise perhaps; None if there is none.
     """
+    if _impossible(comparison_id):
+        return None
     with db.write() as session:
         row = rounds.lock(session, comparison_id)
         if row is None:
@@ -210,6 +216,8 @@ def delete(db: Database, comparison_id: str) -> bool:
     Raises:
         StillRunning: it has not ended.
     """
+    if _impossible(comparison_id):
+        return False
     with db.write() as session:
         row = rounds.lock(session, comparison_id)
         if row is None:
@@ -226,6 +234,11 @@ def trials(db: Database, comparison_id: str) -> list[TrialRecord]:
     query = select(*columns).where(trial.c.comparison_id == comparison_id).order_by(trial.c.trial)
     with db.read() as session:
         return [TrialRecord(**row._mapping) for row in session.execute(query)]
+
+
+def _impossible(*texts: str | None) -> bool:
+    """Whether a text holds a null character: no record does, and PostgreSQL does not even look for one."""
+    return any("\x00" in text for text in texts if text is not None)
 
 
 def _known(db: Database, idempotency_key: str | None, body_hash: str) -> ComparisonRecord | None:

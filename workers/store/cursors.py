@@ -17,5 +17,6 @@ def decode(cursor: str) -> tuple[datetime, str]:
     """
     match json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))):
         case [str(created_at), str(comparison_id)] if (moment := datetime.fromisoformat(created_at)).tzinfo:
-            return moment, comparison_id
+            if "\x00" not in comparison_id:  # which PostgreSQL would not look for
+                return moment, comparison_id
     raise ValueError(f"{cursor!r} is no cursor")

@@ -19,7 +19,10 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10.0
-"""How long a writer waits for another on SQLite."""
+"""How long a writer waits for another on SQLite. On PostgreSQL it waits as long as it takes; but one that does nothing for so
+long in the middle of a transaction, stopped or cut off, loses its session, and with it the locks that others wait for."""
+REACH = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""How soon a PostgreSQL server that has vanished from the network is given up, in seconds, unless the URL says otherwise."""
 MIGRATION_LOCK = 0x706C756D62
 """PostgreSQL's advisory lock that one process holds while it migrates."""
 
@@ -77,8 +80,15 @@ def _engine(url: str) -> Engine:
     pool: dict[str, Any] = {"pool_size": 10, "max_overflow": 50, "pool_pre_ping": True}
     try:
         parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            reach = {name: value for name, value in REACH.items() if name not in parsed.query}
+            # Every statement sees what was committed before it: who has waited for a lock goes on from what the other left.
+            level = "READ COMMITTED"
+            engine = create_engine(parsed, json_serializer=to_json, isolation_level=level, connect_args=reach, **pool)
+            event.listen(engine, "connect", _prepare_postgresql)
+            return engine
         if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, json_serializer=to_json, **pool)
+            raise ArgumentError(f"{parsed.get_backend_name()} is not supported")
         if parsed.database in (None, "", ":memory:"):
             raise StoreError("a database in memory cannot be shared by several processes: name a file, sqlite:///PATH")
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -90,12 +100,19 @@ def _engine(url: str) -> Engine:
         ) from error
     except OSError as error:
         raise StoreError(f"cannot make the directory of the database {url} ({error.strerror}): name another") from error
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _prepare(connection: DBAPIConnection, _: object) -> None:
+def _prepare_postgresql(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {BUSY_SECONDS * 1000:.0f}")
+    cursor.close()
+    connection.commit()
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, the driver's comes too late
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import BigInteger, Connection, Row, cast, func, select
 
 from workers.contract.results import ENDED
 from workers.store import events, rounds, tables
@@ -27,7 +27,9 @@ def record(session: Connection, comparison: Row[Any], *, always: bool = False) -
     if not always and elapsed is not None and 0 <= elapsed < EVERY_SECONDS:
         return
     job = tables.job.c
-    query = select(func.sum(job.trials_count * job.live_steps)).where(job.comparison_id == comparison.id)
+    query = select(func.sum(cast(job.trials_count, BigInteger) * job.live_steps)).where(
+        job.comparison_id == comparison.id
+    )
     done = int(session.scalar(query) or 0)
     rate = comparison.rate
     sample: dict[str, Any] = {"sampled_at": now, "sampled_steps": done}

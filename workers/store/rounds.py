@@ -1,7 +1,8 @@
 """How a comparison goes from round to round, and how it ends. Everything here is part of a caller's transaction.
 
-Every transaction that writes to a comparison or its jobs locks the comparison's row first. So of two shards that finish at the
-same moment exactly one sees that it was the last of its round.
+Every transaction that writes to a comparison or its jobs locks the comparison's row first, and never a second comparison's.
+So of two shards that finish at the same moment exactly one sees that it was the last of its round, and no two transactions
+wait for each other. (`turns.mark` writes without that lock, and waits for nobody.)
 """
 
 import secrets

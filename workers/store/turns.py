@@ -45,8 +45,18 @@ def due(db: Database, *, now: datetime, limit: int) -> list[DueJob]:
 def mark_published(db: Database, job_ids: list[str], now: datetime) -> None:
     """Their messages are under way. A worker may have taken one already: that stays as it is."""
     with db.write() as session:
-        sent = (job.c.id.in_(job_ids), job.c.state == "queued")
-        session.execute(update(job).where(*sent).values(published_at=now))
+        mark(session, job_ids, now)
+
+
+def mark(session: Connection, job_ids: list[str], published_at: datetime | None) -> None:
+    """Notes when messages for these jobs were sent, of those that are still queued.
+
+    Their comparisons are not locked for this. So a job that another writes to at this moment is passed over, never waited
+    for; at worst its message is sent once more.
+    """
+    queued = select(job.c.id).where(job.c.id.in_(job_ids), job.c.state == "queued")
+    free = queued.with_for_update(skip_locked=True, key_share=True)
+    session.execute(update(job).where(job.c.id.in_(free)).values(published_at=published_at))
 
 
 def in_order(

@@ -67,7 +67,7 @@ def test_an_older_record_gets_its_fleet(database_url: str) -> None:
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     older.close()
     newer = open_database(database_url)
-    fleet.appear(newer, worker())
+    fleet.appear(newer, worker(seen_at=datetime.now(UTC)))
     assert names(newer) == ["w"]
     assert waiting(newer, "kept") == {}
     newer.close()

@@ -110,7 +110,9 @@ def worker() -> None:
 @main.command()
 def compare(
     spec: Annotated[Path, typer.Argument(help="The comparison, as JSON: what POST /v1/comparisons takes.")],
-    out: Annotated[Path, typer.Option(help="Directory for statistics.parquet, result.json and trials.json.")],
+    out: Annotated[Path, typer.Option(help="Directory for statistics.parquet, result.json and trials.json.")] = Path(
+        "results"
+    ),
     data: DataDirectory = Path("data"),
 ) -> None:
     """Runs one comparison on this machine, prints its ranking and its gradient, writes its statistics."""

@@ -90,9 +90,12 @@ def unfinished(db: Database) -> int:
         return session.scalar(select(func.count()).where(tables.job.c.state.in_(["queued", "running"]))) or 0
 
 
-def is_anothers(db: Database, attempt: Attempt) -> bool:
+def is_lost(db: Database, attempt: Attempt) -> bool:
+    """Whether another has the job by now, or nobody will: its comparison may have been cancelled."""
     job = tables.job.c
-    return any(row.attempt > attempt[1] for row in rows(db, job.id, job.attempt) if row.id == attempt[0])
+    held = (job.id == attempt[0]) & (job.attempt == attempt[1]) & (job.state == "running")
+    with db.read() as session:
+        return session.scalar(select(func.count()).where(held)) == 0
 
 
 def carry_through(db: Database, fleet: Fleet) -> dict[str, list[Event]]:
@@ -116,7 +119,7 @@ def carry_through(db: Database, fleet: Fleet) -> dict[str, list[Event]]:
         if kills and done > 40:  # wherever they are, in mid-transaction perhaps
             fleet.replace(chance.choice([one for one in fleet.workers if one.kind == "worker" and not one.killed]))
             kills -= 1
-        if zombie.stopped() and is_anothers(db, zombie.told("claimed")[-1]):
+        if zombie.stopped() and is_lost(db, zombie.told("claimed")[-1]):
             zombie.process.send_signal(signal.SIGCONT)
         time.sleep(0.05)
     for name, so_far in seen.items():

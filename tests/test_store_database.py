@@ -72,11 +72,16 @@ def test_sqlite_writes_ahead_and_waits(tmp_path: Path) -> None:
 
 
 def test_many_processes_may_open_a_new_database_at_once(empty_url: str) -> None:
-    """One of eight makes the schema, the others wait for it."""
-    code = "import sys; from workers.store.database import open_database as o; input(); o(sys.argv[1]).close()"
+    """One of eight makes the schema, the others, let go at the same moment, wait for it."""
+    code = (
+        "import sys; from workers.store.database import open_database as o; input('ready\\n'); o(sys.argv[1]).close()"
+    )
     command = [sys.executable, "-c", code, empty_url]
     pipe = subprocess.PIPE
-    started = [subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True) for _ in range(8)]
+    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(8)]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in started:
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -231,12 +236,11 @@ def test_writers_wait_for_each_other(db: Database) -> None:
         assert session.scalars(select(tables.lease.c.owner)).one() == "80"
 
 
-def test_a_writer_that_is_stopped_does_not_stop_the_others(
-    cluster: postgresql.Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL only; on SQLite the others fail after their patience, until it goes on. Here it loses its session in
-    mid-transaction, with its locks: what it had written is gone, and it learns that when it wakes up.
-    """  # fmt: skip
+def test_a_writer_that_is_stopped_does_not_stop_the_others(cluster: postgresql.Cluster) -> None:
+    """PostgreSQL only; on SQLite the others fail after their patience, until it goes on.
+
+    It loses its session in mid-transaction, with its locks: what it had written is gone, and it learns that when it wakes up.
+    """
     code = """
 import os, signal, sys
 from workers.store import database, rounds

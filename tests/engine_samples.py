@@ -1,7 +1,7 @@
 """Small shards for tests of the engine, planned without the service and trained without a trainer."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -24,6 +24,7 @@ torch.set_num_threads(1)  # as in the trainer: threads are for chunks
 
 Row = dict[str, Any]
 Optimizer = str | dict[str, Any]
+EnginePath = Literal["portable", "native"]
 
 TEACHER = {"kind": "teacher", "inputs": 5, "targets": 3, "count": 100, "width": 8}
 """A regression with several targets."""
@@ -99,25 +100,31 @@ def program(planned: Shard) -> Program:
     return build(planned, planned.trials, load(planned.problem, DTYPES[planned.precision], torch.device("cpu")))
 
 
-def training(planned: Shard, chunks: list[int] | None = None, threads: int = 1) -> Training:
-    return Training(planned, Execution(device="cpu", threads=threads, chunks=chunks or [len(planned.trials)]))
+def training(
+    planned: Shard, chunks: list[int] | None = None, threads: int = 1, path: EnginePath = "portable"
+) -> Training:
+    return Training(
+        planned, Execution(device="cpu", threads=threads, chunks=chunks or [len(planned.trials)], path=path)
+    )
 
 
-def train(planned: Shard, chunks: list[int] | None = None, threads: int = 1) -> Run:
+def train(planned: Shard, chunks: list[int] | None = None, threads: int = 1, path: EnginePath = "portable") -> Run:
     """From the first step to the last, undisturbed."""
-    running = training(planned, chunks, threads)
+    running = training(planned, chunks, threads, path)
     running.advance(planned.steps)
     return Run(*running.tables(), running.endings())
 
 
-def train_interrupted(planned: Shard, stops: list[int], folder: Path, chunks: list[int] | None = None) -> Run:
+def train_interrupted(
+    planned: Shard, stops: list[int], folder: Path, chunks: list[int] | None = None, path: EnginePath = "portable"
+) -> Run:
     """Saved, forgotten and resumed at every stop."""
-    running, tables = training(planned, chunks), []
+    running, tables = training(planned, chunks, path=path), []
     for stop in stops:
         running.advance(stop)
         tables.append(running.tables())
         running.save(folder / "checkpoint.pt")
-        running = training(planned, chunks)
+        running = training(planned, chunks, path=path)
         running.resume(folder / "checkpoint.pt")
     running.advance(planned.steps)
     tables.append(running.tables())

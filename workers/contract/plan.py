@@ -45,7 +45,8 @@ class Execution(BaseModel):
     """Chunks that train at the same time, each on one thread."""
     chunks: list[int]
     """Sizes of the groups of trials that share one batched program, in the shard's order."""
-    path: Literal["portable"] = "portable"
+    path: Literal["portable", "native"] = "portable"
+    """native: compiled code for dense networks on the CPU."""
 
 
 class Shard(BaseModel):

@@ -25,12 +25,22 @@ class Batches:
         trials = len(self.seeds)
         if self.batch_size == len(self.split.x):
             return self.split.x.expand(trials, *self.split.x.shape), self.split.y.expand(trials, *self.split.y.shape)
+        rows = self._rows(step)
+        x, y = (whole.index_select(0, rows.flatten()) for whole in (self.split.x, self.split.y))
+        return x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)
+
+    def rows(self, start: int, end: int) -> Tensor | None:
+        """Which samples the steps from `start` to `end` see, [T, K, B]; None where all see the whole split."""
+        if self.batch_size == len(self.split.x):
+            return None
+        return torch.stack([self._rows(step) for step in range(start, end)], 1)
+
+    def _rows(self, step: int) -> Tensor:
+        """[T, B]"""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self._permutations(epoch)
-        rows = self.order[:, place * self.batch_size : (place + 1) * self.batch_size]
-        x, y = (whole.index_select(0, rows.flatten()) for whole in (self.split.x, self.split.y))
-        return x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)
+        return self.order[:, place * self.batch_size : (place + 1) * self.batch_size]
 
     def _permutations(self, epoch: int) -> Tensor:
         """[T, N], drawn once for each distinct seed."""

@@ -3,9 +3,12 @@
 import math
 
 from workers.contract.plan import Execution, Shard
+from workers.engine import native
 
 ELEMENTS_IN_CACHE = 100_000
 """Activations of one layer in all trials of a chunk: what the next operation reads is then still in a core's own cache."""
+CHUNKS_PER_THREAD = 4
+"""On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together."""
 
 
 def choose(shard: Shard, device: str, threads: int) -> Execution:
@@ -16,9 +19,16 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
     trials = len(shard.trials)
     if device == "cuda":
         return Execution(device="cuda", threads=1, chunks=[trials])
+    if native.supports(shard):
+        return Execution(
+            device="cpu", threads=threads, chunks=_even(trials, CHUNKS_PER_THREAD * threads), path="native"
+        )
     widest = max(layer.out_shape[0] for layer in shard.network)
     size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
     rounds = math.ceil(trials / (size * threads))
-    count = min(trials, rounds * threads)
-    chunks = [trials // count + (index < trials % count) for index in range(count)]
-    return Execution(device="cpu", threads=threads, chunks=chunks)
+    return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads))
+
+
+def _even(trials: int, parts: int) -> list[int]:
+    count = min(trials, parts)
+    return [trials // count + (index < trials % count) for index in range(count)]

@@ -22,12 +22,12 @@ class Recording:
         self.evaluated = frozenset(program.shard.evaluated)
         self.tests: tuple[Tensor, Tensor] | None = None
         """Loss and accuracy on the test split, once training has ended."""
-        self._statistics: list[tuple[int, Tensor]] = []
+        self._statistics: list[tuple[list[int], Tensor]] = []
         self._curves: list[tuple[int, Tensor]] = []
 
-    def statistics(self, step: int, columns: dict[str, Tensor]) -> None:
-        """All of a step: float64 [L, T] by statistic."""
-        self._statistics.append((step, torch.stack([columns[name] for name in NAMES], 1)))
+    def statistics(self, steps: list[int], columns: dict[str, Tensor]) -> None:
+        """All of some steps: float64 [K, L, T] by statistic, K of them."""
+        self._statistics.append((steps, torch.stack([columns[name] for name in NAMES], 3)))
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""
@@ -49,10 +49,8 @@ class Recording:
         """
         if not self._statistics:
             return None
-        steps = np.array([step for step, _ in self._statistics])
-        values = (
-            torch.stack([values for _, values in self._statistics]).permute(3, 0, 1, 2).cpu().numpy()
-        )  # [T, K, L, S]
+        steps = np.array([step for steps, _ in self._statistics for step in steps])
+        values = torch.cat([values for _, values in self._statistics]).permute(2, 0, 1, 3).cpu().numpy()  # [T, K, L, S]
         self._statistics.clear()
         kept, diverging = self._until_divergence(steps)
         trial, place = np.nonzero(kept)

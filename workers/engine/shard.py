@@ -9,11 +9,14 @@ import pyarrow as pa
 import torch
 
 from workers.contract.plan import Execution, Shard, Trial
+from workers.engine import native, train
 from workers.engine.divergence import NEVER
 from workers.engine.problems import load
 from workers.engine.program import DTYPES, Program, build, checkpoint, restore
 from workers.engine.recording import Recording
-from workers.engine.train import advance
+
+ADVANCE = {"portable": train.advance, "native": native.advance}
+"""Both give the same numbers up to rounding; see execution.py for which is chosen."""
 
 
 class Ending(NamedTuple):
@@ -33,6 +36,7 @@ class Training:
             raise ValueError(f"chunks of {execution.chunks} trials do not make up the shard's {len(shard.trials)}")
         self.shard = shard
         self.device = torch.device(execution.device)
+        self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device)
         bounds = [0, *accumulate(execution.chunks)]
         self.programs = [build(shard, shard.trials[start:end], data) for start, end in pairwise(bounds)]
@@ -44,7 +48,7 @@ class Training:
         """Trains every chunk to `until` updates, and waits for the device."""
 
         def one(program: Program, recording: Recording) -> None:
-            advance(program, recording, self.step, until)
+            ADVANCE[self.path](program, recording, self.step, until)
 
         list(self.pool.map(one, self.programs, self.recordings))
         if self.device.type == "cuda":

@@ -36,7 +36,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         columns = measure(program, step) if step in recording.steps else None
         if step == last:
             assert columns is not None
-            recording.statistics(step, measure_update(program, columns, program.theta))
+            recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
         gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
@@ -45,7 +45,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             own = of_rows(gradients, group.rows)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
         if columns is not None and before is not None:
-            recording.statistics(step, measure_update(program, columns, before))
+            recording.statistics([step], _of_one_step(measure_update(program, columns, before)))
         if step + 1 in recording.steps:
             program.previous.copy_(program.gradient)
 
@@ -101,10 +101,14 @@ def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
     start, end = ([theta[:, columns] for columns in program.columns] for theta in (before, program.theta))
     moved = end if before is not program.theta else None
-    return found | update(start, moved, found["gradient_norm"], _eps_dominance(program))
+    return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
 
 
-def _eps_dominance(program: Program) -> Tensor:
+def _of_one_step(columns: Columns) -> Columns:
+    return {name: column[None] for name, column in columns.items()}
+
+
+def eps_dominance(program: Program) -> Tensor:
     """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps."""
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
     for group in program.groups:

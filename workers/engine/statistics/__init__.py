@@ -1,10 +1,19 @@
 """The statistics, a function a group, in the order of the contract's table. All return float64 [L, T] by column."""
 
 from workers.contract.statistics import STATISTICS
-from workers.engine.statistics.backward import backward
-from workers.engine.statistics.forward import Activity, forward
-from workers.engine.statistics.update import update
+from workers.engine.statistics.backward import backward, backward_columns
+from workers.engine.statistics.forward import Activity, forward, forward_columns
+from workers.engine.statistics.update import update, update_columns
 
 NAMES: tuple[str, ...] = tuple(STATISTICS)
 
-__all__ = ["NAMES", "Activity", "backward", "forward", "update"]
+__all__ = [
+    "NAMES",
+    "Activity",
+    "backward",
+    "backward_columns",
+    "forward",
+    "forward_columns",
+    "update",
+    "update_columns",
+]

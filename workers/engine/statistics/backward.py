@@ -4,7 +4,7 @@ Sums are of elements brought into range by a power of two, so that nothing under
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,35 +27,48 @@ def backward(layers: Sequence[Linear], previous: Sequence[Tensor] | None) -> dic
     gradients = [layer.slots.gradient for layer in layers]
     peak = peaks(gradients)
     scaled, exponent = in_range(gradients, peak)
-    unit = torch.exp2(exponent)
     scaled_before, _ = in_range(previous, peaks(previous)) if previous is not None else (None, None)
     sums: dict[str, list[Tensor]] = {}
     for layer, g in zip(layers, scaled, strict=True):
         found = _sums(layer.slots.gradient, g)
-        if scaled_before is not None:
-            found |= _agreement(g, next(scaled_before))
+        found |= _agreement(g, next(scaled_before) if scaled_before is not None else None)
         for name, value in found.items():
             sums.setdefault(name, []).append(value)
     raw = {name: torch.stack(values).double() for name, values in sums.items()}
-    counts = torch.tensor([[g.shape[1]] for g in gradients], dtype=torch.float64, device=unit.device)
-    square = raw["square"]
-    rms = (square / counts).sqrt()
-    columns = {
+    raw |= {"peak": peak.double(), "exponent": exponent, **_samples(layers)}
+    return backward_columns(raw, [g.shape[1] for g in gradients], gradients[0].dtype)
+
+
+def backward_columns(raw: Mapping[str, Tensor], counts: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The columns from sums over each layer's parameters and samples.
+
+    Args:
+        raw: float64 [..., L, T]. Of the gradient: `peak` as it is, then, of g·2^−`exponent`, `square`, `mean`, `centred_square`,
+            `zeros`, `nonfinite`; against the step before `flips`, `product`, `square_before` (NaN at step 0). Of the samples,
+            on the scale of δ·2^−`delta_exponent`: `delta_square` Σ_b ‖δ_b‖² and `sample_square`, the mean of ‖g_b‖².
+        counts: parameters of each layer.
+        dtype: of the gradient.
+    """
+    n = torch.tensor(counts, dtype=torch.float64, device=raw["square"].device)[:, None]
+    square, exponent = raw["square"], raw["exponent"]
+    unit, rms = torch.exp2(exponent), (square / n).sqrt()
+    # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
+    signal = square * torch.exp2(2 * (exponent - raw["delta_exponent"]))
+    noise = raw["sample_square"] - signal
+    measurable = noise > ROUNDING * torch.finfo(dtype).eps * raw["sample_square"]
+    return {
         "gradient_norm": square.sqrt() * unit,
         "gradient_rms": rms * unit,
         "gradient_mean": raw["mean"] * unit,
-        "gradient_std": (raw["centred_square"] / counts).sqrt() * unit,
-        "gradient_max_abs": peak.double(),
+        "gradient_std": (raw["centred_square"] / n).sqrt() * unit,
+        "gradient_max_abs": raw["peak"],
         "gradient_log10_rms": torch.where(rms == 0, torch.nan, rms.log10() + exponent * math.log10(2)),
-        "gradient_zero_fraction": raw["zeros"] / counts,
-        "gradient_nonfinite_fraction": raw["nonfinite"] / counts,
-        **_samples(layers, square, exponent),
-    }
-    if previous is None:
-        return columns | dict.fromkeys(("sign_flip_rate", "gradient_cosine"), torch.full_like(square, torch.nan))
-    return columns | {
-        "sign_flip_rate": raw["flips"] / counts,
+        "gradient_zero_fraction": raw["zeros"] / n,
+        "gradient_nonfinite_fraction": raw["nonfinite"] / n,
+        "sign_flip_rate": raw["flips"] / n,
         "gradient_cosine": _ratio(raw["product"], (square * raw["square_before"]).sqrt()),
+        "gradient_snr": torch.where(measurable, signal / noise, torch.nan),
+        "error_signal_norm": raw["delta_square"].sqrt() * torch.exp2(raw["delta_exponent"]),
     }
 
 
@@ -72,8 +85,10 @@ def _sums(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
+def _agreement(g: Tensor, before: Tensor | None) -> dict[str, Tensor]:
     """[T] each, of one layer's gradient and the step's before, both in range."""
+    if before is None:
+        return dict.fromkeys(("flips", "product", "square_before"), torch.full_like(g[:, 0], torch.nan))
     return {
         "flips": count(torch.lt, g.sign() * before.sign(), 0),
         "product": dot(g, before),
@@ -81,7 +96,7 @@ def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _samples(layers: Sequence[Linear], square: Tensor, exponent: Tensor) -> dict[str, Tensor]:
+def _samples(layers: Sequence[Linear]) -> dict[str, Tensor]:
     """What is seen of single samples: δ's norm, and the gradient's signal against its noise.
 
     A sample's gradient is B δ_b x_bᵀ (and B δ_b for the bias), so the mean of ‖g_b‖² is B Σ_b ‖δ_b‖² (‖x_b‖² + 1): no gradient of
@@ -95,14 +110,10 @@ def _samples(layers: Sequence[Linear], square: Tensor, exponent: Tensor) -> dict
     biased = torch.tensor(
         [[[float(layer.bias is not None)]] for layer in layers], dtype=reach.dtype, device=reach.device
     )
-    total = (delta_squares * (reach + biased)).sum(2) * reach.shape[2]
-    # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
-    signal = square * torch.exp2(2 * (exponent - delta_exponent))
-    noise = total - signal
-    measurable = noise > ROUNDING * torch.finfo(deltas[0].dtype).eps * total
     return {
-        "gradient_snr": torch.where(measurable, signal / noise, torch.nan),
-        "error_signal_norm": delta_squares.sum(2).sqrt() * torch.exp2(delta_exponent),
+        "delta_exponent": delta_exponent,
+        "delta_square": delta_squares.sum(2),
+        "sample_square": (delta_squares * (reach + biased)).sum(2) * reach.shape[2],
     }
 
 

@@ -4,8 +4,7 @@ Deviations are taken in two passes: where the images of all samples have collaps
 below the mean, and E[a²] − E[a]² would be rounding noise.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,27 +29,47 @@ class Activity(NamedTuple):
 
 
 def forward(activities: Sequence[Activity]) -> dict[str, Tensor]:
-    """All columns of the group `forward`; NaN where a pre-activation is not finite, for comparisons with NaN read as zero."""
+    """All columns of the group `forward`."""
     found = [_of_layer(*activity) for activity in activities]
-    columns = {name: torch.stack([own[name] for own in found]).double() for name in found[0]}
-    finite = torch.isfinite(columns.pop("nothing"))
-    across_units = columns.pop("unit_std")
-    columns["activation_std"] = torch.hypot(columns["activation_sample_std"], across_units)
+    raw = {name: torch.stack([own[name] for own in found]).double() for name in found[0]}
+    return forward_columns(raw, [activity.z.shape[2] for activity in activities], activities[0].z.shape[1])
+
+
+def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: int) -> dict[str, Tensor]:
+    """The columns from sums over each layer's units and samples; NaN where a pre-activation is not finite, for comparisons
+    with NaN read as zero.
+
+    Args:
+        raw: float64 [..., L, T]: `nothing` (0, or NaN where a z is not finite), `activation_mean`; `sample_deviation`, the norm of a
+            less its unit's mean, `unit_deviation`, that of the units' means less their mean; `saturated`, how many; `slope_sum`
+            Σ |θ′|; `dead`, how many units.
+        units: of each layer.
+    """  # fmt: skip
+    u = torch.tensor(units, dtype=torch.float64, device=raw["nothing"].device)[:, None]
+    within, across = raw["sample_deviation"] / (samples * u).sqrt(), raw["unit_deviation"] / u.sqrt()
+    columns = {
+        "activation_mean": raw["activation_mean"],
+        "activation_std": torch.hypot(within, across),
+        "activation_sample_std": within,
+        "saturation_fraction": raw["saturated"] / (samples * u),
+        "derivative_mean": raw["slope_sum"] / (samples * u),
+        "dead_fraction": raw["dead"] / u,
+    }
+    finite = torch.isfinite(raw["nothing"])
     return {name: torch.where(finite, column, torch.nan) for name, column in columns.items()}
 
 
 def _of_layer(non_linearity: NonLinearity, z: Tensor, a: Tensor) -> dict[str, Tensor]:
     """[T] each."""
-    samples, units = z.shape[1], z.shape[2]
     mean_of_unit = a.mean(1, keepdim=True)
     mean = mean_of_unit.mean(2, keepdim=True)
     slope = non_linearity.derivative(z, a).abs_()
     return {
         "nothing": (z * 0).flatten(1).sum(1),  # times zero, so that no finite numbers add up to infinity
         "activation_mean": mean.flatten(),
-        "activation_sample_std": norm(a - mean_of_unit) / math.sqrt(samples * units),
-        "unit_std": norm(mean_of_unit - mean) / math.sqrt(units),
-        "saturation_fraction": count(torch.lt, slope, SATURATED * non_linearity.steepest) / (samples * units),
-        "derivative_mean": slope.flatten(1).mean(1),
-        "dead_fraction": count(torch.lt, slope.amax(1), DEAD) / units,
+        "sample_deviation": norm(a - mean_of_unit),
+        "unit_deviation": norm(mean_of_unit - mean),
+        "saturated": count(torch.lt, slope, SATURATED * non_linearity.steepest),
+        "slope_sum": slope.flatten(1).sum(1),
+        "dead": count(torch.lt, slope.amax(1), DEAD),
     }

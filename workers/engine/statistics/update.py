@@ -22,6 +22,13 @@ def update(
     update_norm = torch.full_like(weight_norm, torch.nan)
     if after is not None:
         update_norm = norms([new - old for new, old in zip(after, before, strict=True)])
+    return update_columns(weight_norm, update_norm, gradient_norm, eps_dominated)
+
+
+def update_columns(
+    weight_norm: Tensor, update_norm: Tensor, gradient_norm: Tensor, eps_dominated: Tensor
+) -> dict[str, Tensor]:
+    """The columns from norms, float64 [..., L, T] each."""
     return {
         "weight_norm": weight_norm,
         "update_norm": update_norm,

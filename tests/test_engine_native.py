@@ -1,0 +1,220 @@
+"""The compiled path against the portable one, which is the definition: from equal state the same step and the same statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_samples import (
+    TEACHER,
+    EnginePath,
+    Optimizer,
+    assert_close,
+    assert_same,
+    layers,
+    mlp,
+    only,
+    shard,
+    train,
+    train_interrupted,
+    training,
+    with_a_diverging,
+)
+
+from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.plan import Shard
+from workers.engine import native
+from workers.engine.execution import choose
+from workers.engine.native import build
+from workers.engine.native.rules import KERNELS, NON_LINEARITIES
+from workers.engine.optimizers import RULES
+from workers.engine.shard import Training
+
+pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
+
+RULES_OF_ONE_GRADIENT: list[Optimizer] = [
+    spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
+]
+SETTINGS: list[Optimizer] = [
+    *RULES_OF_ONE_GRADIENT,
+    {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    {"kind": "sgd", "lr": 0.05, "momentum": 0.5, "dampening": 0.3},
+    {"kind": "rmsprop", "centered": True, "momentum": 0.5},
+    {"kind": "rmsprop", "momentum": 0.5, "weight_decay": 0.01},
+    {"kind": "adam", "amsgrad": True, "weight_decay": 0.01},
+    {"kind": "adam", "eps": 0.01},
+    {"kind": "signum", "momentum": 0.0, "weight_decay": 0.1},
+    {"kind": "smorms3", "eps": 1e-3},
+]
+MIXED = layers(
+    {"kind": "linear", "out_features": 7},
+    {"kind": "activation", "activation": "tanh"},
+    {"kind": "linear", "out_features": 5, "bias": False},
+    {"kind": "linear", "out_features": 6},
+    {"kind": "activation", "activation": "gaussian"},
+)
+"""With and without a bias, two linear layers in a row, sizes that fill no vector."""
+PATHS: tuple[EnginePath, ...] = ("portable", "native")
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+
+
+def state(running: Training) -> dict[str, torch.Tensor]:
+    """All that a step changes, by name."""
+    (program,) = running.programs
+    found = {"theta": program.theta, "gradient": program.gradient, **program.watch.state}
+    for place, group in enumerate(program.groups):
+        found |= {
+            f"{place} {program.trials[group.rows.start].kind} {name}": value for name, value in group.state.items()
+        }
+    return {name: value.clone() for name, value in found.items()}
+
+
+def one_step(planned: Shard, start: int, folder: Path) -> None:
+    """`start` portable updates, then one more on either path: θ, states and statistics agree."""
+    first = training(planned)
+    first.advance(start)
+    first.tables()
+    first.save(folder / "state.pt")
+    found: dict[str, Any] = {}
+    for path in PATHS:
+        running = training(planned, path=path)
+        running.resume(folder / "state.pt")
+        running.advance(start + 1)
+        found[path] = (state(running), running.tables()[0])
+    tolerance = TOLERANCE[planned.precision]
+    for name, expected in found["portable"][0].items():
+        mine = found["native"][0][name]
+        if not expected.is_floating_point():
+            assert torch.equal(mine, expected), name
+            continue
+        scale = expected.nan_to_num(0, 0, 0).abs().amax()
+        torch.testing.assert_close(mine, expected, rtol=tolerance, atol=float(scale) * tolerance, equal_nan=True)
+    assert_tables_agree(found["native"][1].to_pylist(), found["portable"][1].to_pylist(), tolerance)
+
+
+# What float32 cannot tell better is compared on the scale of what it is part of.
+SCALE = {
+    "gradient_mean": "gradient_std",
+    "activation_mean": "activation_std",
+    "gradient_cosine": None,
+    "gradient_snr": None,
+}
+
+
+def assert_tables_agree(mine: list[dict[str, Any]], expected: list[dict[str, Any]], tolerance: float) -> None:
+    assert len(mine) == len(expected) > 0
+    for own, other in zip(mine, expected, strict=True):
+        for name, value in own.items():
+            scale = SCALE.get(name, name)
+            size = 1.0 if scale is None else other[scale] if isinstance(other[scale], float) else 0.0
+            told = other[name]
+            assert value == told or value == pytest.approx(told, rel=tolerance, abs=tolerance * abs(size), nan_ok=True), (
+                name, own["optimizer"], own["layer"]
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("start", [0, 3])
+def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> None:
+    """With a kernel or run by torch between the steps."""
+    one_step(shard(MIXED, *SETTINGS, seeds=(0, 1), precision=precision), start, tmp_path)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("activation", NON_LINEARITIES)
+def test_one_step_of_every_non_linearity(activation: str, precision: str, tmp_path: Path) -> None:
+    one_step(shard(mlp(activation, depth=3, width=19), "sgd", "adam", precision=precision, batch_size=33), 2, tmp_path)
+
+
+def test_every_kernel_is_a_rule() -> None:
+    assert KERNELS.keys() <= RULES.keys()
+
+
+@pytest.mark.parametrize("problem", ["digits", TEACHER])
+def test_a_whole_training_agrees(problem: Any) -> None:
+    """Across epochs, with curves and test scores; classes and targets."""
+    planned = shard(MIXED, "sgd", "rmsprop", "adam", problem=problem, seeds=(0, 3), steps=40)
+    assert_close(train(planned, path="native"), train(planned), rel=1e-7)
+
+
+def test_a_batch_of_the_whole_split_agrees() -> None:
+    planned = shard(MIXED, "rprop", "sgd", batch_size=106, steps=5)
+    assert_close(train(planned, path="native"), train(planned))
+
+
+def test_only_some_steps_are_recorded() -> None:
+    """Blocks of steps, with a gap before a recorded step and none."""
+    planned = shard(MIXED, "sgd", "adam", steps=60, recorded=[0, 1, 2, 17, 40, 41, 60])
+    assert_close(train(planned, path="native"), train(planned), rel=1e-7)
+
+
+def test_a_trial_does_not_depend_on_its_neighbours_nor_on_chunks() -> None:
+    planned = shard(MIXED, "sgd", "adam", {"kind": "adam", "amsgrad": True}, seeds=(0, 1), steps=20)
+    whole = train(planned, path="native")
+    assert_close(train(planned, [1, 3, 2], threads=2, path="native"), whole, rel=1e-12)
+    assert_close(train(only(planned, 1, 2), path="native"), whole, rel=1e-12)
+
+
+def test_an_interrupted_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    planned = shard(MIXED, "sgd", "adam", "rprop", "smorms3", steps=30, recorded=[0, 4, 5, 19, 30], precision="float32")
+    assert_same(train_interrupted(planned, [3, 5, 18], tmp_path, path="native"), train(planned, path="native"))
+
+
+@pytest.mark.parametrize("scale", [1e10, 1e22, 1e30])
+def test_a_divergence_is_found_where_and_when_the_definition_finds_it(scale: float) -> None:
+    """In a gradient, the loss or an output; the trials beside it go on."""
+    planned = with_a_diverging(shard(MIXED, "sgd", "adam", steps=8, precision="float32"))
+    found = []
+    for path in PATHS:
+        running = training(planned, path=path)
+        running.advance(1)
+        running.programs[0].theta[0].mul_(scale)
+        running.advance(8)
+        found.append([ending.divergence for ending in running.endings()])
+    (mine, *others), (expected, *rest) = found
+    assert others == rest == [None, None]
+    assert mine is not None
+    assert expected is not None
+    assert mine == expected | {"last_finite_loss": pytest.approx(expected["last_finite_loss"], rel=1e-6)}
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e18])
+def test_tiny_and_huge_gradients_keep_their_norms(scale: float, tmp_path: Path) -> None:
+    """float32, where plain sums of squares would be zero or infinite."""
+    planned = shard(mlp("identity", depth=2), "sgd", problem=TEACHER, precision="float32", steps=2)
+    found = []
+    for path in PATHS:
+        running = training(planned, path=path)
+        running.programs[0].theta.mul_(scale)
+        running.advance(1)
+        table, _ = running.tables()
+        assert table is not None
+        found.append(table.to_pylist())
+    assert_tables_agree(found[1], found[0], 1e-5)
+
+
+def test_dropout_and_second_gradients_stay_on_the_portable_path() -> None:
+    assert choose(shard(MIXED, "sgd"), "cpu", 2).path == "native"
+    assert choose(shard(MIXED, "vsgd_fd"), "cpu", 2).path == "portable"
+    assert choose(shard(layers({"kind": "dropout", "p": 0.1}), "sgd"), "cpu", 2).path == "portable"
+    assert choose(shard(MIXED, "sgd"), "cuda", 2).path == "portable"
+
+
+def test_without_a_compiler_the_portable_path_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once in the log."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    build.library.cache_clear()
+    try:
+        assert [choose(shard(MIXED, "sgd"), "cpu", 2).path for _ in range(2)] == ["portable"] * 2
+        assert [record.getMessage() for record in caplog.records] == [
+            "training without the compiled step, at a third of the speed or less: no C++ compiler (g++) was found"
+        ]
+    finally:
+        build.library.cache_clear()
+
+
+def test_the_names_of_what_is_recorded_fill_the_compiled_record() -> None:
+    """23 numbers of 8 bytes, as step.cpp writes them."""
+    assert len(native.RAW) == 23

@@ -1,0 +1,244 @@
+"""The fast path on the CPU: whole steps of dense networks in compiled code, one trial after the other. K steps, T trials, L layers.
+
+One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the
+portable one of train.py, which is the definition: same state before, same state and same records after, up to rounding.
+A rule without a kernel is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
+portable path. So nobody who adds a rule or a layer has to know of this folder.
+
+Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
+stay in the core's own cache, and each element is visited a few times in all, not once for every operation of torch.
+"""
+
+import ctypes
+from ctypes import Structure, c_double, c_int64, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.contract import network as specs
+from workers.contract.plan import Shard
+from workers.contract.shapes import ExpandedLayer
+from workers.engine import train
+from workers.engine.evaluation import evaluate
+from workers.engine.native.build import Library, library
+from workers.engine.native.rules import KERNELS, LOSSES, NON_LINEARITIES
+from workers.engine.program import Group, Measured, Program
+from workers.engine.recording import Recording
+from workers.engine.scaling import norms
+from workers.engine.statistics import backward_columns, forward_columns, update_columns
+
+MOST_STEPS = 16
+"""Of a trial before the next one's turn: enough to keep it in the cache, few enough for what is recorded of them to stay small."""
+
+RAW = (
+    *(
+        "peak",
+        "exponent",
+        "square",
+        "mean",
+        "centred_square",
+        "zeros",
+        "nonfinite",
+        "flips",
+        "product",
+        "square_before",
+    ),
+    *("delta_exponent", "delta_square", "sample_square"),
+    *("nothing", "activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead"),
+    *("weight_norm", "update_norm", "eps_dominated"),
+)
+"""`Raw` in step.cpp."""
+
+
+class _Layer(Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("into", "out", "weight", "bias", "non_linearity")),
+        ("steepest", c_double),
+    ]
+
+
+class _Rule(Structure):
+    _fields_ = [("kind", c_int64), ("hyper", c_double * 8), ("state", c_void_p * 4), ("step", c_void_p)]
+
+
+class _Task(Structure):
+    _fields_ = [
+        *(
+            (name, c_int64)
+            for name in ("trials", "parameters", "layer_count", "samples", "batch", "step_count", "loss", "first_step")
+        ),
+        *(
+            (name, c_void_p)
+            for name in (
+                *("gemm", "layers", "rules", "x", "targets", "rows", "record", "keep", "theta", "gradient", "previous"),
+                *("raw", "diverged_step", "diverged_layer", "last_loss"),
+            )
+        ),
+    ]
+
+
+def supports(shard: Shard) -> bool:
+    """Whether this shard can take the fast path, on this machine."""
+    layers = shard.network
+    return (
+        shard.pattern == "one_gradient"
+        and isinstance(layers[0].spec, specs.Linear)
+        and all(map(_fits, layers, layers[1:]))
+        and library() is not None
+    )
+
+
+def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
+    if isinstance(above.spec, specs.Activation):
+        return isinstance(below.spec, specs.Linear) and _plain_name(above.spec) in NON_LINEARITIES
+    return isinstance(above.spec, specs.Linear)
+
+
+def _plain_name(layer: specs.Activation) -> str | None:
+    """None where the non-linearity has parameters."""
+    return layer.activation.kind if layer.activation.model_dump().keys() == {"kind"} else None
+
+
+@torch.no_grad()
+def advance(program: Program, recording: Recording, start: int, until: int) -> None:
+    """As train.advance, which sees to the last measurement itself: nothing moves there."""
+    native = _prepare(program)
+    step, last = start, program.shard.steps
+    while step < min(until, last):
+        if step in recording.evaluated:
+            training, validation = (
+                evaluate(program, split) for split in (program.data.training, program.data.validation)
+            )
+            recording.evaluation(step, training, validation)
+        end = min(until, last, step + (1 if native.by_torch else MOST_STEPS))
+        end = min([end, *(other for other in range(step + 1, end) if other in recording.evaluated)])
+        _block(program, recording, native, step, end)
+        step = end
+    if until == last:
+        train.advance(program, recording, last, last)
+
+
+@dataclass(frozen=True)
+class _Native:
+    """A program as the compiled code sees it: addresses of its tensors, which stay where they are while it lives."""
+
+    library: Library
+    layers: Any
+    rules: Any
+    by_torch: list[Group]
+    """Groups whose rule has no kernel."""
+
+
+def _prepare(program: Program) -> _Native:
+    found = library()
+    assert found is not None
+    layers = (_Layer * len(program.measured))()
+    for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
+        linear = place.linear
+        weights = linear.out * linear.into
+        slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
+        slot.bias = columns.start + weights if linear.bias is not None else -1
+        slot.non_linearity, slot.steepest = NON_LINEARITIES.index(_name(program, place)), place.non_linearity.steepest
+    rules = (_Rule * len(program.trials))()
+    by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
+    return _Native(found, layers, rules, by_torch)
+
+
+def _name(program: Program, place: Measured) -> str:
+    """Of the non-linearity above a linear layer."""
+    if place.activation is None:
+        return "identity"
+    spec = program.shard.network[program.layers.index(place.activation)].spec
+    assert isinstance(spec, specs.Activation)
+    return spec.activation.kind
+
+
+def _lay_out(program: Program, group: Group, rules: Any) -> bool:
+    """Fills in the rows of a group; False if its rule has no kernel."""
+    rows = range(group.rows.start, group.rows.stop)
+    kind = program.trials[group.rows.start].kind
+    kernel = KERNELS.get(kind)
+    known = group.hyper.keys() | {name for name, value in group.flags.items() if value}
+    if kernel is None or not known <= set(kernel.hyper):
+        for row in rows:
+            rules[row].kind = -1
+        return False
+    for place, row in enumerate(rows):
+        slot = rules[row]
+        slot.kind = list(KERNELS).index(kind)
+        for index, name in enumerate(kernel.hyper):
+            slot.hyper[index] = float(group.hyper[name][place]) if name in group.hyper else group.flags.get(name, 0.0)
+        for index, name in enumerate(kernel.state):
+            slot.state[index] = group.state[name][place].data_ptr() if name in group.state else None
+        slot.step = group.state["step"][place].data_ptr() if "step" in group.state else None
+    return True
+
+
+def _block(program: Program, recording: Recording, native: _Native, start: int, end: int) -> None:
+    """Updates `start` to `end` of every trial, with what is recorded of them."""
+    steps = range(start, end)
+    recorded = [step for step in steps if step in recording.steps]
+    trials, layers, dtype = len(program.trials), len(program.measured), program.theta.dtype
+    raw = torch.full((len(recorded), trials, layers, len(RAW)), torch.nan, dtype=torch.float64)
+    rows = program.batches.rows(start, end)
+    split, watch = program.data.training, program.watch.state
+    flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
+    record, keep = flags
+    before = program.theta.clone() if recorded and native.by_torch else None
+    task = _Task(
+        trials=trials,
+        parameters=program.theta.shape[1],
+        layer_count=layers,
+        samples=len(split.x),
+        batch=program.shard.batch_size,
+        step_count=len(steps),
+        loss=LOSSES.index(program.shard.problem.loss),
+        first_step=start,
+        gemm=native.library.gemm[dtype],
+        layers=ctypes.addressof(native.layers),
+        rules=ctypes.addressof(native.rules),
+        x=split.x.data_ptr(),
+        targets=split.y.data_ptr(),
+        rows=rows.data_ptr() if rows is not None else None,
+        record=record.data_ptr(),
+        keep=keep.data_ptr(),
+        theta=program.theta.data_ptr(),
+        gradient=program.gradient.data_ptr(),
+        previous=program.previous.data_ptr(),
+        raw=raw.data_ptr(),
+        diverged_step=watch["step"].data_ptr(),
+        diverged_layer=watch["layer"].data_ptr(),
+        last_loss=watch["loss"].data_ptr(),
+    )
+    native.library.train[dtype](ctypes.addressof(task))
+    gradients = train.the_gradient(program)
+    for group in native.by_torch:
+        group.rule.update(
+            program.theta[group.rows], train.of_rows(gradients, group.rows), group.state, group.hyper, **group.flags
+        )
+    if recorded:
+        columns = _columns(program, raw)
+        if before is not None:
+            _measure_groups(program, native.by_torch, before, columns)
+        recording.statistics(recorded, columns)
+
+
+def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
+    """By statistic: float64 [K, L, T]."""
+    sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
+    counts = [columns.stop - columns.start for columns in program.columns]
+    found = backward_columns(sums, counts, program.theta.dtype)
+    found |= forward_columns(sums, [place.linear.out for place in program.measured], program.shard.batch_size)
+    eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
+    return found | update_columns(sums["weight_norm"], sums["update_norm"], found["gradient_norm"], eps_dominated)
+
+
+def _measure_groups(program: Program, groups: list[Group], before: Tensor, columns: dict[str, Tensor]) -> None:
+    """What torch's rules moved, into the columns of the one step that they made."""
+    moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])[None]
+    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], train.eps_dominance(program)[None])
+    for group in groups:
+        for name, column in found.items():
+            columns[name][..., group.rows] = column[..., group.rows]

@@ -1,0 +1,448 @@
+// Whole training steps of dense networks: forward, backward, statistics, update; one trial after the other, several steps of
+// each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
+// divergence.py, statistics/ and optimizers/: they are the definition.
+//
+// B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
+// Matrices are row by row: x [B, I], W [O, I], z [B, O].
+#include "nonlinearities.h"
+#include "rules.h"
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+constexpr double SATURATED = 0.1, DEAD = 1e-6;  // as in statistics/forward.py
+
+// What is recorded of a trial, step and layer; the names, in this order, are in __init__.py.
+struct Raw {
+    double peak, exponent, square, mean, centred_square, zeros, nonfinite;  // of the gradient, in range but for the peak
+    double flips, product, square_before;                                   // against the step before
+    double delta_exponent, delta_square, sample_square;                     // of single samples, on δ's scale
+    double nothing, activation_mean, sample_deviation, unit_deviation, saturated, slope_sum, dead;
+    double weight_norm, update_norm, eps_dominated;
+};
+
+template <class T> struct Gemm;
+template <> struct Gemm<float> {
+    using Function = void (*)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
+                              const int*, const float*, const int*, const float*, float*, const int*);
+};
+template <> struct Gemm<double> {
+    using Function = void (*)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
+                              const int*, const double*, const int*, const double*, double*, const int*);
+};
+
+}  // namespace
+
+extern "C" {
+
+struct LayerSpec {
+    Count into, out, weight, bias;  // columns of the flat parameters; bias is -1 where there is none
+    Count non_linearity;            // place in the table below, 0 is the identity
+    double steepest;
+};
+
+struct Task {
+    Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;
+    const void* gemm;
+    const LayerSpec* layers;
+    const Rule* rules;           // [T]
+    const void* x;               // [N, F]
+    const void* targets;         // int64 [N] for classes, [N, O] in the network's precision
+    const Count* rows;           // [T, K, B] which samples; null: all of them
+    const unsigned char* record; // [K] whether a step's statistics are wanted
+    const unsigned char* keep;   // [K] whether the step after it is recorded
+    void *theta, *gradient, *previous;  // [T, P]
+    double* raw;                        // [recorded of K, T, L] of Raw
+    Count *diverged_step, *diverged_layer;
+    double* last_loss;  // [T], state of divergence.py
+};
+}
+
+namespace {
+
+template <class T, class F> bool activate(T* z, const T* bias, T* a, Count B, Count O) {
+    T nothing = 0;
+    for (Count b = 0; b < B; b++) {
+        T *row = z + b * O, *value = a + b * O;
+#pragma omp simd reduction(+ : nothing)
+        for (Count j = 0; j < O; j++) {
+            T own = bias ? row[j] + bias[j] : row[j];
+            nothing += own * 0;
+            if (!F::from_value) row[j] = own;
+            value[j] = F::value(own);
+        }
+    }
+    return nothing == 0;
+}
+
+// δ at the pre-activation from δ at the value, in place, and its sum over the batch.
+template <class T, class F> void descend(T* delta, const T* z, const T* a, T* bias_gradient, Count B, Count O) {
+    if (bias_gradient) std::fill(bias_gradient, bias_gradient + O, T(0));
+    for (Count b = 0; b < B; b++) {
+        T* row = delta + b * O;
+        const T *pre = z + b * O, *value = a + b * O;
+#pragma omp simd
+        for (Count j = 0; j < O; j++) row[j] *= F::slope(pre[j], value[j]);
+        if (bias_gradient) {
+#pragma omp simd
+            for (Count j = 0; j < O; j++) bias_gradient[j] += row[j];
+        }
+    }
+}
+
+// A row for each statistic of a unit while the samples pass by.
+template <class T> struct UnitSums {
+    std::vector<T> slope, saturated, steepest;
+    std::vector<double> slopes, shifted, shifted_square;
+    explicit UnitSums(Count units)
+        : slope(units), saturated(units), steepest(units), slopes(units), shifted(units), shifted_square(units) {}
+    void clear() {
+        for (auto* sums : {&saturated, &steepest}) std::fill(sums->begin(), sums->end(), T(0));
+        for (auto* sums : {&slopes, &shifted, &shifted_square}) std::fill(sums->begin(), sums->end(), 0.0);
+    }
+};
+
+// Rounding may take a sum of squares below zero; a NaN stays one.
+inline double not_negative(double x) { return x < 0 ? 0 : x; }
+
+constexpr Count ROWS_AT_ONCE = 256;  // sums in T stay exact enough
+
+// The statistics of forward.py in one pass: deviations from the first sample's value, in float64, so that they do not drown
+// in the mean where all samples have collapsed together.
+template <class T, class F>
+void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, UnitSums<T>& of, Raw& raw) {
+    double exponent = needs_range<T> ? range_of([a](Count i) { return a[i]; }, B * O) : 0, unit = power(-exponent);
+    T bound = T(SATURATED * steepest);
+    T *slope = of.slope.data(), *saturated = of.saturated.data(), *highest = of.steepest.data();
+    double *slopes = of.slopes.data(), *shifted = of.shifted.data(), *shifted_square = of.shifted_square.data();
+    of.clear();
+    for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+        std::fill(slope, slope + O, T(0));
+        for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
+            const T *pre = z + b * O, *value = a + b * O;
+#pragma omp simd
+            for (Count j = 0; j < O; j++) {
+                T own = std::fabs(F::slope(pre[j], value[j]));
+                slope[j] += own;
+                saturated[j] += own < bound ? T(1) : T(0);
+                highest[j] = own > highest[j] ? own : highest[j];
+            }
+#pragma omp simd
+            for (Count j = 0; j < O; j++) {
+                double deviation = needs_range<T> ? (value[j] - a[j]) * unit : double(value[j] - a[j]);
+                shifted[j] += deviation;
+                shifted_square[j] += deviation * deviation;
+            }
+        }
+#pragma omp simd
+        for (Count j = 0; j < O; j++) slopes[j] += slope[j];
+    }
+    double mean = 0, within = 0, first = a[0], means = 0, mean_squares = 0, saturations = 0, dead = 0, total = 0;
+#pragma omp simd reduction(+ : mean, within, means, mean_squares, saturations, dead, total)
+    for (Count j = 0; j < O; j++) {
+        double shift = shifted[j] / B, from_first = (a[j] - first) * unit + shift;
+        within += shifted_square[j] - shifted[j] * shift;
+        means += from_first;
+        mean_squares += from_first * from_first;
+        mean += a[j] * unit + shift;
+        saturations += saturated[j];
+        dead += highest[j] < T(DEAD) ? 1.0 : 0.0;
+        total += slopes[j];
+    }
+    raw.activation_mean = mean / O / unit;
+    raw.sample_deviation = std::sqrt(not_negative(within)) / unit;
+    raw.unit_deviation = std::sqrt(not_negative(mean_squares - means * means / O)) / unit;
+    raw.saturated = saturations, raw.slope_sum = total, raw.dead = dead;
+}
+
+template <class T> struct NonLinearity {
+    bool (*activate)(T*, const T*, T*, Count, Count);
+    void (*descend)(T*, const T*, const T*, T*, Count, Count);
+    void (*look)(const T*, const T*, Count, Count, double, UnitSums<T>&, Raw&);
+    bool from_value;
+};
+
+template <class T, class F> constexpr NonLinearity<T> entry() {
+    return {activate<T, F>, descend<T, F>, look_at_units<T, F>, F::from_value};
+}
+
+// In the order of NON_LINEARITIES in rules.py.
+template <class T> const NonLinearity<T>& non_linearity(Count place) {
+    static const NonLinearity<T> table[] = {entry<T, Identity>(), entry<T, Sigmoid>(),  entry<T, Tanh>(), entry<T, Softplus>(),
+                                            entry<T, Softsign>(), entry<T, Erf>(),      entry<T, Sin>(),  entry<T, Gaussian>(),
+                                            entry<T, Relu>(),     entry<T, Gelu>(),     entry<T, Silu>()};
+    return table[place];
+}
+
+inline Count widest(const Task& task) {
+    Count found = 0;
+    for (Count l = 0; l < task.layer_count; l++) found = std::max({found, task.layers[l].into, task.layers[l].out});
+    return found;
+}
+
+// What one trial needs while it takes its steps; the next one uses it again.
+template <class T> struct Scratch {
+    std::vector<T> input, delta, below, before;
+    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
+    UnitSums<T> units;
+    explicit Scratch(const Task& task)
+        : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
+          units(widest(task)) {
+        Count largest = 0;
+        for (Count l = 0; l < task.layer_count; l++) {
+            const auto& layer = task.layers[l];
+            largest = std::max(largest, layer.out * (layer.into + 1));
+            z.emplace_back(task.batch * layer.out);
+            a.emplace_back(non_linearity<T>(layer.non_linearity).from_value ? 0 : task.batch * layer.out);
+        }
+        before.resize(largest);
+    }
+    T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
+};
+
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1). Sums run along the units, so that a sample costs no sum across a vector of δ.
+template <class T>
+void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, UnitSums<T>& of, Raw& raw) {
+    Count I = layer.into, O = layer.out;
+    double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
+    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, reach_unit = power(2 * x_exponent);
+    double *plain = of.shifted.data(), *weighted = of.shifted_square.data(), square = 0, total = 0;
+    double biased = layer.bias >= 0 ? 1 : 0;
+    of.clear();
+    for (Count b = 0; b < B; b++) {
+        const T *row = delta + b * O, *input = x + b * I;
+        double reach = squares<T>([input](Count i) { return input[i]; }, I, x_exponent) * reach_unit + biased;
+#pragma omp simd
+        for (Count j = 0; j < O; j++) {
+            double own = needs_range<T> ? row[j] * unit : double(row[j]);
+            plain[j] += own * own;
+            weighted[j] += own * own * reach;
+        }
+    }
+#pragma omp simd reduction(+ : square, total)
+    for (Count j = 0; j < O; j++) square += plain[j], total += weighted[j];
+    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = total * B;
+}
+
+// One pass; the spread round the mean is taken from the first element, as deviations are in look_at_units.
+template <class T, bool HAS_BEFORE> void look_at_gradient(const T* g, const T* before, Count n, Raw& raw) {
+    double exponent = needs_range<T> ? range_of([g](Count i) { return g[i]; }, n) : 0, unit = power(-exponent);
+    double exponent_before = HAS_BEFORE && needs_range<T> ? range_of([before](Count i) { return before[i]; }, n) : 0;
+    double unit_before = power(-exponent_before), first = g[0] * unit;
+    double shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
+    T largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
+#pragma omp simd reduction(+ : shifted, shifted_square, square, product, square_before, size, zeros, bad, flips) reduction(max : largest)
+    for (Count i = 0; i < n; i++) {
+        T own = g[i], magnitude = std::fabs(own);
+        double x = needs_range<T> ? own * unit : double(own), deviation = x - first;
+        shifted += deviation;
+        shifted_square += deviation * deviation;
+        square += x * x;
+        largest = magnitude > largest ? magnitude : largest;
+        size += magnitude;
+        zeros += own == 0 ? T(1) : T(0);
+        bad += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
+        if (HAS_BEFORE) {
+            double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
+            product += x * y;
+            square_before += y * y;
+            flips += sign(own) * before[i] < 0 ? T(1) : T(0);
+        }
+    }
+    double shift = shifted / n;
+    raw.peak = bad == 0 ? double(largest) : std::isnan(size) ? NAN : INFINITY;
+    raw.exponent = exponent, raw.zeros = zeros, raw.nonfinite = bad;
+    raw.square = square, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
+    if (HAS_BEFORE) raw.product = product, raw.square_before = square_before, raw.flips = flips;
+}
+
+// The loss of the batch, and ∂(mean loss)/∂output into delta.
+template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, Count B, Count O) {
+    double loss = 0;
+    for (Count b = 0; b < B; b++) {
+        const T* z = output + b * O;
+        T highest = z[0];
+        for (Count j = 1; j < O; j++) highest = z[j] > highest || z[j] != z[j] ? z[j] : highest;
+        for (Count j = 0; j < O; j++) delta[b * O + j] = z[j] - highest;
+        loss -= delta[b * O + classes[rows ? rows[b] : b]];
+    }
+#pragma omp simd
+    for (Count i = 0; i < B * O; i++) delta[i] = exponential(delta[i]);
+    for (Count b = 0; b < B; b++) {
+        T *d = delta + b * O, sum = 0;
+        for (Count j = 0; j < O; j++) sum += d[j];
+        loss += std::log(double(sum));
+        T share = T(1) / (sum * B);
+        for (Count j = 0; j < O; j++) d[j] *= share;
+        d[classes[rows ? rows[b] : b]] -= T(1) / B;
+    }
+    return loss / B;
+}
+
+template <class T> double mean_squared_error(const T* output, const T* targets, const Count* rows, T* delta, Count B, Count O) {
+    double loss = 0;
+    for (Count b = 0; b < B; b++) {
+        const T *z = output + b * O, *y = targets + (rows ? rows[b] : b) * O;
+        for (Count j = 0; j < O; j++) {
+            T error = z[j] - y[j];
+            loss += double(error) * error;
+            delta[b * O + j] = error * T(2) / (T(B) * O);
+        }
+    }
+    return loss / (double(B) * O);
+}
+
+template <class T> double weight_norm(const T* theta, Count n) {
+    return norm<T>([theta](Count i) { return theta[i]; }, n);
+}
+
+template <class T, class R> void update(const R& rule, T* theta, const T* g, Count offset, Count n, T* before, Raw* raw) {
+    if (!raw) return rule.update(theta, g, offset, n);
+    raw->weight_norm = weight_norm(theta, n);
+    std::memcpy(before, theta, n * sizeof(T));
+    rule.update(theta, g, offset, n);
+    raw->update_norm = norm<T>([theta, before](Count i) { return theta[i] - before[i]; }, n);
+    if (!R::has_eps) return;
+    T dominated = 0;
+#pragma omp simd reduction(+ : dominated)
+    for (Count i = 0; i < n; i++) dominated += rule.dominated(offset + i) ? T(1) : T(0);
+    raw->eps_dominated = dominated;
+}
+
+template <class T>
+void update_by(const Rule& rule, T* theta, const T* g, Count offset, Count n, T* before, Raw* raw) {
+    switch (rule.kind) {  // in the order of RULES in rules.py
+        case 0: return update(Sgd<T>::of(rule), theta, g, offset, n, before, raw);
+        case 1: return update(RmsProp<T>::of(rule), theta, g, offset, n, before, raw);
+        case 2: return update(Adam<T>::of(rule), theta, g, offset, n, before, raw);
+        case 3: return update(Rprop<T>::of(rule), theta, g, offset, n, before, raw);
+        case 4: return update(SignSgd<T>::of(rule), theta, g, offset, n, before, raw);
+        case 5: return update(Signum<T>::of(rule), theta, g, offset, n, before, raw);
+        case 6: return update(Smorms3<T>::of(rule), theta, g, offset, n, before, raw);
+        default:
+            if (raw) raw->weight_norm = weight_norm(theta, n);
+    }
+}
+
+template <class T> class Trial {
+  public:
+    Trial(const Task& task, Scratch<T>& scratch, Count trial)
+        : task(task), s(scratch), trial(trial), L(task.layer_count), B(task.batch), rule(task.rules[trial]),
+          theta((T*)task.theta + trial * task.parameters), gradient((T*)task.gradient + trial * task.parameters),
+          previous((T*)task.previous + trial * task.parameters), gemm((typename Gemm<T>::Function)task.gemm) {}
+
+    void step(Count k, Raw* raw) {
+        rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
+        bad_output = bad_gradient = -1;
+        forward(raw);
+        double loss = descend_from_loss();
+        backward(k, raw);
+        watch(loss, task.first_step + k);
+        if (rule.step) *rule.step += 1;
+    }
+
+  private:
+    const Task& task;
+    Scratch<T>& s;
+    Count trial, L, B;
+    const Rule& rule;
+    T *theta, *gradient, *previous;
+    typename Gemm<T>::Function gemm;
+    const Count* rows;
+    Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
+    const T* bottom;
+
+    void multiply(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out) {
+        int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
+        T one = 1, zero = 0;
+        gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
+    }
+
+    void forward(Raw* raw) {
+        Count F = task.layers[0].into;
+        const T* whole = (const T*)task.x;
+        bottom = whole;
+        if (rows) {
+            for (Count b = 0; b < B; b++) std::memcpy(s.input.data() + b * F, whole + rows[b] * F, F * sizeof(T));
+            bottom = s.input.data();
+        }
+        const T* x = bottom;
+        for (Count l = 0; l < L; l++) {
+            const auto& layer = task.layers[l];
+            const auto& theta_of = non_linearity<T>(layer.non_linearity);
+            T *z = s.z[l].data(), *a = s.value(l);
+            multiply('T', 'N', layer.out, B, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
+            bool finite = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, B, layer.out);
+            if (!finite && bad_output < 0) bad_output = l;
+            if (raw) {
+                raw[l].nothing = finite ? 0 : NAN;
+                theta_of.look(z, a, B, layer.out, layer.steepest, s.units, raw[l]);
+            }
+            x = a;
+        }
+    }
+
+    double descend_from_loss() {
+        const auto& top = task.layers[L - 1];
+        const T* output = s.value(L - 1);
+        T* delta = s.delta.data();
+        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, B, top.out);
+        return mean_squared_error(output, (const T*)task.targets, rows, delta, B, top.out);
+    }
+
+    void backward(Count k, Raw* raw) {
+        bool has_before = task.first_step + k > 0;
+        T *delta = s.delta.data(), *below = s.below.data();
+        for (Count l = L - 1; l >= 0; l--) {
+            const auto& layer = task.layers[l];
+            Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
+            T *g = gradient + start, *before = previous + start;
+            const T* x = l ? s.value(l - 1) : bottom;
+            T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
+            non_linearity<T>(layer.non_linearity).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
+            multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, g);
+            if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
+            if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;
+            Raw* own = raw ? raw + l : nullptr;
+            if (own) {
+                look_at_samples(delta, x, layer, B, s.units, *own);
+                has_before ? look_at_gradient<T, true>(g, before, n, *own) : look_at_gradient<T, false>(g, before, n, *own);
+            }
+            update_by(rule, theta + start, g, start, n, s.before.data(), own);
+            if (task.keep[k]) std::memcpy(before, g, n * sizeof(T));
+            std::swap(delta, below);
+        }
+    }
+
+    // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.
+    void watch(double loss, Count step) {
+        if (task.diverged_step[trial] >= 0) return;
+        Count layer = bad_output >= 0 ? bad_output : !std::isfinite(loss) ? L - 1 : bad_gradient;
+        if (layer >= 0) {
+            task.diverged_step[trial] = step;
+            task.diverged_layer[trial] = layer;
+        }
+        if (std::isfinite(loss)) task.last_loss[trial] = loss;
+    }
+};
+
+template <class T> void train(const Task& task) {
+    Scratch<T> scratch(task);
+    for (Count t = 0; t < task.trials; t++) {
+        Trial<T> trial(task, scratch, t);
+        Raw* raw = (Raw*)task.raw + t * task.layer_count;
+        for (Count k = 0; k < task.step_count; k++) {
+            trial.step(k, task.record[k] ? raw : nullptr);
+            if (task.record[k]) raw += task.trials * task.layer_count;
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+void train_float32(const Task* task) { train<float>(*task); }
+void train_float64(const Task* task) { train<double>(*task); }
+}

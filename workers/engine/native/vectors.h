@@ -1,0 +1,80 @@
+// Loops over vectors that must not lose numbers: sums of float64 over elements brought into range by a power of two.
+// T is float or double. No -ffast-math anywhere: NaN and infinity have to survive. Reductions say so, loop by loop.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+using Count = std::int64_t;
+
+// The vector versions of the C library's functions (libmvec), which GCC uses by itself only under -ffast-math. They are
+// right to 4 units in the last place, NaN and infinity included.
+#if defined(VECTOR_LIBRARY)
+#define VECTORISED __attribute__((simd("notinbranch"), const))
+extern "C" {
+VECTORISED float expf(float) noexcept;
+VECTORISED double exp(double) noexcept;
+VECTORISED double tanh(double) noexcept;
+VECTORISED float erff(float) noexcept;
+VECTORISED double erf(double) noexcept;
+VECTORISED float sinf(float) noexcept;
+VECTORISED double sin(double) noexcept;
+VECTORISED float cosf(float) noexcept;
+VECTORISED double cos(double) noexcept;
+VECTORISED float logf(float) noexcept;
+VECTORISED double log(double) noexcept;
+VECTORISED float log1pf(float) noexcept;
+VECTORISED double log1p(double) noexcept;
+VECTORISED float atanf(float) noexcept;
+VECTORISED double atan(double) noexcept;
+}
+#endif
+
+// Squares of float32 are at home in float64; those of float64 are not, so its elements are brought into range first.
+template <class T> constexpr bool needs_range = sizeof(T) == 8;
+
+inline double power(double exponent) { return std::exp2(exponent); }
+
+// The exponent e of the largest |x|, so that 2^-e·x is in range; 0 where all are zero, or one is not finite.
+inline double range(double largest) {
+    int exponent;
+    std::frexp(std::isfinite(largest) ? largest : 0, &exponent);
+    return std::fmax(exponent, -1022);
+}
+
+template <class X> double range_of(X x, Count n) {
+    double largest = 0, bad = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : bad)
+    for (Count i = 0; i < n; i++) {
+        double size = std::fabs(x(i));
+        largest = size > largest ? size : largest;
+        bad += x(i) * 0;
+    }
+    return bad == 0 ? range(largest) : 0;
+}
+
+// Σ x² of n numbers x(i), in units of 2^2e. T is what they are made of.
+template <class T, class X> double squares(X x, Count n, double exponent = 0) {
+    double sum = 0, unit = needs_range<T> ? power(-exponent) : 1;
+#pragma omp simd reduction(+ : sum)
+    for (Count i = 0; i < n; i++) {
+        double own = needs_range<T> ? x(i) * unit : double(x(i));
+        sum += own * own;
+    }
+    return sum;
+}
+
+// ‖x‖₂ of n numbers x(i).
+template <class T, class X> double norm(X x, Count n) {
+    double exponent = needs_range<T> ? range_of(x, n) : 0;
+    return std::sqrt(squares<T>(x, n, exponent)) * power(exponent);
+}
+
+template <class T> bool all_finite(const T* x, Count n) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Count i = 0; i < n; i++) sum += x[i] * 0;
+    return sum == 0;
+}
+
+template <class T> T sign(T x) { return T(x > 0) - T(x < 0); }

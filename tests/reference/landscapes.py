@@ -1,4 +1,5 @@
-"""Gradients to follow: each a function of (step from 0, θ [P]) -> [n, P], one gradient for each of n samples.
+"""Gradients to follow: each a function of (step from 0, θ [P]) -> [n, P], one gradient for each of n samples; θ may be [R, 1, P]
+for the gradients [R, n, P] of many rows at once.
 
 Not convex toys only: what makes rules differ is noise, exact zeros, layers that are silent most of the time, gradients below
 eps, and outliers.
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-STEPS, SAMPLES, PARAMETERS = 100, 8, 12
+STEPS, SAMPLES, PARAMETERS = 200, 8, 12
 LAYERS = (slice(0, 7), slice(7, PARAMETERS))
 
 _source = np.random.default_rng(20150420)
@@ -32,7 +33,7 @@ def tiny(k: int, theta: Array) -> Array:
 
 
 def zero(k: int, theta: Array) -> Array:
-    return np.zeros((SAMPLES, PARAMETERS))
+    return np.zeros((*theta.shape[:-2], SAMPLES, PARAMETERS))
 
 
 def dying(k: int, theta: Array) -> Array:
@@ -44,7 +45,7 @@ def sparse_layer(k: int, theta: Array) -> Array:
     """The second layer speaks in every seventh step only, the first time in the fourth."""
     gradient = noisy_quadratic(k, theta)
     if k % 7 != 3:
-        gradient[:, LAYERS[1]] = 0
+        gradient[..., LAYERS[1]] = 0
     return gradient
 
 
@@ -61,3 +62,6 @@ LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "sparse_layer": sparse_layer,
     "bursts": bursts,
 }
+
+LENGTHS = dict.fromkeys(LANDSCAPES, 60) | {"noisy_quadratic": STEPS, "sparse_layer": STEPS}
+"""Steps in which rules are compared there."""

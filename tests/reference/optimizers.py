@@ -1,21 +1,77 @@
-"""Which slow twin belongs to which rule, and how each is called: one visible table."""
+"""What each rule is compared with: an implementation by others where they have it right, else a slow twin from the paper."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pytorch_optimizer
+import torch
 from numpy.typing import NDArray
 
-from reference import signsgd, signum, smorms3, vsgd_fd
+from reference import rprop, signsgd, signum, smorms3, vsgd_fd, yogi
 
 Array = NDArray[np.float64]
 
 SampleGradients = Callable[[int, Array], Array]
 """(step from 0, θ [P]) -> [n, P], the gradient of each sample's own loss; the same samples whenever the step is the same."""
 
+Arguments = dict[str, Any]
+
+
+def as_they_are(ours: Arguments) -> Arguments:
+    return ours
+
+
+def torchs_rprop(ours: Arguments) -> Arguments:
+    etas, sizes = (ours[f"eta_{name}"] for name in ("minus", "plus")), (ours[f"step_{name}"] for name in ("min", "max"))
+    return {"lr": ours["lr"], "etas": tuple(etas), "step_sizes": tuple(sizes)}
+
+
+BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Arguments], Arguments]]] = {
+    "sgd": (torch.optim.SGD, as_they_are),
+    "sgdw": (pytorch_optimizer.SGDW, as_they_are),
+    "rmsprop": (torch.optim.RMSprop, as_they_are),
+    "rprop": (torch.optim.Rprop, torchs_rprop),
+    "lion": (pytorch_optimizer.Lion, as_they_are),
+    "tiger": (pytorch_optimizer.Tiger, as_they_are),
+    "adam": (torch.optim.Adam, as_they_are),
+    "adamw": (torch.optim.AdamW, as_they_are),
+    "adamax": (torch.optim.Adamax, as_they_are),
+    "nadam": (torch.optim.NAdam, as_they_are),
+    "radam": (torch.optim.RAdam, as_they_are),
+    "adabelief": (pytorch_optimizer.AdaBelief, as_they_are),
+    "adagrad": (torch.optim.Adagrad, as_they_are),
+    "adadelta": (torch.optim.Adadelta, as_they_are),
+}
+"""A class of torch.optim or pytorch_optimizer, and our hyper-parameters in its words."""
+
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
+    "rprop_minus": rprop.minus,
+    "rprop_plus": rprop.plus,
     "signsgd": signsgd.trajectory,
     "signum": signum.trajectory,
     "smorms3": smorms3.trajectory,
     "vsgd_fd": vsgd_fd.trajectory,
+    "yogi": yogi.trajectory,
 }
-"""(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step. Rules not here have a twin in torch.optim."""
+"""(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step."""
+
+
+def trajectory(
+    kind: str, ours: Arguments, theta: Array, gradients: SampleGradients, layers: tuple[slice, ...], steps: int
+) -> list[Array]:
+    """θ [P] after each step, by whatever the rule is compared with."""
+    if kind in TRAJECTORIES:
+        return TRAJECTORIES[kind](theta, gradients, layers, steps, **ours)
+    make, translated = BY_OTHERS[kind]
+    parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())) for layer in layers]
+    optimizer = make(parts, **translated(ours))
+    path = []
+    for k in range(steps):
+        here = torch.cat(parts).detach().numpy()
+        gradient = torch.from_numpy(gradients(k, here).mean(axis=0))
+        for part, layer in zip(parts, layers, strict=True):
+            part.grad = gradient[layer].clone()
+        optimizer.step()
+        path.append(torch.cat(parts).detach().numpy())
+    return path

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.memory import shard_bytes
-from workers.contract.optimizers import Rprop, Sgd
+from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 
@@ -114,7 +114,7 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         ):
             message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
             found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
-        if isinstance(optimizer, Rprop) and optimizer.step_min > optimizer.step_max:
+        if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
     return found

@@ -4,16 +4,51 @@ Everything else of torch.optim or pytorch_optimizer goes through the bridge; wha
 slow twin, and can be captured as a CUDA graph.
 """
 
-from workers.engine.optimizers import adam, rmsprop, rprop, sgd, signsgd, signum, smorms3, vsgd_fd
+from workers.engine.optimizers import (
+    adabelief,
+    adadelta,
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    lion,
+    nadam,
+    radam,
+    rmsprop,
+    rprop,
+    rprop_minus,
+    rprop_plus,
+    sgd,
+    sgdw,
+    signsgd,
+    signum,
+    smorms3,
+    tiger,
+    vsgd_fd,
+    yogi,
+)
 from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
+    "sgdw": sgdw.RULE,
     "rmsprop": rmsprop.RULE,
     "rprop": rprop.RULE,
+    "rprop_minus": rprop_minus.RULE,
+    "rprop_plus": rprop_plus.RULE,
     "signsgd": signsgd.RULE,
     "signum": signum.RULE,
+    "lion": lion.RULE,
+    "tiger": tiger.RULE,
     "adam": adam.RULE,
+    "adamw": adamw.RULE,
+    "adamax": adamax.RULE,
+    "nadam": nadam.RULE,
+    "radam": radam.RULE,
+    "yogi": yogi.RULE,
+    "adabelief": adabelief.RULE,
+    "adagrad": adagrad.RULE,
+    "adadelta": adadelta.RULE,
     "smorms3": smorms3.RULE,
     "vsgd_fd": vsgd_fd.RULE,
 }

@@ -34,16 +34,20 @@ def initial_state(theta: Tensor, hyper: Hyper, *, amsgrad: bool = False) -> Stat
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, amsgrad: bool = False) -> None:
+    step(theta, decayed(theta, gradients.mean, hyper), state, hyper, amsgrad=amsgrad)
+
+
+def step(theta: Tensor, gradient: Tensor, state: State, hyper: Hyper, *, amsgrad: bool) -> None:
+    """The arithmetic after weight decay, of whichever kind."""
     dtype = theta.dtype
-    gradient = decayed(theta, gradients.mean, hyper)
     mean = state["exp_avg"].lerp_(gradient, (1 - hyper["beta1"]).to(dtype))
     scratch = torch.square(gradient)
     square = state["exp_avg_sq"].lerp_(scratch, (1 - hyper["beta2"]).to(dtype))
     if amsgrad:
         square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
-    step = state["step"].add_(1)
-    root_correction = (1 - hyper["beta2"] ** step).sqrt()
-    length = hyper["lr"] * root_correction / (1 - hyper["beta1"] ** step)
+    count = state["step"].add_(1)
+    root_correction = (1 - hyper["beta2"] ** count).sqrt()
+    length = hyper["lr"] * root_correction / (1 - hyper["beta1"] ** count)
     torch.sqrt(square, out=scratch).add_(nonzero(root_correction * hyper["eps"], dtype))
     theta.addcmul_(torch.div(mean, scratch, out=scratch), -length.to(dtype))
 

@@ -28,9 +28,16 @@ def initial_state(theta: Tensor, hyper: Hyper) -> State:
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
-    dtype = theta.dtype
     sign = gradients.mean.sign()
-    agreement = state["prev_sign"].mul(sign)
+    turned = resize(sign, state, hyper)
+    torch.addcmul(sign, sign, turned, value=-1, out=state["prev_sign"])
+    theta.addcmul_(state["prev_sign"], state["step_size"], value=-1)
+
+
+def resize(sign: Tensor, state: State, hyper: Hyper) -> Tensor:
+    """Grows and shrinks Δ in place. Returns [R, P]: 1 where the sign has changed, else 0."""
+    dtype = sign.dtype
+    agreement = state["prev_sign"] * sign
     # Choosing by products with 0 and 1: torch.where branches on every element, which costs thirty passes over memory.
     held = agreement.relu()
     turned = torch.sub(held, agreement)
@@ -39,8 +46,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     step_size = state["step_size"].mul_(factor)
     torch.maximum(step_size, hyper["step_min"].to(dtype), out=step_size)
     torch.minimum(step_size, hyper["step_max"].to(dtype), out=step_size)
-    torch.addcmul(sign, sign, turned, value=-1, out=state["prev_sign"])
-    theta.addcmul_(state["prev_sign"], step_size, value=-1)
+    return turned
 
 
 RULE = Rule(initial_state, update)

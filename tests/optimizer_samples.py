@@ -1,0 +1,172 @@
+"""Rules at work on rows of θ, and the settings they are tried with. R rows, P parameters of a trial, n samples in a batch."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from reference.landscapes import LAYERS, PARAMETERS
+from reference.optimizers import SampleGradients
+from torch import Tensor
+
+from workers.contract.optimizers import OPTIMIZERS, Adam, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
+from workers.engine.optimizers import RULES, Gradients, State
+
+Array = NDArray[np.float64]
+
+SPECS: dict[str, type[Optimizer]] = {spec.model_fields["kind"].default: spec for spec in OPTIMIZERS}
+
+
+class Run:
+    """A rule at work on rows of θ, and everything it needs."""
+
+    def __init__(
+        self,
+        rows: list[Optimizer],
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+        layers: tuple[slice, ...] = LAYERS,
+    ) -> None:
+        self.kind = kind_of(rows[0])
+        self.rule = RULES[self.kind]
+        self.layers = layers
+        settings = [numbers_and_flags(row) for row in rows]
+        self.flags = settings[0][1]
+        self.hyper = {
+            name: torch.tensor([[numbers[name]] for numbers, _ in settings], dtype=torch.float64, device=device)
+            for name in settings[0][0]
+            if name not in ("momentum", "weight_decay") or any(numbers[name] for numbers, _ in settings)
+        }
+        self.theta = torch.from_numpy(starts(len(rows))).to(device, dtype)
+        self.state: State = self.rule.initial_state(self.theta, self.hyper, **self.flags)
+
+    def step(self, samples: Callable[[Tensor], Tensor]) -> None:
+        """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]."""
+        own = samples(self.theta)
+        gradients = Gradients(own.mean(1), own.shape[1], self.layers)
+        if self.rule.probe is not None:
+            probed = self.theta + self.rule.probe(self.theta, gradients, self.state, self.hyper, **self.flags)
+            at_probe, squares = samples(probed).mean(1), own.square().mean(1)
+            gradients = Gradients(
+                gradients.mean, own.shape[1], self.layers, at_probe, probed - self.theta, sample_squares=squares
+            )
+        self.rule.update(self.theta, gradients, self.state, self.hyper, **self.flags)
+
+    def follow(self, landscape: SampleGradients, k: int) -> None:
+        """Step k on a landscape, each row where it is."""
+        self.step(lambda theta: of_rows(landscape, k, theta))
+
+
+def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
+    """[R, n, P] of θ [R, P], in its precision."""
+    return torch.from_numpy(landscape(k, theta.double().numpy()[:, None])).to(theta.dtype)
+
+
+def given(own: Tensor) -> Callable[[Tensor], Tensor]:
+    """Samples' gradients that do not depend on θ."""
+    return lambda theta: own
+
+
+def kind_of(spec: Optimizer | type[Optimizer]) -> str:
+    kind: str = spec.model_fields["kind"].default if isinstance(spec, type) else spec.model_dump()["kind"]
+    return kind
+
+
+def numbers_and_flags(spec: Optimizer) -> tuple[dict[str, float], dict[str, bool]]:
+    numbers: dict[str, float] = {}
+    flags: dict[str, bool] = {}
+    for name, value in spec.hyperparameters().items():
+        if isinstance(value, bool):
+            flags[name] = value
+        elif isinstance(value, list):
+            numbers |= {f"{name.removesuffix('s')}{place}": float(part) for place, part in enumerate(value, 1)}
+        else:
+            assert isinstance(value, int | float)
+            numbers[name] = float(value)
+    return numbers, flags
+
+
+def starts(rows: int) -> Array:
+    return np.random.default_rng(7).normal(size=(rows, PARAMETERS))
+
+
+def without_decay(spec: type[Optimizer], **more: Any) -> Optimizer:
+    """The defaults, except that weights are not pulled to zero."""
+    return spec(**({"weight_decay": 0.0} if "weight_decay" in spec.model_fields else {}), **more)
+
+
+def moved(spec: type[Optimizer], name: str) -> Any:
+    """Another value of a hyper-parameter than its default."""
+    default = spec.model_fields[name].default
+    if isinstance(default, list):
+        return [0.5, 0.9]
+    if name == "eps":  # a small one beside weight decay makes a rule amplify rounding where θ passes zero
+        return 1e-3
+    for value in (3 * default or 0.1, 0.6):
+        try:
+            spec(**{name: value})
+        except ValidationError:
+            continue
+        return value
+    raise AssertionError(f"no other value of {name} found")
+
+
+def settings_of(kind: str) -> dict[str, list[Optimizer]]:
+    """Cases of a rule that nobody wrote any for: defaults and every number changed, plain, and under each flag."""
+    spec = SPECS[kind]
+    own = [name for name in spec.model_fields if name not in Optimizer.model_fields and name != "kind"]
+    flags = [name for name in own if isinstance(spec.model_fields[name].default, bool)]
+    numbers = {name: moved(spec, name) for name in own if name not in flags}
+    cases = {kind: [spec(), spec(**numbers), *([spec(**{"lr": numbers["lr"]})] if "lr" in numbers else [])]}
+    zeros = {name: 0.0 for name in ("momentum", "weight_decay") if name in own}
+    if zeros:
+        cases[f"{kind}, plain"] = [spec(**zeros), spec(**numbers | zeros)]
+    for flag in flags:
+        cases[f"{kind}, {flag}"] = [spec(**{flag: True}), spec(**numbers, **{flag: True})]
+    return cases
+
+
+WRITTEN: dict[str, list[Optimizer]] = {
+    "sgd": [
+        Sgd(lr=0.1),
+        Sgd(lr=0.02, momentum=0.9),
+        Sgd(lr=0.5, dampening=0.5),
+        Sgd(lr=0.05, momentum=0.5, dampening=0.3, weight_decay=0.1),
+    ],
+    "sgd, plain": [Sgd(lr=0.1), Sgd(lr=0.01), Sgd(lr=1.5)],
+    "sgd, nesterov": [
+        Sgd(lr=0.02, momentum=0.9, nesterov=True),
+        Sgd(lr=0.1, momentum=0.5, weight_decay=0.05, nesterov=True),
+    ],
+    "rmsprop": [
+        Rmsprop(),
+        Rmsprop(lr=0.001, alpha=0.9, momentum=0.9),
+        Rmsprop(lr=0.1, eps=1e-3, weight_decay=0.1),
+        Rmsprop(alpha=0.0, eps=0.1),
+    ],
+    "rmsprop, plain": [Rmsprop(), Rmsprop(lr=0.1, alpha=0.5)],
+    "rmsprop, centered": [
+        Rmsprop(centered=True),
+        Rmsprop(lr=0.02, alpha=0.9, eps=1e-3, momentum=0.5, weight_decay=0.01, centered=True),
+    ],
+    "rprop": [Rprop(), Rprop(lr=1.0, eta_minus=0.3, eta_plus=1.7), Rprop(step_min=1e-3, step_max=0.05)],
+    "signum": [Signum(), Signum(lr=0.1, momentum=0.0), Signum(lr=0.02, momentum=0.99, weight_decay=0.5)],
+    "signum, plain": [Signum(momentum=0.0), Signum(lr=0.1, momentum=0.0)],
+    "adam": [
+        Adam(),
+        Adam(lr=0.1, betas=[0.5, 0.9], eps=1e-4),
+        Adam(lr=0.02, betas=[0.0, 0.99], weight_decay=0.1),
+    ],
+    "adam, amsgrad": [Adam(lr=0.05, amsgrad=True), Adam(lr=0.1, betas=[0.8, 0.5], weight_decay=0.1, amsgrad=True)],
+    "smorms3": [Smorms3(), Smorms3(lr=0.3), Smorms3(lr=0.05, eps=1e-4)],
+    "vsgd_fd": [VsgdFd(), VsgdFd(slow_start=10, c=5.0), VsgdFd(slow_start=1, c=1.0, probe_scale=0.5, eps=1e-3)],
+}
+"""Where the corners are worth choosing by hand."""
+
+CASES: dict[str, list[Optimizer]] = WRITTEN | dict(
+    chain.from_iterable(settings_of(kind).items() for kind in SPECS if kind not in WRITTEN)
+)
+"""Rows that are trained together, each with its own hyper-parameters; flags are shared."""

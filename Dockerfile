@@ -81,8 +81,10 @@ RUN --mount=type=bind,from=worker-wheel,source=/wheels,target=/wheels \
  && du -sh /opt/plumbline
 USER 10001:10001
 WORKDIR /tmp
+# The volume is there for locks even where the results are on an object store: all workers of a host mount it.
 ENV PYTHONDONTWRITEBYTECODE=1 \
-    PLUMBLINE_ARTIFACTS=/var/lib/plumbline/artifacts
+    PLUMBLINE_ARTIFACTS=/var/lib/plumbline/artifacts \
+    PLUMBLINE_LOCKS=/var/lib/plumbline/artifacts/.cards
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
     CMD ["python", "-m", "workers.health"]
 CMD ["plumbline", "worker"]

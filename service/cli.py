@@ -78,6 +78,7 @@ def api(
     from service.embedded import StackError, listen, start_api
     from workers.settings import SettingsError, read_settings
     from workers.store.database import StoreError, open_database
+    from workers.store.files import complaint
 
     asked = _asked_to_stop()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -85,6 +86,8 @@ def api(
     try:
         with ExitStack() as stack:
             settings = read_settings(**said)
+            if wrong := complaint(settings.artifacts):
+                raise SettingsError(wrong)
             listener = listen(settings.host, settings.port, stack)
             database = open_database(settings.database_url)
             stack.callback(database.close)

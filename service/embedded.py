@@ -1,8 +1,9 @@
 """One machine, one command: a private Redis-compatible server, a worker and the API over a local directory.
 
-The same code as in production, only the addresses differ. DIR/plumbline.db and DIR/artifacts hold the results, DIR/redis the
-server's append-only file, DIR/logs what the processes wrote since the last start, DIR/lock keeps a second start out. Sockets
-live in a temporary folder, which goes when the launcher goes, however it ends.
+The same code as in production, only the addresses differ. DIR/plumbline.db and DIR/artifacts hold the results (or whatever
+PLUMBLINE_ARTIFACTS names), DIR/redis the server's append-only file, DIR/locks the cards in use, DIR/logs what the processes
+wrote since the last start, DIR/lock keeps a second start out. Sockets live in a temporary folder,
+which goes when the launcher goes, however it ends.
 """
 
 import fcntl
@@ -28,6 +29,7 @@ from service.app import create_app
 from service.guarded import Guarded
 from workers.settings import read_settings
 from workers.store.database import StoreError, open_database
+from workers.store.files import complaint
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +83,13 @@ class Stack:
         settings = read_settings(
             database_url=f"sqlite:///{self._data / 'plumbline.db'}",
             broker_url=broker_url,
-            artifacts=self._data / "artifacts",
+            artifacts=os.environ.get("PLUMBLINE_ARTIFACTS") or str(self._data / "artifacts"),
+            locks=str(self._data / "locks"),
             host=self._host,
             port=self._port,
         )
+        if wrong := complaint(settings.artifacts):
+            raise StackError(wrong)
         try:
             database = open_database(settings.database_url)
         except StoreError as error:
@@ -93,7 +98,8 @@ class Stack:
         self.environment = {
             "PLUMBLINE_DATABASE_URL": settings.database_url,
             "PLUMBLINE_BROKER_URL": settings.broker_url,
-            "PLUMBLINE_ARTIFACTS": str(settings.artifacts),
+            "PLUMBLINE_ARTIFACTS": settings.artifacts,
+            "PLUMBLINE_LOCKS": settings.locks,
         }
         # A worker that is killed leaves its temporary files behind: its guardian removes them.
         temporary = _folder(stack)

@@ -45,9 +45,8 @@ def serving(folder: Path, broker_url: str = NO_BROKER, *, worker: bool = True, *
     """A service in a thread of this process, reachable through `client`; with a worker, whose part the test plays."""
     chosen = Settings(
         database_url=f"sqlite:///{folder / 'plumbline.db'}",
-        artifacts=folder / "artifacts",
+        **{"artifacts": folder / "artifacts", **settings},
         broker_url=broker_url,
-        **settings,
     )
     database = open_database(chosen.database_url)
     app = create_app(chosen, database)
@@ -186,5 +185,6 @@ def finish(service: Service, comparison_id: str) -> list[dict[str, Any]]:
         if claim.kind == "shard":
             rows += train(service, claim, [0, 5, 10], finished=True)
         else:
-            jobs.close_round(service.database, claim, result=RESULT, next_round=None, status="succeeded")
+            if not jobs.close_round(service.database, claim, result=RESULT, next_round=None, status="succeeded"):
+                jobs.store_partial_result(service.database, claim, RESULT)
             return rows

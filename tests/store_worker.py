@@ -43,7 +43,8 @@ def main(url: str, journal: str, stop: str, kind: str) -> None:
             try:
                 if claim.kind == "decision":
                     result = RESULT | {"attempt": claim.attempt}
-                    jobs.close_round(db, claim, result=result, next_round=None, status="succeeded")
+                    if not jobs.close_round(db, claim, result=result, next_round=None, status="succeeded"):
+                        jobs.store_partial_result(db, claim, result)
                     continue
                 slices += 1
                 made = train(db, claim, chance)

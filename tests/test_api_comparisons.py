@@ -154,11 +154,11 @@ def test_deleting_forgets_rows_and_files(service: Service) -> None:
     path = f"/v1/comparisons/{made['id']}"
     assert service.client.delete(path).status_code == 409
     finish(service, made["id"])
-    assert (service.settings.artifacts / made["id"]).exists()
+    assert (Path(service.settings.artifacts) / made["id"]).exists()
     assert service.client.delete(path).status_code == 204
     assert service.client.get(path).status_code == 404
     assert service.client.delete(path).status_code == 404
-    assert not (service.settings.artifacts / made["id"]).exists()
+    assert not (Path(service.settings.artifacts) / made["id"]).exists()
 
 
 def test_a_result_is_shown_as_the_contract_says(service: Service) -> None:

@@ -217,7 +217,8 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
             if parameter["type"] in ("number", "integer"):
                 assert (parameter["minimum"] is None) != (parameter["above"] is None)
     for entry in found["activations"]:
-        assert entry["formula"]
+        assert entry["formula"] or entry["kind"] == "expression"
+        assert entry["source"]
     for entry in found["initialisers"]:
         assert entry["source"]
 

@@ -198,7 +198,7 @@ def test_merged_files_tell_the_same(tmp_path: Path) -> None:
         before = [service.client.get(f"{path}/{part}").content for part in ("statistics", "trials")]
         parts = [part for kind in KINDS for part in jobs.parts(service.database, made["id"], kind)]
         artifacts.compact(service.settings.artifacts, made["id"], parts)
-        assert not (service.settings.artifacts / made["id"] / "parts").exists()
+        assert not (Path(service.settings.artifacts) / made["id"] / "parts").exists()
         assert [service.client.get(f"{path}/{part}").content for part in ("statistics", "trials")] == before
 
 

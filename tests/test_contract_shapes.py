@@ -293,7 +293,8 @@ def activations(found: Mlp | Layers) -> list[str]:
 def test_a_variants_activation_replaces_every_one(body: dict[str, Any], spec: Any) -> None:
     """In the short form and at every level of the long one; nothing else changes."""
     kind = spec.model_fields["kind"].default
-    before, after = network(body), network(body, activation=kind)
+    needed = {name: field.examples[0] for name, field in spec.model_fields.items() if field.is_required()}
+    before, after = network(body), network(body, activation={"kind": kind, **needed})
     assert set(activations(after)) == {kind} and len(activations(after)) == len(activations(before))
     shapes = [(one.path, one.in_shape, one.parameters, one.init) for one in expand(before, FEATURES, OUTPUTS)]
     assert [(one.path, one.in_shape, one.parameters, one.init) for one in expand(after, FEATURES, OUTPUTS)] == shapes

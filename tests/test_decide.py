@@ -63,9 +63,9 @@ def begin(db: Database, spec: ComparisonSpec) -> None:
 def recorded(settings: Settings, claim: Claim, steps: list[int]) -> list[Part]:
     """A checkpoint, and the parts that a slice over these steps leaves."""
     assert claim.shard is not None
-    checkpoint = artifacts.checkpoint_path(settings.artifacts, "c", claim.job_id, claim.attempt, steps[-1])
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.touch()
+    checkpoint = artifacts.checkpoint_name(claim.job_id, claim.attempt, steps[-1])
+    with artifacts.folder(settings.artifacts, "c").writing(checkpoint) as path:
+        path.touch()
     rows: dict[Any, list[dict[str, Any]]] = {"curves": [], "statistics": []}
     for trial in claim.shard.trials:
         about = {"variant": trial.variant, "optimizer": trial.optimizer, "lr": trial.hyperparameters.get("lr")}
@@ -108,7 +108,7 @@ def train(db: Database, settings: Settings) -> None:
 
 
 def written(settings: Settings, name: str) -> Any:
-    return json.loads((settings.artifacts / "c" / name).read_text())
+    return json.loads((Path(settings.artifacts) / "c" / name).read_text())
 
 
 def result(db: Database) -> Result:
@@ -134,7 +134,7 @@ def test_a_tuning_round_is_followed_by_the_final_one(db: Database, settings: Set
         *((12 + seed, "vsgd_fd", None, seed, "final") for seed in range(3)),
     ]
     assert result(db).partial and result(db).arms[0].hyperparameters["lr"] == 0.01
-    kept = {path.name for path in (settings.artifacts / "c").iterdir()}
+    kept = {path.name for path in (Path(settings.artifacts) / "c").iterdir()}
     assert kept == {"parts", "checkpoints"}
 
 
@@ -147,7 +147,7 @@ def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Set
         decide(db, claim_next(db), settings)
     record, trials = found(db), comparisons.trials(db, "c")
     assert record.status == "succeeded" and states(db, "decision") == ["succeeded"] * 2
-    assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == FILES
+    assert sorted(path.name for path in (Path(settings.artifacts) / "c").iterdir()) == FILES
     assert len(before) == len(trials) * len(LAYERS) * 3 == pq.read_metadata(merged(settings, "statistics")).num_rows
     assert statistics(db, settings) == before
     assert pq.read_table(merged(settings, "curves"))["trial"].to_pylist() == [t.trial for t in trials for _ in range(3)]
@@ -162,7 +162,7 @@ def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Set
 
 
 def merged(settings: Settings, kind: str) -> Path:
-    return settings.artifacts / "c" / f"{kind}.parquet"
+    return Path(settings.artifacts) / "c" / f"{kind}.parquet"
 
 
 def test_divergence_reaches_the_answer_and_the_files(db: Database, settings: Settings) -> None:
@@ -204,12 +204,15 @@ def test_a_decision_is_repeated_after_a_crash(db: Database, settings: Settings) 
     assert lose_workers(db) == 1
     decide(db, lost, settings)
     assert (found(db).status, found(db).result) == ("running", None)
-    assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == FILES
-    before = {name: (settings.artifacts / "c" / name).read_bytes() for name in FILES}
+    assert sorted(path.name for path in (Path(settings.artifacts) / "c").iterdir()) == FILES
+    before = {name: (Path(settings.artifacts) / "c" / name).read_bytes() for name in FILES}
     decide(db, claim_next(db), settings)
     assert found(db).status == "succeeded"
     assert found(db).result == json.loads(before["result.json"])
-    assert {name: (settings.artifacts / "c" / name).read_bytes() for name in FILES} == before
+    after = {name: (Path(settings.artifacts) / "c" / name).read_bytes() for name in FILES}
+    told, retold = (json.loads(files.pop("comparison.json")) for files in (before, after))
+    assert retold == {**told, "finished_at": ended_at(db)}
+    assert after == before
 
 
 def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: Settings) -> None:
@@ -226,7 +229,7 @@ def test_a_cancelled_comparison_keeps_what_was_trained(db: Database, settings: S
     assert diagnosis is not None and diagnosis.step == 5
     assert {t["outcome"] for t in written(settings, "trials.json")} == {"cancelled"}
     assert len(before) > 0 and statistics(db, settings) == before
-    assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == FILES
+    assert sorted(path.name for path in (Path(settings.artifacts) / "c").iterdir()) == FILES
 
 
 @pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])
@@ -238,7 +241,7 @@ def test_a_comparison_cancelled_before_anything_ran(db: Database, settings: Sett
     assert {arm.rank for arm in result(db).arms} == {arm.test_loss.iqm for arm in result(db).arms} == {None}
     assert statistics(db, settings) == []
     documents = [name for name in FILES if name.endswith(".json")]
-    assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == documents
+    assert sorted(path.name for path in (Path(settings.artifacts) / "c").iterdir()) == documents
 
 
 def test_a_comparison_whose_training_failed(db: Database, settings: Settings) -> None:
@@ -254,7 +257,7 @@ def test_a_comparison_whose_training_failed(db: Database, settings: Settings) ->
     about = written(settings, "comparison.json")
     assert (found(db).status, found(db).error) == (about["status"], about["error"]) == ("failed", error)
     assert written(settings, "result.json") == found(db).result and result(db).partial
-    assert len(statistics(db, settings)) > 0 and not (settings.artifacts / "c" / "parts").exists()
+    assert len(statistics(db, settings)) > 0 and not (Path(settings.artifacts) / "c" / "parts").exists()
 
 
 @pytest.mark.parametrize("spec", [TUNED, PLAIN], ids=["tuning", "final"])
@@ -267,9 +270,39 @@ def test_cancelled_in_the_middle_of_a_decision(
     during(monkeypatch, lambda: comparisons.cancel(db, "c"))
     decide(db, claim_next(db), settings)
     assert found(db).status == written(settings, "comparison.json")["status"] == "cancelled"
+    assert written(settings, "comparison.json")["finished_at"] == ended_at(db)
     assert written(settings, "result.json") == found(db).result
-    assert sorted(path.name for path in (settings.artifacts / "c").iterdir()) == FILES
+    assert sorted(path.name for path in (Path(settings.artifacts) / "c").iterdir()) == FILES
     assert due_ids(db, in_seconds=60) == [] and set(states(db, "decision")) == {"succeeded"}
+
+
+def test_killed_after_a_decision_was_overtaken_by_a_cancel(
+    db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its files were written: the decision is still to be made, so that the next attempt writes them."""
+    begin(db, PLAIN)
+    train(db, settings)
+    real = jobs.close_round
+
+    def killed(*given: Any, **named: Any) -> bool:
+        comparisons.cancel(db, "c")
+        assert not real(*given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "close_round", killed)
+    with pytest.raises(KeyboardInterrupt):
+        decide(db, claim_next(db), settings)
+    assert (states(db, "decision"), found(db).result) == (["running"], None)
+    lose_workers(db)
+    decide(db, claim_next(db), settings)
+    assert written(settings, "comparison.json")["status"] == found(db).status == "cancelled"
+    assert written(settings, "result.json") == found(db).result
+
+
+def ended_at(db: Database) -> str:
+    at = found(db).finished_at
+    assert at is not None
+    return at.isoformat()
 
 
 def during(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
@@ -286,7 +319,7 @@ def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, setti
     """A part that is gone: tried three times, then the comparison has failed, and its error says why."""
     begin(db, PLAIN)
     train(db, settings)
-    gone = settings.artifacts / "c" / jobs.parts(db, "c", "curves")[0].path
+    gone = Path(settings.artifacts) / "c" / jobs.parts(db, "c", "curves")[0].path
     gone.unlink()
     for attempt in range(1, 4):
         assert found(db).status == "running"
@@ -298,15 +331,21 @@ def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, setti
     assert (record.status, record.result) == ("failed", None)
     assert record.error is not None and record.error["code"] == "decision_failed"
     assert "FileNotFoundError" in record.error["message"] and gone.name in record.error["message"]
+    about = written(settings, "comparison.json")
+    assert (about["status"], about["error"], about["finished_at"]) == ("failed", record.error, ended_at(db))
+    assert len(written(settings, "trials.json")) == record.trials_total
     assert due_ids(db, in_seconds=60) == []
-    assert len(list((settings.artifacts / "c" / "parts").iterdir())) == len(jobs.parts(db, "c", "statistics")) * 2 - 1
+    assert (
+        len(list((Path(settings.artifacts) / "c" / "parts").iterdir()))
+        == len(jobs.parts(db, "c", "statistics")) * 2 - 1
+    )
 
 
 def test_a_decision_that_fails_once_is_made_by_the_next_attempt(db: Database, settings: Settings) -> None:
     """The part is back, as on a volume that was away for a moment."""
     begin(db, PLAIN)
     train(db, settings)
-    parts = settings.artifacts / "c" / "parts"
+    parts = Path(settings.artifacts) / "c" / "parts"
     away = parts.rename(parts.with_name("away"))
     decide(db, claim_next(db), settings)
     assert found(db).status == "running"
@@ -323,7 +362,7 @@ def test_a_deleted_comparison_is_not_decided(db: Database, settings: Settings) -
     claim = claim_next(db)
     comparisons.delete(db, "c")
     decide(db, claim, settings)
-    assert comparisons.find(db, "c") is None and not settings.artifacts.exists()
+    assert comparisons.find(db, "c") is None and not Path(settings.artifacts).exists()
 
 
 def test_the_lease_is_kept_while_a_decision_takes_long(

@@ -22,9 +22,10 @@ DOCUMENTED = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 EVERY = frozenset(Settings.model_fields)
 OURS = {"service": EVERY - WORKER_ONLY, "worker": EVERY - SERVICE_ONLY, "worker-gpu": EVERY - SERVICE_ONLY}
 """The settings that each of our containers reads."""
-FOREIGN = {"FORWARDED_ALLOW_IPS": "uvicorn reads it"}
+AWS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "ENDPOINT_URL")
+FOREIGN = {"FORWARDED_ALLOW_IPS": "uvicorn reads it"} | {f"AWS_{name}": "pyarrow reads it" for name in AWS}
 """Variables of our containers that are not settings of ours, and whose they are."""
-FIXED = {"host": "the image's", "port": "the container's, published as API_PORT"}
+FIXED = {"host": "the image's", "port": "the container's, published as API_PORT", "locks": "the image's, on a volume"}
 """Settings that are not for a deployment by compose to choose."""
 
 
@@ -184,7 +185,7 @@ def test_the_example_environment_tells_the_true_defaults(resolved: dict[str, Any
         passed = {key for key in service["environment"] if key not in resolved["services"][name]["environment"]}
         plain = {key: value for key, value in service["environment"].items() if key not in passed}
         assert {**service, "environment": plain} == resolved["services"][name]
-        for key in passed:
+        for key in passed - FOREIGN.keys():
             field = key.removeprefix("PLUMBLINE_").lower()
             told_here = Settings(**{field: service["environment"][key]})
             assert getattr(told_here, field) == Settings.model_fields[field].default

@@ -1,15 +1,11 @@
-"""What the contract offers and what the engine can do are the same, by name and by formula."""
+"""What the contract offers and what the engine can do are the same, by name."""
 
-import ast
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import pytest
-import torch
 from engine_samples import mlp, rows, shard, train
 from pydantic import BaseModel
-from torch import Tensor
 
 from workers.contract.activations import ACTIVATIONS, ActivationSpec
 from workers.contract.initialisers import INITIALISERS, InitSpec
@@ -32,8 +28,8 @@ FAMILIES: dict[str, tuple[Specs, Any, Iterable[str], str]] = {
 }
 """Specs of the contract, their union, the engine's table, and where that stands."""
 
-UNROLLED = {"repeat"}
-"""Layers that are gone once a network is expanded."""
+COMPOSED = {"repeat", "expression", "scaled", "normalised"}
+"""Layers that are gone once a network is expanded, and non-linearities that are compiled from their formulas."""
 
 
 def kind_of(spec: type[BaseModel]) -> str:
@@ -45,7 +41,7 @@ def kind_of(spec: type[BaseModel]) -> str:
 def test_contract_and_engine_name_the_same(family: str) -> None:
     """Whatever can be asked for can be run, and the other way round; the message says what is missing where."""
     specs, _, table, place = FAMILIES[family]
-    offered = {kind_of(spec) for spec in specs} - UNROLLED
+    offered = {kind_of(spec) for spec in specs} - COMPOSED
     assert not offered - set(table), f"missing in workers/{place}: {sorted(offered - set(table))}"
     unknown = set(table) - offered
     assert not unknown, f"missing in workers/contract/{family}.py: a spec for {sorted(unknown)}"
@@ -73,33 +69,3 @@ def test_every_column_is_computed() -> None:
     assert set(table.column_names) == set(COLUMNS) == {*KEYS, *STATISTICS}
     empty = [name for name in COLUMNS if all(row[name] is None for row in rows(table).values())]
     assert not empty, f"never computed: {empty}"
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": torch.exp,
-    "log": torch.log,
-    "tanh": torch.tanh,
-    "sin": torch.sin,
-    "erf": torch.erf,
-    "abs": torch.abs,
-    "sqrt": math.sqrt,
-    "max": lambda least, z: torch.clamp_min(z, least),
-}
-"""All that a formula may use beside arithmetic."""
-
-
-def evaluated(formula: str, z: Tensor) -> Tensor:
-    """The formula as Python reads it, with nothing in reach but z and the functions above."""
-    tree = ast.parse(formula, mode="eval")
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert names <= {"z", *FUNCTIONS}, f"{formula} uses {sorted(names - {'z', *FUNCTIONS})}"
-    value: Tensor = eval(compile(tree, formula, "eval"), {"__builtins__": {}}, {"z": z, **FUNCTIONS})  # noqa: S307
-    return value
-
-
-@pytest.mark.parametrize("spec", ACTIVATIONS, ids=kind_of)
-def test_the_formula_shown_is_the_one_computed(spec: type[Any]) -> None:
-    """The catalogue's formula of a non-linearity, evaluated in float64, is the engine's value from −30 to 30."""
-    z = torch.linspace(-30, 30, 6001, dtype=torch.float64)
-    found = activations.NON_LINEARITIES[kind_of(spec)].value(z)
-    torch.testing.assert_close(found, evaluated(spec.formula, z), rtol=1e-12, atol=1e-13)

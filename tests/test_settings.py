@@ -30,6 +30,7 @@ WRONG: dict[str, list[str]] = {
     "stall_seconds": ["0.5", "-inf"],
     "heartbeat_seconds": ["0", "301"],
     "device": ["gpu", "CUDA:0", ""],
+    "locks": [],
     "threads": ["-1", "2000", "two"],
 }
 """Values that no deployment can mean; none where any text may be meant, which whoever uses it finds out."""
@@ -119,7 +120,7 @@ def test_no_process_starts_on_a_wrong_value(command: tuple[str, ...], name: str,
 
 def test_variables_are_read_whatever_else_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment wins over the default, and unknown variables do not matter."""
-    values: dict[str, Any] = {"artifacts": Path("elsewhere"), "lease_seconds": 2.5, "threads": 3, "port": 1234}
+    values: dict[str, Any] = {"artifacts": "s3://elsewhere/here", "lease_seconds": 2.5, "threads": 3, "port": 1234}
     for name, value in values.items():
         monkeypatch.setenv(f"PLUMBLINE_{name.upper()}", str(value))
     monkeypatch.setenv("PLUMBLINE_COLOUR", "red")

@@ -16,6 +16,7 @@ from store_samples import at_once
 
 from workers.contract.statistics import COLUMNS, STATISTICS
 from workers.store import artifacts, merging
+from workers.store.files import Root
 from workers.store.parts import Part
 
 Row = dict[str, Any]
@@ -48,7 +49,7 @@ def table(rows: list[Row]) -> pa.Table:
     return made
 
 
-def write(root: Path, trials: Sequence[int], steps: Sequence[int], name: str = "") -> tuple[Part, list[Row]]:
+def write(root: Root, trials: Sequence[int], steps: Sequence[int], name: str = "") -> tuple[Part, list[Row]]:
     """A part of some trials at some steps, as one slice of their shard leaves it."""
     rows = [row(trial, step, depth) for trial in trials for step in steps for depth in range(3)]
     name = name or f"{trials[0]}-1-{steps[0]}"
@@ -56,7 +57,7 @@ def write(root: Path, trials: Sequence[int], steps: Sequence[int], name: str = "
     return Part("statistics", path, steps[0], steps[-1], len(rows)), rows
 
 
-def write_all(root: Path) -> tuple[list[Part], list[Row]]:
+def write_all(root: Root) -> tuple[list[Part], list[Row]]:
     """Two shards whose trials interleave, three slices each, and their rows in the order of the table."""
     written = [write(root, trials, steps) for trials in ([0, 2, 4], [1, 3]) for steps in ([0, 1, 2], [5, 8], [10])]
     rows = [found for _, rows in written for found in rows]
@@ -65,7 +66,7 @@ def write_all(root: Path) -> tuple[list[Part], list[Row]]:
     )
 
 
-def read(root: Path, parts: Sequence[Part], **filters: Any) -> list[Row]:
+def read(root: Root, parts: Sequence[Part], **filters: Any) -> list[Row]:
     return [found for batch in artifacts.read_statistics(root, "c", parts, **filters) for found in batch.to_pylist()]
 
 
@@ -243,7 +244,7 @@ def test_the_merged_file_is_an_ordinary_one(tmp_path: Path) -> None:
 def test_checkpoints_that_are_superseded_go(tmp_path: Path) -> None:
     """The one just committed, those of later attempts and those of other jobs stay; of a finished job none does."""
     paths = [
-        artifacts.checkpoint_path(tmp_path, "c", *which)
+        tmp_path / "c" / artifacts.checkpoint_name(*which)
         for which in [("a", 1, 5), ("a", 2, 5), ("a", 2, 8), ("a", 10, 9), ("ab", 1, 5)]
     ]
     assert len(set(paths)) == 5

@@ -137,13 +137,16 @@ def test_decision_queued(db: Database) -> None:
 
 
 def test_decision_running(db: Database) -> None:
-    """A decision that was about to begin the next round only leaves its result."""
+    """A decision that was about to begin the next round only leaves its result, once its files have been written."""
     accept(db, round_=NewRound(0, "tuning", [shard(0)]))
     claim = claim_next(db)
     jobs.commit_slice(db, claim, whole_slice(claim))
     claim = claim_next(db)
     cancel(db)
-    jobs.close_round(db, claim, result=PARTIAL, next_round=NewRound(1, "final", [shard(1)]), status=None)
+    following = NewRound(1, "final", [shard(1)])
+    assert not jobs.close_round(db, claim, result=RESULT, next_round=following, status=None)
+    assert (found(db).result, states(db, "decision")) == (None, ["running"])
+    jobs.store_partial_result(db, claim, PARTIAL)
     assert (found(db).status, found(db).result) == ("cancelled", PARTIAL)
     assert len(comparisons.trials(db, "c")) == 1
     assert due_ids(db, in_seconds=60) == []
@@ -156,7 +159,8 @@ def test_decision_about_to_succeed(db: Database) -> None:
     jobs.commit_slice(db, claim, whole_slice(claim))
     claim = claim_next(db)
     cancel(db)
-    jobs.close_round(db, claim, result=RESULT, next_round=None, status="succeeded")
+    assert not jobs.close_round(db, claim, result=RESULT, next_round=None, status="succeeded")
+    jobs.store_partial_result(db, claim, RESULT)
     assert (found(db).status, found(db).result) == ("cancelled", RESULT)
 
 

@@ -7,8 +7,10 @@ long or gone, and who wants a card and nothing else says `cuda`.
 
 import logging
 import os
+import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from workers import devices
 from workers.settings import Settings, SettingsError, read_settings
@@ -20,6 +22,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings()
+        check_artifacts(settings)
         card = take_card(settings)
     except (SettingsError, devices.NoCard) as error:
         sys.exit(f"plumbline worker: {error}")
@@ -32,13 +35,27 @@ def main() -> None:
     application.app.worker_main(["worker", f"--hostname=plumbline-{os.getpid()}@%h", "-Q", ",".join(queues), *quiet])
 
 
+def check_artifacts(settings: Settings) -> None:
+    """Asks about a URL in a process of its own: this one will fork, which an object store's client does not survive.
+
+    Raises:
+        SettingsError: in one line, when they cannot be written to.
+    """
+    code = "import sys; from workers.store.files import complaint; sys.exit(complaint(sys.argv[1]))"
+    words = [sys.executable, "-c", code, settings.artifacts]
+    if "://" in settings.artifacts:
+        asked = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ours
+        if asked.returncode:
+            raise SettingsError(asked.stderr.strip())
+
+
 def take_card(settings: Settings) -> devices.Card | None:
     """A free card that torch can use, None where training is to be on the CPU.
 
     Raises:
         NoCard: when CUDA is insisted on and there is none.
     """
-    card = devices.take(settings.device, settings.artifacts / ".cards")
+    card = devices.take(settings.device, Path(settings.locks))
     if card is None or devices.usable(card):
         return card
     card.lock.close()

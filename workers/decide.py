@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def decide(db: Database, claim: Claim, settings: Settings) -> None:
         message = f"the round could not be evaluated: {type(error).__name__}: {error}"
         try:
             jobs.fail_attempt(db, claim, code="decision_failed", message=message, progressed=False)
+            _tell_failure(db, claim, settings)
         except LostClaim:
             log.warning("decision %s attempt %d: lost before its failure was told", claim.job_id, claim.attempt)
 
@@ -59,17 +61,26 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     planned = None if stopped else next_round(spec, claim.round, scores)
     told = build_result(spec, scores, curves, _moments(db, claim, settings)).model_dump(mode="json")
     if stopped:
-        _write_files(db, settings, record, record.status, trials, told)
+        _write_files(db, settings, record, trials, told)
         jobs.store_partial_result(db, claim, told)
         return
     if planned is not None:
         following = NewRound(planned.number, planned.role, planned.shards)
         closed = jobs.close_round(db, claim, result=told, next_round=following, status=None)
     else:
-        _write_files(db, settings, record, "succeeded", trials, told)
-        closed = jobs.close_round(db, claim, result=told, next_round=None, status="succeeded")
+        now = datetime.now(UTC)
+        _write_files(db, settings, dataclasses.replace(record, status="succeeded", finished_at=now), trials, told)
+        closed = jobs.close_round(db, claim, result=told, next_round=None, status="succeeded", finished_at=now)
     if not closed and (ended := comparisons.find(db, claim.comparison_id)):
-        _write_files(db, settings, ended, ended.status, trials, told)
+        _write_files(db, settings, ended, comparisons.trials(db, claim.comparison_id), told)
+        jobs.store_partial_result(db, claim, told)
+
+
+def _tell_failure(db: Database, claim: Claim, settings: Settings) -> None:
+    """What is known of a comparison that a decision has failed for good. Its parts stay as they are: they may be the reason."""
+    record = comparisons.find(db, claim.comparison_id)
+    if record is not None and record.status in ENDED:
+        _write_documents(settings, record, comparisons.trials(db, claim.comparison_id), record.result)
 
 
 def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
@@ -118,24 +129,32 @@ def _write_files(
     db: Database,
     settings: Settings,
     record: ComparisonRecord,
-    status: str,
     trials: list[TrialRecord],
     result: dict[str, Any],
 ) -> None:
-    """All that is known of a comparison, so that the directory alone is enough to rebuild its record."""
+    """All that is known of a comparison that has ended, so that its folder alone is enough to rebuild its record."""
+    parts = [*jobs.parts(db, record.id, "statistics"), *jobs.parts(db, record.id, "curves")]
+    artifacts.compact(settings.artifacts, record.id, parts)
+    _write_documents(settings, record, trials, result)
+
+
+def _write_documents(
+    settings: Settings, record: ComparisonRecord, trials: list[TrialRecord], result: dict[str, Any] | None
+) -> None:
     root, name = settings.artifacts, record.id
-    artifacts.compact(root, name, [*jobs.parts(db, name, "statistics"), *jobs.parts(db, name, "curves")])
     about = {
         "id": name,
-        "status": status,
+        "status": record.status,
         "error": record.error,
         "created_at": record.created_at.isoformat(),
         "started_at": record.started_at.isoformat() if record.started_at else None,
+        "finished_at": record.finished_at.isoformat() if record.finished_at else None,
         "spec": record.spec,
     }
     artifacts.write_json(root, name, "comparison.json", about)
     artifacts.write_json(root, name, "trials.json", [dataclasses.asdict(trial) for trial in trials])
-    artifacts.write_json(root, name, "result.json", result)
+    if result is not None:
+        artifacts.write_json(root, name, "result.json", result)
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 needs: a file that both are given cannot mean two things. What an experiment is belongs in its request, not here.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workers.contract.checks import Limits
@@ -23,7 +22,7 @@ SERVICE_ONLY = frozenset(
     }
 )
 """Settings that no worker needs."""
-WORKER_ONLY = frozenset({"device", "threads", "slice_seconds", "stall_seconds"})
+WORKER_ONLY = frozenset({"device", "locks", "threads", "slice_seconds", "stall_seconds"})
 """Settings that the service does not need."""
 
 
@@ -40,8 +39,8 @@ class Settings(BaseSettings):
     """Where the records are: a SQLAlchemy URL, SQLite on this host or PostgreSQL."""
     broker_url: str = "redis://127.0.0.1:6379/0"
     """Where the messages go through: `redis://host:port/number` or `redis+socket:///path`."""
-    artifacts: Path = Path("data/artifacts")
-    """Directory of the results; service and workers see the same one."""
+    artifacts: Annotated[str, BeforeValidator(str)] = "data/artifacts"
+    """Where the results are, the same for service and workers: a directory, or an object store's URL, `s3://bucket/prefix`."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """A worker that is silent for longer loses its job to another, and after three times as long it counts as gone."""
 
@@ -64,6 +63,8 @@ class Settings(BaseSettings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where this worker trains: `auto` takes a free CUDA card if there is one, and the CPU otherwise."""
+    locks: str = "data/locks"
+    """Directory that the workers of one host share, to lock their cards by files in it."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of training on the CPU; 0 takes all cores that this process may use."""
     slice_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 20.0

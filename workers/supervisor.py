@@ -149,7 +149,7 @@ class Supervisor:
             job=claim.job_id,
             attempt=claim.attempt,
             comparison=claim.comparison_id,
-            root=str(self._settings.artifacts),
+            root=self._settings.artifacts,
             shard=claim.shard.model_dump(mode="json"),
             execution=claim.execution.model_dump(mode="json") if claim.execution else None,
             checkpoint=claim.checkpoint,

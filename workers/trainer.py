@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,10 +71,10 @@ def train_slice(
     started = time.monotonic()
     shard = Shard.model_validate(message["shard"])
     execution = agree(message, shard, device, commands, tell)
-    folder = Path(message["root"]) / message["comparison"]
     training = Training(shard, execution)
     if message["checkpoint"]:
-        training.resume(folder / message["checkpoint"])
+        with artifacts.folder(message["root"], message["comparison"]).reading(message["checkpoint"]) as path:
+            training.resume(path)
     first, parts = training.step, list[Message]()
     block = 1
     while training.step < shard.steps and not training.all_diverged:
@@ -137,16 +136,10 @@ def write_parts(training: Training, message: Message, already: int) -> list[Mess
 
 def save(training: Training, message: Message) -> str:
     """A checkpoint that is whole or absent. Returns its path, relative to the comparison's folder."""
-    path = artifacts.checkpoint_path(
-        message["root"], message["comparison"], message["job"], message["attempt"], training.step
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    training.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    return str(path.relative_to(Path(message["root"]) / message["comparison"]))
+    name = artifacts.checkpoint_name(message["job"], message["attempt"], training.step)
+    with artifacts.folder(message["root"], message["comparison"]).writing(name) as path:
+        training.save(path)
+    return name
 
 
 def told(ending: Ending) -> Message:

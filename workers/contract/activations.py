@@ -1,93 +1,151 @@
-"""The non-linearities a network may use. z is the pre-activation."""
+"""What a network may say of its non-linearity: a name, a formula of its own, or either re-parametrised. z is the pre-activation.
 
-from typing import Annotated, ClassVar, Literal
+`expression_of` gives the one definition of any of them, a tree in z, which theory and engine differentiate and evaluate.
+"""
 
-from pydantic import Field
+import math
+from functools import lru_cache
+from typing import Annotated, ClassVar, Literal, Self
 
-from workers.contract.base import ByKind, Spec
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-
-class Sigmoid(Spec):
-    """1/(1+exp(−z)): saturates on both sides, its mean of one half carries no gradient."""
-
-    kind: Literal["sigmoid"] = "sigmoid"
-    formula: ClassVar[str] = "1/(1+exp(-z))"
-
-
-class Tanh(Spec):
-    """tanh z: odd, slope 1 at zero, saturates on both sides."""
-
-    kind: Literal["tanh"] = "tanh"
-    formula: ClassVar[str] = "tanh(z)"
+from workers.contract.base import ByKind, Number, Spec
+from workers.contract.expectations import moments
+from workers.contract.expressions import FLOATS, Expression, Z, compiled, derivative, substitute
+from workers.contract.formulas import MAX_LENGTH, FormulaError, parse
+from workers.contract.nonlinearities import NAMED, NamedSpec
 
 
-class Softplus(Spec):
-    """ln(1+exp z): a smooth ReLU whose mean grows with depth."""
+class Formula(Spec):
+    """A formula of your own in z, parsed against a whitelist and differentiated; it must be finite with a slope near zero."""
 
-    kind: Literal["softplus"] = "softplus"
-    formula: ClassVar[str] = "log(1+exp(z))"
+    kind: Literal["expression"] = "expression"
+    source: ClassVar[str] = "yours"
+    formula: str = Field(max_length=MAX_LENGTH, examples=["z*exp(-z**2/2)"])
+    """Of z, numbers, pi, e, + - * / ** and parentheses; exp, expm1, log, log1p, sqrt, abs, sign, tanh, sigmoid, softplus, erf,
+    arctan, sin, cos, max, min; and where(z > 0, this, that), with any comparison."""
 
-
-class Softsign(Spec):
-    """z/(1+|z|): saturates polynomially, more gently than tanh."""
-
-    kind: Literal["softsign"] = "softsign"
-    formula: ClassVar[str] = "z/(1+abs(z))"
-
-
-class Erf(Spec):
-    """erf z, slope 2/√π at zero."""
-
-    kind: Literal["erf"] = "erf"
-    formula: ClassVar[str] = "erf(z)"
+    @field_validator("formula")
+    @classmethod
+    def _reads_and_carries_a_gradient(cls, formula: str) -> str:
+        try:
+            _check(parse(formula))
+        except FormulaError as error:
+            raise _refused(str(error)) from None
+        return formula
 
 
-class Sin(Spec):
-    """sin z: periodic, does not saturate for good."""
-
-    kind: Literal["sin"] = "sin"
-    formula: ClassVar[str] = "sin(z)"
-
-
-class Gaussian(Spec):
-    """exp(−z²): even, flat at its top and in its tails."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    formula: ClassVar[str] = "exp(-z**2)"
-
-
-class Relu(Spec):
-    """max(0, z): the control."""
-
-    kind: Literal["relu"] = "relu"
-    formula: ClassVar[str] = "max(0, z)"
-
-
-class Gelu(Spec):
-    """z Φ(z), with Φ the normal distribution function."""
-
-    kind: Literal["gelu"] = "gelu"
-    formula: ClassVar[str] = "z*(1+erf(z/sqrt(2)))/2"
-
-
-class Silu(Spec):
-    """z σ(z)."""
-
-    kind: Literal["silu"] = "silu"
-    formula: ClassVar[str] = "z/(1+exp(-z))"
-
-
-class Identity(Spec):
-    """z: a deep linear network."""
-
-    kind: Literal["identity"] = "identity"
-    formula: ClassVar[str] = "z"
-
-
-ACTIVATIONS = (Sigmoid, Tanh, Softplus, Softsign, Erf, Sin, Gaussian, Relu, Gelu, Silu, Identity)
-
-ActivationSpec = Annotated[
-    Sigmoid | Tanh | Softplus | Softsign | Erf | Sin | Gaussian | Relu | Gelu | Silu | Identity,
+_Plain = Annotated[
+    NamedSpec | Formula,
     Field(discriminator="kind"),
     ByKind,
 ]
+
+
+_Constant = Annotated[Number, Field(ge=-1e6, le=1e6)]
+
+
+class Scaled(Spec):
+    """a·θ(b·z + c) + d: any non-linearity, re-parametrised by fixed constants."""
+
+    kind: Literal["scaled"] = "scaled"
+    formula: ClassVar[str] = "a*theta(b*z + c) + d"
+    source: ClassVar[str] = "LeCun et al. 1998, Efficient BackProp, section 4.4; Martens et al. 2021, section 4"
+    of: _Plain = Field(examples=["tanh"])
+    """θ."""
+    a: _Constant = Field(default=1.0, examples=[1.7159])
+    """Height."""
+    b: _Constant = Field(default=1.0, examples=[0.6667])
+    """Steepness."""
+    c: _Constant = Field(default=0.0, examples=[0.0])
+    """Shift of the pre-activation."""
+    d: _Constant = Field(default=0.0, examples=[0.0])
+    """Shift of the value."""
+
+    @model_validator(mode="after")
+    def _carries_a_gradient(self) -> Self:
+        _check_composed(self)
+        return self
+
+
+class Normalised(Spec):
+    """(θ(z) − m)/s with mean m and standard deviation s of θ over a standard normal z: zero mean, unit variance."""
+
+    kind: Literal["normalised"] = "normalised"
+    formula: ClassVar[str] = "(theta(z) - mean)/std"
+    source: ClassVar[str] = "Arpit et al. 2016, section 3, for any non-linearity"
+    of: Annotated[
+        NamedSpec | Formula | Scaled,
+        Field(discriminator="kind"),
+        ByKind,
+    ] = Field(examples=["sigmoid"])
+    """θ."""
+
+    @model_validator(mode="after")
+    def _has_moments(self) -> Self:
+        _check_composed(self)
+        return self
+
+
+ACTIVATIONS = (*NAMED, Formula, Scaled, Normalised)
+
+ActivationSpec = Annotated[
+    NamedSpec | Formula | Scaled | Normalised,
+    Field(discriminator="kind"),
+    ByKind,
+]
+
+
+@lru_cache(maxsize=4096)
+def expression_of(spec: ActivationSpec) -> Expression:
+    """θ as a tree in z, constants filled in.
+
+    Raises:
+        ArithmeticError: where θ has no variance for a normal z, so that it cannot be normalised.
+    """
+    if isinstance(spec, Formula):
+        return parse(spec.formula)
+    if isinstance(spec, Scaled):
+        return spec.a * substitute(expression_of(spec.of), spec.b * Z + spec.c) + spec.d
+    if isinstance(spec, Normalised):
+        theta = expression_of(spec.of)
+        mean, std = moments(theta)
+        return (theta - mean) / std
+    return parse(spec.formula, spec.model_dump(exclude={"kind"}))
+
+
+PROBES = tuple(step / 4 + 1 / 8 for step in range(-16, 16, 2))
+"""Pre-activations where a formula must be finite: from −4 to 4, away from 0 and ±1, where a pole or a kink is one's own affair."""
+
+
+def _check(theta: Expression) -> None:
+    """Refuses what no network could train with.
+
+    Raises:
+        FormulaError: where θ is not finite, or nowhere has a slope.
+    """
+    try:
+        slope = derivative(theta)
+    except ArithmeticError as error:
+        raise FormulaError(f"of the derivative, {error}: use smaller numbers") from None
+    of_value, of_slope = compiled(theta, FLOATS), compiled(slope, FLOATS)
+    for z in PROBES:
+        if not (math.isfinite(of_value(z)) and math.isfinite(of_slope(z))):
+            raise FormulaError(
+                f"at z = {z:g} the value or its slope is no finite number, and a pre-activation may be anything: "
+                "use abs, max or where to say what holds there"
+            )
+    if not any(of_slope(step / 64 + 1 / 128) for step in range(-256, 256)):
+        raise FormulaError("the slope is zero from z = -4 to 4, so that no gradient would pass: make it depend on z")
+
+
+def _check_composed(spec: Scaled | Normalised) -> None:
+    try:
+        _check(expression_of(spec))
+    except (ArithmeticError, FormulaError) as error:
+        raise _refused(str(error)) from None
+
+
+def _refused(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("bad_formula", "{reason}", {"reason": reason})

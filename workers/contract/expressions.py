@@ -103,6 +103,18 @@ def substitute(expression: Expression, inner: Expression) -> Expression:
     return visit(expression)
 
 
+def size(expression: Expression) -> int:
+    """How many different parts there are, numbers and z among them."""
+    seen: set[Expression] = set()
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting += node.arguments
+    return len(seen)
+
+
 def derivative(expression: Expression) -> Expression:
     """∂/∂z. At a kink of `max`, `min`, `abs` and at a `where`, the slope of one side or the mean of both; at the vertical slope of
     a root, zero, so that √|z| does not make 0·∞ of it.

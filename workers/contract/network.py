@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.contract.activations import ActivationSpec, Tanh
+from workers.contract.activations import ActivationSpec
 from workers.contract.base import ByKind, Fraction, Spec, Whole
 from workers.contract.initialisers import InitSpec, XavierNormal
+from workers.contract.nonlinearities import Tanh
 
 MAX_LAYERS = 2000
 """Layers after expansion, counted before anything is expanded."""

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.activations import ActivationSpec, Tanh
+from workers.contract.activations import ActivationSpec
 from workers.contract.base import ByKind, NonNegative, Spec, Whole
+from workers.contract.nonlinearities import Tanh
 
 Loss = Literal["cross_entropy", "mean_squared_error"]
 

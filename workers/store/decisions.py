@@ -1,5 +1,6 @@
 """The end of a decision: the next round, or the end of the comparison, in the transaction that stores the result."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection
@@ -19,15 +20,18 @@ def close_round(
     next_round: NewRound | None,
     status: Literal["succeeded", "failed"] | None,
     error: dict[str, Any] | None = None,
+    finished_at: datetime | None = None,
 ) -> bool:
     """Stores the result so far and either begins the next round or ends the comparison with a status.
 
-    A comparison that has ended meanwhile stays as it is and only gets the result.
+    Of a comparison that has ended meanwhile nothing is stored and the decision stays claimed: it is `store_partial_result`'s,
+    once what the caller has to write outside the record is written.
 
     Args:
         claim: on the round's decision.
         result: finite numbers and nulls only.
         error: {"code", "message"} of one that failed.
+        finished_at: now, unless the caller has already told another time.
 
     Returns:
         False if the comparison had ended meanwhile.
@@ -39,16 +43,17 @@ def close_round(
     if (next_round is None) == (status is None):
         raise ValueError("a round is closed by either a next round or a status")
     with db.write() as session:
-        owner = claims.write(session, claim, state="succeeded", lease_until=None)
-        _store(session, owner.id, result)
+        owner = claims.write(session, claim, state="running")  # it is ours, and not yet done
         if owner.status in ENDED:
             return False
+        claims.write(session, claim, state="succeeded", lease_until=None)
+        _store(session, owner.id, result)
         if next_round is not None:
             rounds.insert_round(session, owner.id, next_round)
             rounds.change(session, owner.id, round_number=next_round.number, round=next_round.role)
         elif status is not None:
             progress.record(session, owner, always=True)
-            rounds.end(session, owner.id, status, error=error)
+            rounds.end(session, owner.id, status, error=error, finished_at=finished_at)
     return True
 
 

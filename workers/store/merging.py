@@ -6,21 +6,18 @@ more by itself is read some steps at a time.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import reduce
 from operator import and_
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from workers.contract.statistics import COLUMNS
 from workers.store.columns import KINDS
-from workers.store.files import Root, folder, whole
+from workers.store.files import Folder, Root, folder
 from workers.store.parts import Kind, Part
 
 ROWS = 2**17
@@ -84,17 +81,17 @@ def compact(root: Root, comparison_id: str, parts: Sequence[Part]) -> None:
     for kind in KINDS:
         _merge(here, kind, [part for part in parts if part.kind == kind])
     for name in ("parts", "checkpoints"):
-        shutil.rmtree(here / name, ignore_errors=True)
+        here.clear(name)
 
 
-def _merge(here: Path, kind: Kind, parts: list[Part]) -> None:
-    held = _held(here / f"{kind}.parquet") or set()
+def _merge(here: Folder, kind: Kind, parts: list[Part]) -> None:
+    held = _held(here, kind) or set()
     paths = {part.path for part in parts}
     if paths <= held:
         return
     schema = KINDS[kind].schema.with_metadata({MERGED: json.dumps(sorted(held | paths)).encode()})
     with (
-        whole(here / f"{kind}.parquet") as unfinished,
+        here.writing(f"{kind}.parquet") as unfinished,
         pq.ParquetWriter(unfinished, schema, compression="zstd") as file,
     ):
         for table in _in_order(_Rows(here, kind, parts), schema.names, []):
@@ -104,7 +101,7 @@ def _merge(here: Path, kind: Kind, parts: list[Part]) -> None:
 class _Rows:
     """All rows of one kind. Its files are looked up again when they go, merged by someone else in the middle of reading."""
 
-    def __init__(self, here: Path, kind: Kind, parts: Sequence[Part]) -> None:
+    def __init__(self, here: Folder, kind: Kind, parts: Sequence[Part]) -> None:
         self._here, self.kind, self._parts = here, kind, parts
         self._dataset = self._open()
 
@@ -134,19 +131,18 @@ class _Rows:
             return action(self._dataset)
 
     def _open(self) -> ds.Dataset:
-        merged = self._here / f"{self.kind}.parquet"
-        held = _held(merged)
-        files = [] if held is None else [str(merged)]
-        files += [str(self._here / part.path) for part in self._parts if part.path not in (held or ())]
+        held = _held(self._here, self.kind)
+        files = [] if held is None else [self._here.at(f"{self.kind}.parquet")]
+        files += [self._here.at(part.path) for part in self._parts if part.path not in (held or ())]
         return ds.FileSystemDataset.from_paths(
-            files, schema=KINDS[self.kind].schema, format=ds.ParquetFileFormat(), filesystem=pa.fs.LocalFileSystem()
+            files, schema=KINDS[self.kind].schema, format=ds.ParquetFileFormat(), filesystem=self._here.files
         )
 
 
-def _held(merged: Path) -> set[str] | None:
-    """The parts that a merged file holds; None if there is no such file."""
+def _held(here: Folder, kind: Kind) -> set[str] | None:
+    """The parts that the merged file holds; None if there is no such file."""
     try:
-        metadata = pq.read_schema(merged).metadata
+        metadata = pq.read_schema(here.at(f"{kind}.parquet"), filesystem=here.files).metadata
     except FileNotFoundError:
         return None
     return set(json.loads(metadata[MERGED]))

@@ -94,7 +94,13 @@ def advance(session: Connection, comparison_id: str, status: Status, round_numbe
 
 
 def end(
-    session: Connection, comparison_id: str, status: Status, *, error: dict[str, Any] | None = None, **values: Any
+    session: Connection,
+    comparison_id: str,
+    status: Status,
+    *,
+    error: dict[str, Any] | None = None,
+    finished_at: datetime | None = None,
+    **values: Any,
 ) -> None:
     """Ends the comparison: queued shards will not run, running ones are told when they renew their lease.
 
@@ -107,7 +113,7 @@ def end(
         .where(trial.c.comparison_id == comparison_id, trial.c.outcome == "pending")
         .values(outcome="cancelled")
     )
-    change(session, comparison_id, status=status, finished_at=datetime.now(UTC), error=error, **values)
+    change(session, comparison_id, status=status, finished_at=finished_at or datetime.now(UTC), error=error, **values)
     events.append(session, comparison_id, "status", {"status": status} | ({"error": error} if error else {}))
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from workers.contract import network as specs
 from workers.contract.shapes import ExpandedLayer
-from workers.engine.activations import NON_LINEARITIES
+from workers.engine.activations import non_linearity
 from workers.engine.network.layer import Slots
 
 
@@ -14,7 +14,7 @@ class Activation:
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
         spec = layer.spec
         assert isinstance(spec, specs.Activation)
-        self.non_linearity = NON_LINEARITIES[spec.activation.kind]
+        self.non_linearity = non_linearity(spec.activation)
         self.input: Tensor
         self.value: Tensor
 

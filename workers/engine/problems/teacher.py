@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from workers.contract.problems import Teacher
-from workers.engine.activations import NON_LINEARITIES
+from workers.engine.activations import non_linearity
 from workers.engine.seeding import numpy_generator
 
 
@@ -15,7 +15,7 @@ def teacher(spec: Teacher) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Normal inputs through `depth` layers of normal weights of variance 2/fan_in, then a linear read-out."""
     generator = numpy_generator(spec.draw, "teacher")
     x = generator.standard_normal((spec.count, spec.inputs))
-    theta = NON_LINEARITIES[spec.activation.kind].value
+    theta = non_linearity(spec.activation).value
     h = x
     for _ in range(spec.depth):
         weight = generator.standard_normal((spec.width, h.shape[1])) * np.sqrt(2 / h.shape[1])

@@ -1,0 +1,40 @@
+"""What an initialisation means for the theory: σw² = fan_in·Var W and σb² = Var b of one layer, with its own shape."""
+
+from collections.abc import Callable
+from math import sqrt
+
+from workers.contract.initialisers import InitSpec
+
+UNIT_VARIANCE: dict[str, Callable[[int, int], float]] = {
+    "xavier_uniform": lambda out, into: 2 / (into + out),
+    "xavier_normal": lambda out, into: 2 / (into + out),
+    "lecun_uniform": lambda out, into: 1 / into,
+    "lecun_normal": lambda out, into: 1 / into,
+    "kaiming_uniform": lambda out, into: 1 / into,
+    "kaiming_normal": lambda out, into: 1 / into,
+    # orthonormal rows or columns, whichever are fewer: the squares add up to min(out, into)
+    "orthogonal": lambda out, into: 1 / max(out, into),
+    "torch": lambda out, into: 1 / (3 * into),
+}
+"""(out-features, in-features) -> Var W at gain 1."""
+
+
+def sigma_w(init: InitSpec, out: int, into: int) -> float:
+    """σw = g √(fan_in·Var W) of a layer with weights [out, into]."""
+    return init.gain * _unit(init, out, into)
+
+
+def sigma_b(init: InitSpec, into: int) -> float:
+    """Standard deviation of the biases: what was asked for, else 0, but for torch's own ±g/√fan_in."""
+    if init.bias_std is not None:
+        return init.bias_std
+    return init.gain / sqrt(3 * into) if init.kind == "torch" else 0.0
+
+
+def gain_for(init: InitSpec, wanted: float, out: int, into: int) -> float:
+    """The gain that gives σw = wanted."""
+    return wanted / _unit(init, out, into)
+
+
+def _unit(init: InitSpec, out: int, into: int) -> float:
+    return sqrt(into * UNIT_VARIANCE[init.kind](out, into))

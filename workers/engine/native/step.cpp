@@ -92,18 +92,6 @@ template <class T, class F> void descend(T* delta, const T* z, const T* a, T* bi
     }
 }
 
-// A row for each statistic of a unit while the samples pass by.
-template <class T> struct UnitSums {
-    std::vector<T> slope, saturated, steepest;
-    std::vector<double> slopes, shifted, shifted_square;
-    explicit UnitSums(Count units)
-        : slope(units), saturated(units), steepest(units), slopes(units), shifted(units), shifted_square(units) {}
-    void clear() {
-        for (auto* sums : {&saturated, &steepest}) std::fill(sums->begin(), sums->end(), T(0));
-        for (auto* sums : {&slopes, &shifted, &shifted_square}) std::fill(sums->begin(), sums->end(), 0.0);
-    }
-};
-
 // Rounding may take a sum of squares below zero; a NaN stays one.
 inline double not_negative(double x) { return x < 0 ? 0 : x; }
 
@@ -112,55 +100,54 @@ constexpr Count ROWS_AT_ONCE = 256;  // sums in T stay exact enough
 // The statistics of forward.py in one pass: deviations from the first sample's value, in float64, so that they do not drown
 // in the mean where all samples have collapsed together.
 template <class T, class F>
-void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, UnitSums<T>& of, Raw& raw) {
+void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, double* means, Raw& raw) {
     double exponent = needs_range<T> ? range_of([a](Count i) { return a[i]; }, B * O) : 0, unit = power(-exponent);
-    T bound = T(SATURATED * steepest);
-    T *slope = of.slope.data(), *saturated = of.saturated.data(), *highest = of.steepest.data();
-    double *slopes = of.slopes.data(), *shifted = of.shifted.data(), *shifted_square = of.shifted_square.data();
-    of.clear();
-    for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
-        std::fill(slope, slope + O, T(0));
-        for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
-            const T *pre = z + b * O, *value = a + b * O;
+    Lanes<T> bound = Lanes<T>{} + T(SATURATED * steepest), one = Lanes<T>{} + T(1), zero{};
+    double saturations = 0, dead = 0, slopes = 0, within = 0, mean = 0;
+    for (Count j = 0; j < O; j += LANES) {
+        Count n = std::min(LANES, O - j);
+        Lanes<T> first = lanes(a + j, n), saturated{}, highest{};
+        Wide slope_sum{}, shifted{}, shifted_square{};
+        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+            Lanes<T> sum{};
+            for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
+                Lanes<T> value = lanes(a + b * O + j, n), pre = F::from_value ? value : lanes(z + b * O + j, n), slope;
 #pragma omp simd
-            for (Count j = 0; j < O; j++) {
-                T own = std::fabs(F::slope(pre[j], value[j]));
-                slope[j] += own;
-                saturated[j] += own < bound ? T(1) : T(0);
-                highest[j] = own > highest[j] ? own : highest[j];
+                for (Count i = 0; i < LANES; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
+                sum += slope;
+                saturated += slope < bound ? one : zero;
+                highest = slope > highest ? slope : highest;
+                Wide deviation = wide(value - first);
+                if (needs_range<T>) deviation *= unit;
+                shifted += deviation;
+                shifted_square += deviation * deviation;
             }
-#pragma omp simd
-            for (Count j = 0; j < O; j++) {
-                double deviation = needs_range<T> ? (value[j] - a[j]) * unit : double(value[j] - a[j]);
-                shifted[j] += deviation;
-                shifted_square[j] += deviation * deviation;
-            }
+            slope_sum += wide(sum);
         }
-#pragma omp simd
-        for (Count j = 0; j < O; j++) slopes[j] += slope[j];
+        Wide shift = shifted / double(B);
+        within += total(shifted_square - shifted * shift, n);
+        slopes += total(slope_sum, n);
+        saturations += total(saturated, n);
+        for (Count i = 0; i < n; i++) {
+            dead += highest[i] < T(DEAD) ? 1 : 0;
+            means[j + i] = first[i] * unit + shift[i];
+            mean += means[j + i];
+        }
     }
-    double mean = 0, within = 0, first = a[0], means = 0, mean_squares = 0, saturations = 0, dead = 0, total = 0;
-#pragma omp simd reduction(+ : mean, within, means, mean_squares, saturations, dead, total)
-    for (Count j = 0; j < O; j++) {
-        double shift = shifted[j] / B, from_first = (a[j] - first) * unit + shift;
-        within += shifted_square[j] - shifted[j] * shift;
-        means += from_first;
-        mean_squares += from_first * from_first;
-        mean += a[j] * unit + shift;
-        saturations += saturated[j];
-        dead += highest[j] < T(DEAD) ? 1.0 : 0.0;
-        total += slopes[j];
-    }
-    raw.activation_mean = mean / O / unit;
+    mean /= O;
+    double across = 0;
+#pragma omp simd reduction(+ : across)
+    for (Count j = 0; j < O; j++) across += (means[j] - mean) * (means[j] - mean);
+    raw.activation_mean = mean / unit;
     raw.sample_deviation = std::sqrt(not_negative(within)) / unit;
-    raw.unit_deviation = std::sqrt(not_negative(mean_squares - means * means / O)) / unit;
-    raw.saturated = saturations, raw.slope_sum = total, raw.dead = dead;
+    raw.unit_deviation = std::sqrt(across) / unit;
+    raw.saturated = saturations, raw.slope_sum = slopes, raw.dead = dead;
 }
 
 template <class T> struct NonLinearity {
     bool (*activate)(T*, const T*, T*, Count, Count);
     void (*descend)(T*, const T*, const T*, T*, Count, Count);
-    void (*look)(const T*, const T*, Count, Count, double, UnitSums<T>&, Raw&);
+    void (*look)(const T*, const T*, Count, Count, double, double*, Raw&);
     bool from_value;
 };
 
@@ -186,10 +173,10 @@ inline Count widest(const Task& task) {
 template <class T> struct Scratch {
     std::vector<T> input, delta, below, before;
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
-    UnitSums<T> units;
+    std::vector<double> sums;  // one for each unit, or each sample
     explicit Scratch(const Task& task)
         : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
-          units(widest(task)) {
+          sums(std::max(widest(task), task.batch)) {
         Count largest = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -202,28 +189,34 @@ template <class T> struct Scratch {
     T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
 };
 
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1). Sums run along the units, so that a sample costs no sum across a vector of δ.
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), along the units, so that a sample costs no sum across a vector of δ.
 template <class T>
-void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, UnitSums<T>& of, Raw& raw) {
+void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, double* reach, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
-    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, reach_unit = power(2 * x_exponent);
-    double *plain = of.shifted.data(), *weighted = of.shifted_square.data(), square = 0, total = 0;
-    double biased = layer.bias >= 0 ? 1 : 0;
-    of.clear();
+    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
+    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
     for (Count b = 0; b < B; b++) {
-        const T *row = delta + b * O, *input = x + b * I;
-        double reach = squares<T>([input](Count i) { return input[i]; }, I, x_exponent) * reach_unit + biased;
-#pragma omp simd
-        for (Count j = 0; j < O; j++) {
-            double own = needs_range<T> ? row[j] * unit : double(row[j]);
-            plain[j] += own * own;
-            weighted[j] += own * own * reach;
+        Wide sum{};
+        for (Count i = 0; i < I; i += LANES) {
+            Wide own = wide(lanes(x + b * I + i, I - i));
+            if (needs_range<T>) own *= x_unit;
+            sum += own * own;
         }
+        reach[b] = total(sum) * reach_unit + biased;
     }
-#pragma omp simd reduction(+ : square, total)
-    for (Count j = 0; j < O; j++) square += plain[j], total += weighted[j];
-    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = total * B;
+    for (Count j = 0; j < O; j += LANES) {
+        Wide plain{}, weighted{};
+        for (Count b = 0; b < B; b++) {
+            Wide own = wide(lanes(delta + b * O + j, O - j));
+            if (needs_range<T>) own *= unit;
+            own *= own;
+            plain += own;
+            weighted += own * reach[b];
+        }
+        square += total(plain), sample_square += total(weighted);
+    }
+    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
 }
 
 // One pass; the spread round the mean is taken from the first element, as deviations are in look_at_units.
@@ -378,7 +371,7 @@ template <class T> class Trial {
             if (!finite && bad_output < 0) bad_output = l;
             if (raw) {
                 raw[l].nothing = finite ? 0 : NAN;
-                theta_of.look(z, a, B, layer.out, layer.steepest, s.units, raw[l]);
+                theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
             }
             x = a;
         }
@@ -407,7 +400,7 @@ template <class T> class Trial {
             if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;
             Raw* own = raw ? raw + l : nullptr;
             if (own) {
-                look_at_samples(delta, x, layer, B, s.units, *own);
+                look_at_samples(delta, x, layer, B, s.sums.data(), *own);
                 has_before ? look_at_gradient<T, true>(g, before, n, *own) : look_at_gradient<T, false>(g, before, n, *own);
             }
             update_by(rule, theta + start, g, start, n, s.before.data(), own);

@@ -1,9 +1,14 @@
 // Loops over vectors that must not lose numbers: sums of float64 over elements brought into range by a power of two.
 // T is float or double. No -ffast-math anywhere: NaN and infinity have to survive. Reductions say so, loop by loop.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 using Count = std::int64_t;
 
@@ -68,6 +73,36 @@ template <class T, class X> double squares(X x, Count n, double exponent = 0) {
 template <class T, class X> double norm(X x, Count n) {
     double exponent = needs_range<T> ? range_of(x, n) : 0;
     return std::sqrt(squares<T>(x, n, exponent)) * power(exponent);
+}
+
+// Eight numbers side by side, so that what is summed over samples stays in registers.
+constexpr Count LANES = 8;
+template <class T> struct Vector {
+    typedef T type __attribute__((vector_size(LANES * sizeof(T))));
+};
+template <class T> using Lanes = typename Vector<T>::type;
+using Wide = Lanes<double>;
+
+// The n numbers at x, and zeros behind them.
+template <class T> inline Lanes<T> lanes(const T* x, Count n) {
+    Lanes<T> found{};
+    n >= LANES ? std::memcpy(&found, x, sizeof found) : std::memcpy(&found, x, n * sizeof(T));
+    return found;
+}
+
+inline Wide wide(Lanes<double> x) { return x; }
+inline Wide wide(Lanes<float> x) {
+#if defined(__AVX512F__)
+    return (Wide)_mm512_cvtps_pd((__m256)x);  // GCC 12 makes four instructions of the conversion below
+#else
+    return __builtin_convertvector(x, Wide);
+#endif
+}
+
+template <class V> double total(V x, Count n = LANES) {
+    double sum = 0;
+    for (Count i = 0; i < std::min(n, LANES); i++) sum += x[i];
+    return sum;
 }
 
 template <class T> bool all_finite(const T* x, Count n) {

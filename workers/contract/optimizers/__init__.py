@@ -13,7 +13,9 @@ from workers.contract.optimizers.adaptive import Adadelta, Adagrad, Rmsprop, Smo
 from workers.contract.optimizers.base import Decay, Optimizer, Pattern
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
+from workers.contract.optimizers.per_layer import Fromage, Lamb, Lars, NormalizedGradient, NovoGrad
 from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
+from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
 OPTIMIZERS = (
     Sgd,
@@ -36,6 +38,14 @@ OPTIMIZERS = (
     Adagrad,
     Adadelta,
     Smorms3,
+    NormalizedGradient,
+    Lars,
+    Lamb,
+    NovoGrad,
+    Fromage,
+    DadaptSgd,
+    DadaptAdam,
+    Prodigy,
     VsgdFd,
 )
 
@@ -60,6 +70,14 @@ OptimizerSpec = Annotated[
     | Adagrad
     | Adadelta
     | Smorms3
+    | NormalizedGradient
+    | Lars
+    | Lamb
+    | NovoGrad
+    | Fromage
+    | DadaptSgd
+    | DadaptAdam
+    | Prodigy
     | VsgdFd,
     Field(discriminator="kind"),
     ByKind,
@@ -73,12 +91,20 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "DadaptAdam",
+    "DadaptSgd",
     "Decay",
+    "Fromage",
+    "Lamb",
+    "Lars",
     "Lion",
     "Nadam",
+    "NormalizedGradient",
+    "NovoGrad",
     "Optimizer",
     "OptimizerSpec",
     "Pattern",
+    "Prodigy",
     "Radam",
     "Rmsprop",
     "Rprop",

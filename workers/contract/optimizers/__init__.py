@@ -10,7 +10,7 @@ from pydantic import Field
 from workers.contract.base import ByKind
 from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nadam, Radam, Yogi
 from workers.contract.optimizers.adaptive import Adadelta, Adagrad, Rmsprop, Smorms3
-from workers.contract.optimizers.base import Decay, Optimizer, Pattern
+from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import Fromage, Lamb, Lars, NormalizedGradient, NovoGrad
@@ -84,6 +84,7 @@ OptimizerSpec = Annotated[
 ]
 
 __all__ = [
+    "GRADIENTS",
     "OPTIMIZERS",
     "AdaBelief",
     "Adadelta",

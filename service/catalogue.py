@@ -10,8 +10,9 @@ from service.schemas import Schema, spec_schema
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
+from workers.contract.invariance import MEASURED
 from workers.contract.network import LAYERS, Layers, Mlp
-from workers.contract.optimizers import OPTIMIZERS, Decay, Optimizer, Pattern
+from workers.contract.optimizers import GRADIENTS, OPTIMIZERS, Decay, Optimizer, Pattern
 from workers.contract.problems import PROBLEMS, Loss
 from workers.contract.results import View
 from workers.contract.statistics import KEYS, STATISTICS, Group
@@ -78,6 +79,15 @@ class OptimizerEntry(View):
     """How it evaluates the loss."""
     weight_decay: Decay = Field(examples=["coupled"])
     """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
+    gradients_per_step: int = Field(examples=[1])
+    """How many gradients a step takes: what to multiply steps by for a comparison at equal cost."""
+    remembered_per_parameter: int = Field(examples=[2])
+    """Numbers that it keeps for each parameter, at its defaults."""
+    invariant_down_to: float | None = Field(examples=[1e-6])
+    """Measured in float32 at the defaults: all gradients times this number still give the same steps, within a tenth. 1e-30 is the
+    smallest that was tried; null if a tenth already gives others."""
+    invariant_up_to: float | None = Field(examples=[1e10])
+    """The same upwards; 1e10 is the largest that was tried, null if ten times already gives other steps."""
     full_batch_unless_stated: bool = Field(examples=[False])
     """True if it takes the whole training split as its batch unless the request says otherwise."""
     hyperparameters: list[Parameter] = Field(examples=[[]])
@@ -170,6 +180,7 @@ def _entry(model: type[Spec]) -> Entry:
 
 
 def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
+    measured = MEASURED[_kind(model)]
     return OptimizerEntry(
         kind=_kind(model),
         description=model.__doc__ or "",
@@ -178,6 +189,10 @@ def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
         family=model.family,
         pattern=model.pattern,
         weight_decay=model.decay,
+        gradients_per_step=GRADIENTS[model.pattern],
+        remembered_per_parameter=measured.remembered_per_parameter,
+        invariant_down_to=measured.down_to,
+        invariant_up_to=measured.up_to,
         full_batch_unless_stated=model.full_batch_unless_stated,
         hyperparameters=[item for item in _parameters(model) if item.name not in Optimizer.model_fields],
     )

@@ -40,7 +40,10 @@ class Run:
             for name in settings[0][0]
             if name not in ("momentum", "weight_decay") or any(numbers[name] for numbers, _ in settings)
         }
-        self.theta = torch.from_numpy(starts(len(rows))).to(device, dtype)
+        self.start_at(torch.from_numpy(starts(len(rows))).to(device, dtype))
+
+    def start_at(self, theta: Tensor) -> None:
+        self.theta = theta.clone()
         self.state: State = self.rule.initial_state(self.theta, self.hyper, **self.flags)
 
     def step(self, samples: Callable[[Tensor], Tensor]) -> None:
@@ -120,7 +123,8 @@ def settings_of(kind: str) -> dict[str, list[Optimizer]]:
     own = [name for name in spec.model_fields if name not in Optimizer.model_fields and name != "kind"]
     flags = [name for name in own if isinstance(spec.model_fields[name].default, bool)]
     numbers = {name: moved(spec, name) for name in own if name not in flags}
-    cases = {kind: [spec(), spec(**numbers), *([spec(**{"lr": numbers["lr"]})] if "lr" in numbers else [])]}
+    rate = {name: value for name, value in numbers.items() if name == "lr"}
+    cases = {kind: [spec(), spec(**numbers), *([spec(**rate)] if rate else [])]}
     zeros = {name: 0.0 for name in ("momentum", "weight_decay") if name in own}
     if zeros:
         cases[f"{kind}, plain"] = [spec(**zeros), spec(**numbers | zeros)]

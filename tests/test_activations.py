@@ -3,9 +3,12 @@
 import json
 import math
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from workers.engine.network import Linear
 from workers.engine.train import differentiate
 
 ACTIVATION: TypeAdapter[ActivationSpec] = TypeAdapter(ActivationSpec)
+EXAMPLE = Path(__file__).parents[1] / "examples" / "expression-digits.json"
 EDGES = (0.0, 1.0, 3.0)
 """Where a hand-written kink and that of the formula may round to different sides."""
 
@@ -337,3 +341,16 @@ def test_many_long_formulas_do_not_hold_the_service_up() -> None:
     for index in range(100):
         read(expression(f"{terms} + {index}*z"))
     assert time.perf_counter() - begun < 5
+
+
+def test_the_example_trains_where_normalised(tmp_path: Path) -> None:
+    """A squared sigmoid, six deep, stays at chance under SGD; normalised, the same formula trains, through the command line."""
+    command = ["compare", str(EXAMPLE), "--out", str(tmp_path / "results"), "--data", str(tmp_path / "data")]
+    done = subprocess.run([sys.executable, "-m", "service", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "results" / "result.json").read_text())
+    arms = {(arm["variant"], arm["optimizer"]): arm for arm in result["arms"]}
+    assert arms["base", "sgd"]["test_accuracy"]["iqm"] < 0.2
+    assert arms["base", "sgd"]["diagnosis"]["at_step_0"]["verdict"] == "vanishing"
+    assert arms["normalised", "sgd"]["test_accuracy"]["iqm"] > 0.9
+    assert arms["normalised", "sgd"]["diagnosis"]["at_step_0"]["verdict"] == "healthy"

@@ -56,7 +56,9 @@ def test_a_tuned_comparison_by_hand() -> None:
     assert adam.untuned is not None and adam.untuned.test_loss == adam.test_loss
     assert sgd.versus_baseline is None
     assert adam.versus_baseline is not None
-    assert adam.versus_baseline.model_dump() == {"probability_of_improvement": 0.0, "low": 0.0, "high": 0.0}
+    versus = adam.versus_baseline
+    assert (versus.probability_of_improvement, versus.low, versus.high) == (0.0, 0.0, 0.0)
+    assert versus.difference is not None and versus.difference.iqm == pytest.approx(0.49)
 
 
 def test_the_order_of_trials_does_not_matter() -> None:
@@ -151,7 +153,8 @@ def test_steps_to_the_baselines_own_loss() -> None:
     found = result(spec, trials, curves=curves(rows))
     assert found.target == {"metric": "validation_loss", "value": 0.5}
     steps = arm(found, "adam").steps_to_target
-    assert steps is not None and (steps.low, steps.high) == (20, 40)
+    assert steps is not None and steps.iqm == pytest.approx(100 / 3)
+    assert arm(found, "adam").evaluations_to_target == steps
     assert steps.iqm == pytest.approx(100 / 3)
     own = arm(found, "sgd").steps_to_target
     assert own is not None and own.iqm == 100

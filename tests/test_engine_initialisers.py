@@ -26,6 +26,7 @@ IN_TORCH: dict[str, Callable[[Tensor], Any]] = {
     "kaiming_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
     "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,
+    "scaled_uniform_orthogonal": nn.init.orthogonal_,  # the same where there are fewer rows than columns
     "torch": lambda w: w.copy_(nn.Linear(INTO, OUT, dtype=torch.float64).weight),
 }
 
@@ -37,6 +38,7 @@ VARIANCE: dict[str, float] = {
     "kaiming_uniform": 2 / INTO,
     "kaiming_normal": 2 / INTO,
     "orthogonal": 1 / INTO,  # orthonormal rows: the squares in one of them sum to 1
+    "scaled_uniform_orthogonal": 1 / INTO,
     "torch": 1 / (3 * INTO),
 }
 """Of one weight at the default gain."""
@@ -92,6 +94,14 @@ def test_orthogonal_is(out: int, into: int) -> None:
     drawn = weight("orthogonal", out, into, gain=2.0) / 2
     product = drawn @ drawn.T if out <= into else drawn.T @ drawn
     torch.testing.assert_close(product, torch.eye(min(out, into), dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("out", "into"), [(30, 50), (50, 30), (40, 40), (1, 5), (5, 1)])
+def test_scaled_uniform_orthogonal_keeps_mean_squares(out: int, into: int) -> None:
+    """Of any shape: (Wx)² is x² on average over inputs of one length; it is a multiple of the orthogonal of the same draw."""
+    drawn, plain = weight("scaled_uniform_orthogonal", out, into), weight("orthogonal", out, into)
+    assert drawn.square().sum().item() == pytest.approx(out, rel=1e-12)  # trace of WᵀW, for E x² = 1
+    torch.testing.assert_close(drawn / plain, torch.full_like(plain, math.sqrt(max(out / into, 1))))
 
 
 def test_orthogonal_is_uniform() -> None:

@@ -8,7 +8,7 @@ import pytorch_optimizer
 import torch
 from numpy.typing import NDArray
 
-from reference import rprop, signsgd, signum, smorms3, vsgd_fd, yogi
+from reference import dadapt_sgd, per_layer, rprop, signsgd, signum, smorms3, vsgd_fd, yogi
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,10 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
     "adabelief": (pytorch_optimizer.AdaBelief, as_they_are),
     "adagrad": (torch.optim.Adagrad, as_they_are),
     "adadelta": (torch.optim.Adadelta, as_they_are),
+    "novograd": (pytorch_optimizer.NovoGrad, as_they_are),
+    "fromage": (pytorch_optimizer.Fromage, as_they_are),
+    "dadapt_adam": (pytorch_optimizer.DAdaptAdam, as_they_are),
+    "prodigy": (pytorch_optimizer.Prodigy, as_they_are),
 }
 """A class of torch.optim or pytorch_optimizer, and our hyper-parameters in its words."""
 
@@ -52,6 +56,10 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "signum": signum.trajectory,
     "smorms3": smorms3.trajectory,
     "vsgd_fd": vsgd_fd.trajectory,
+    "normalized_gradient": per_layer.normalized_gradient,
+    "dadapt_sgd": dadapt_sgd.trajectory,
+    "lars": per_layer.lars,
+    "lamb": per_layer.lamb,
     "yogi": yogi.trajectory,
 }
 """(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step."""
@@ -63,7 +71,24 @@ def trajectory(
     """θ [P] after each step, by whatever the rule is compared with."""
     if kind in TRAJECTORIES:
         return TRAJECTORIES[kind](theta, gradients, layers, steps, **ours)
-    make, translated = BY_OTHERS[kind]
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # some make tensors of their own
+    try:
+        return by_others(*BY_OTHERS[kind], ours, theta, gradients, layers, steps)
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def by_others(
+    make: Callable[..., torch.optim.Optimizer],
+    translated: Callable[[Arguments], Arguments],
+    ours: Arguments,
+    theta: Array,
+    gradients: SampleGradients,
+    layers: tuple[slice, ...],
+    steps: int,
+) -> list[Array]:
+    """One parameter a layer, as a network has them."""
     parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())) for layer in layers]
     optimizer = make(parts, **translated(ours))
     path = []

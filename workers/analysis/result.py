@@ -6,6 +6,7 @@ from math import inf, isnan
 import numpy as np
 import pyarrow as pa
 
+from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
 from workers.analysis.protocol import tuned
 from workers.analysis.ranking import ranks
@@ -23,8 +24,11 @@ from workers.analysis.selection import (
 from workers.analysis.signals import Course, courses
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
-from workers.contract.optimizers import OptimizerSpec
+from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.results import Arm, Improvement, Interval, Result, Scores, TrialCounts
+
+EVALUATIONS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
+"""Gradients that a step takes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class _Arm:
     setting: Setting
     """The chosen one; before there is one, the first that runs."""
     trials: list[TrialScore]
+    deciding: list[TrialScore]
+    """Those that choose the setting."""
     reported: list[TrialScore]
     """Of the chosen setting, on the seeds to report, ended."""
     untuned: list[TrialScore]
@@ -83,8 +89,9 @@ def _arms(spec: ComparisonSpec, trials: list[TrialScore]) -> list[_Arm]:
 
 
 def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: list[TrialScore]) -> _Arm:
-    deciding = "tuning" if tuned(spec, optimizer) else "final"
-    choice = choose(optimizer, spec.tuning, [trial for trial in trials if trial.role == deciding])
+    role = "tuning" if tuned(spec, optimizer) else "final"
+    deciding = [trial for trial in trials if trial.role == role]
+    choice = choose(optimizer, spec.tuning, deciding)
     first = trials[0].hyperparameters if trials else defaults(optimizer)
     setting = choice.setting if choice else first
     searched = bool(grids(optimizer, spec.tuning))
@@ -94,6 +101,7 @@ def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: l
         choice,
         setting,
         trials,
+        deciding,
         reported=_ended(trials, setting),
         untuned=_ended(trials, defaults(optimizer)) if searched else [],
     )
@@ -114,36 +122,47 @@ def _view(
 ) -> Arm:
     searched = grids(arm.optimizer, spec.tuning)
     return Arm(
-        **dict(_scores(spec, arm.setting, arm.reported, reached)),
+        **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, reached)),
         variant=arm.variant,
         optimizer=arm.optimizer.label,
         versus_baseline=_versus(spec, arm, arms),
-        untuned=_scores(spec, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
+        untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
         searched=searched,
         at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
+        by_budget=by_budget(arm.deciding),
         diagnosis=diagnose(
             Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed)
         ),
     )
 
 
-def _scores(spec: ComparisonSpec, setting: Setting, trials: list[TrialScore], reached: dict[int, int]) -> Scores:
+def _scores(
+    spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], reached: dict[int, int]
+) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(reached.get(trial.trial, inf)) for trial in trials]
-    to_target = interval(steps)
+    evaluations = [EVALUATIONS[optimizer.pattern] * step for step in steps]
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),
-        test_loss=interval(_test_losses(trials)),
+        test_loss=interval(_test_losses(trials), (0.0, inf)),
         test_accuracy=_accuracy(spec, trials),
-        steps_to_target=to_target if to_target.iqm is not None else None,
+        steps_to_target=_to_target(steps),
+        evaluations_to_target=_to_target(evaluations),
     )
+
+
+def _to_target(counts: list[float]) -> Interval | None:
+    """None where too few meet it for a mean."""
+    found = interval(counts, (0.0, inf))
+    return found if found.iqm is not None else None
 
 
 def _accuracy(spec: ComparisonSpec, trials: list[TrialScore]) -> Interval | None:
     if spec.problem.loss != "cross_entropy":
         return None
-    return interval([(trial.test_accuracy or 0.0) if trial.outcome == "completed" else 0.0 for trial in trials])
+    accuracies = [(trial.test_accuracy or 0.0) if trial.outcome == "completed" else 0.0 for trial in trials]
+    return interval(accuracies, (0.0, 1.0))
 
 
 def _test_losses(trials: list[TrialScore]) -> list[float]:

@@ -67,6 +67,13 @@ class Orthogonal(_Init):
     source: ClassVar[str] = "Saxe et al. 2014; Mezzadri 2007 for the uniform measure"
 
 
+class ScaledUniformOrthogonal(_Init):
+    """An orthogonal matrix times g·√(fan_out/fan_in) where it has more rows than columns: mean squares are kept by any shape."""
+
+    kind: Literal["scaled_uniform_orthogonal"] = "scaled_uniform_orthogonal"
+    source: ClassVar[str] = "Martens et al. 2021, on parameter distributions; dks: scaled_uniform_orthogonal"
+
+
 class TorchDefault(_Init):
     """What torch.nn.Linear does: weights and biases uniform in ±g/√fan_in, so Var W = g²/(3 fan_in)."""
 
@@ -75,7 +82,8 @@ class TorchDefault(_Init):
 
 
 INITIALISERS = (
-    XavierUniform, XavierNormal, LecunUniform, LecunNormal, KaimingUniform, KaimingNormal, Orthogonal, TorchDefault,
+    XavierUniform, XavierNormal, LecunUniform, LecunNormal, KaimingUniform, KaimingNormal, Orthogonal, ScaledUniformOrthogonal,
+    TorchDefault,
 )  # fmt: skip
 
 InitSpec = Annotated[
@@ -86,6 +94,7 @@ InitSpec = Annotated[
     | KaimingUniform
     | KaimingNormal
     | Orthogonal
+    | ScaledUniformOrthogonal
     | TorchDefault,
     Field(discriminator="kind"),
     ByKind,

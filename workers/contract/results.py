@@ -24,9 +24,9 @@ class Interval(View):
     iqm: float | None = Field(examples=[0.31])
     """Mean of the middle half."""
     low: float | None = Field(examples=[0.28])
-    """2.5 % quantile of the bootstrap."""
+    """Lower end: the bootstrap's 2.5 % quantile, stretched for few seeds and kept within what the number can be."""
     high: float | None = Field(examples=[0.35])
-    """97.5 % quantile of the bootstrap."""
+    """Upper end, alike."""
 
 
 class Improvement(View):
@@ -38,6 +38,8 @@ class Improvement(View):
     """2.5 % quantile of the bootstrap over paired seeds."""
     high: float = Field(examples=[1.0])
     """97.5 % quantile of the bootstrap over paired seeds."""
+    difference: Interval | None = Field(default=None, examples=[{"iqm": -1.9, "low": -2.1, "high": -1.8}])
+    """This arm's test loss minus the baseline's on the same seed: negative is better. An interval without zero is a difference."""
 
 
 class TrialCounts(View):
@@ -60,6 +62,21 @@ class Scores(View):
     """null on regressions."""
     steps_to_target: Interval | None = Field(default=None, examples=[{"iqm": 420, "low": 400, "high": 460}])
     """Recorded steps until the target is met; null where too few trials meet it."""
+    evaluations_to_target: Interval | None = Field(default=None, examples=[{"iqm": 840, "low": 800, "high": 920}])
+    """Gradients of a mini-batch computed until then: as many as steps, or twice that for rules that need two a step."""
+
+
+class BudgetPoint(View):
+    """The best of so many settings drawn at random from those that ran, by validation loss. null stands for infinity."""
+
+    settings: int = Field(examples=[2])
+    """How many are tried."""
+    median: float | None = Field(examples=[0.41])
+    """Half of the draws do at least this well."""
+    low: float | None = Field(examples=[0.33])
+    """A quarter of the draws do at least this well."""
+    high: float | None = Field(examples=[0.62])
+    """Three quarters of the draws do at least this well."""
 
 
 class LayerDiagnosis(View):
@@ -139,6 +156,10 @@ class Arm(Scores):
     """The grids that ran."""
     at_edge: list[str] = Field(default=[], examples=[["lr"]])
     """Hyper-parameters whose best value lies at the edge of its grid: widen it."""
+    by_budget: list[BudgetPoint] = Field(
+        default=[], examples=[[{"settings": 1, "median": 0.62, "low": 0.33, "high": 2.3}]]
+    )
+    """What smaller tuning budgets would have found; empty where nothing was searched."""
     diagnosis: Diagnosis | None = Field(
         default=None, examples=[{"step": 1000, "verdict": "healthy", "decades_per_layer": -0.02, "decades": -0.1}]
     )

@@ -41,6 +41,11 @@ def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator) ->
     return gain * oriented
 
 
+def _scaled_uniform_orthogonal(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+    """Orthogonal, and where columns are orthonormal scaled so that E(Wx)² = E x² there, too (Martens et al. 2021)."""
+    return _orthogonal(out, into, gain * math.sqrt(max(out / into, 1)), generator)
+
+
 def _glorot(out: int, into: int) -> float:
     return 2 / (into + out)
 
@@ -61,6 +66,7 @@ INITIALISERS: dict[str, Draw] = {
     "kaiming_uniform": _uniform(_fan_in),
     "kaiming_normal": _normal(_fan_in),
     "orthogonal": _orthogonal,
+    "scaled_uniform_orthogonal": _scaled_uniform_orthogonal,
     "torch": _uniform(_torch_default),
 }
 

@@ -180,9 +180,8 @@ def _backward(
             chi = above.sigma_w**2 * stage.theta.slope_second(q) / stage.keep
             log_square += _log10(chi)
             shared *= maps[at].slope_correlation(1 - gaps[at]) * stage.keep
-            orthogonal = (
-                above.layer is not None and above.layer.init is not None and above.layer.init.kind == "orthogonal"
-            )
+            init = above.layer.init if above.layer else None
+            orthogonal = init is not None and init.kind in ("orthogonal", "scaled_uniform_orthogonal")
             relative_variance += backward_variance(stage.theta, q, stage.units, orthogonal=orthogonal)
         alike = maps[at - 1].value_correlation(1 - gaps[at - 1]) * below.keep
         weights = below.units * below.second(variances[at - 1]) * (1 + (batch_size - 1) * shared * alike)

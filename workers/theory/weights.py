@@ -14,6 +14,7 @@ UNIT_VARIANCE: dict[str, Callable[[int, int], float]] = {
     "kaiming_normal": lambda out, into: 1 / into,
     # orthonormal rows or columns, whichever are fewer: the squares add up to min(out, into)
     "orthogonal": lambda out, into: 1 / max(out, into),
+    "scaled_uniform_orthogonal": lambda out, into: 1 / into,
     "torch": lambda out, into: 1 / (3 * into),
 }
 """(out-features, in-features) -> Var W at gain 1."""

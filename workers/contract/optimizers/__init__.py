@@ -10,10 +10,12 @@ from pydantic import Field
 from workers.contract.base import ByKind
 from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nadam, Radam, Yogi
 from workers.contract.optimizers.adaptive import Adadelta, Adagrad, Rmsprop, Smorms3
-from workers.contract.optimizers.base import Decay, Optimizer, Pattern
+from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
+from workers.contract.optimizers.per_layer import Fromage, Lamb, Lars, NormalizedGradient, NovoGrad
 from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
+from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
 OPTIMIZERS = (
     Sgd,
@@ -36,6 +38,14 @@ OPTIMIZERS = (
     Adagrad,
     Adadelta,
     Smorms3,
+    NormalizedGradient,
+    Lars,
+    Lamb,
+    NovoGrad,
+    Fromage,
+    DadaptSgd,
+    DadaptAdam,
+    Prodigy,
     VsgdFd,
 )
 
@@ -60,12 +70,21 @@ OptimizerSpec = Annotated[
     | Adagrad
     | Adadelta
     | Smorms3
+    | NormalizedGradient
+    | Lars
+    | Lamb
+    | NovoGrad
+    | Fromage
+    | DadaptSgd
+    | DadaptAdam
+    | Prodigy
     | VsgdFd,
     Field(discriminator="kind"),
     ByKind,
 ]
 
 __all__ = [
+    "GRADIENTS",
     "OPTIMIZERS",
     "AdaBelief",
     "Adadelta",
@@ -73,12 +92,20 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "DadaptAdam",
+    "DadaptSgd",
     "Decay",
+    "Fromage",
+    "Lamb",
+    "Lars",
     "Lion",
     "Nadam",
+    "NormalizedGradient",
+    "NovoGrad",
     "Optimizer",
     "OptimizerSpec",
     "Pattern",
+    "Prodigy",
     "Radam",
     "Rmsprop",
     "Rprop",

@@ -9,6 +9,8 @@ from pydantic import Field
 from workers.contract.base import Spec, Whole
 
 Pattern = Literal["one_gradient", "two_gradients"]
+GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
+"""What a step takes."""
 Decay = Literal["coupled", "decoupled", "none"]
 
 

@@ -9,7 +9,7 @@ def norm(values: Tensor) -> Tensor:
     largest = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
     unit = values / largest.clamp_min(torch.finfo(values.dtype).tiny)
     squares: Tensor = torch.linalg.vecdot(unit, unit)
-    return squares.double().sqrt().unsqueeze(1) * largest.double()
+    return squares.unsqueeze(1).double().sqrt() * largest.double()
 
 
 def ratio(numerator: Tensor, denominator: Tensor, otherwise: float) -> Tensor:

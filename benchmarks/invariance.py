@@ -1,0 +1,101 @@
+"""How far each optimizer's steps are independent of the gradient's size: measured, and written into the contract.
+
+    python -m benchmarks.invariance            print the table
+    python -m benchmarks.invariance --write    renew workers/contract/invariance.py
+
+A quadratic with noise is descended for 20 steps in float32 at the rule's defaults, its gradient multiplied by 1e10, 1e9, … 1e-30: a row
+each. A scale counts as far as θ, there and at every scale between it and 1, ends within a tenth of the way that it has come at scale
+1. R rows (one a scale), n samples, P parameters.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workers.contract.invariance import Invariance
+from workers.contract.optimizers import OPTIMIZERS, Optimizer
+from workers.engine.optimizers import RULES, Gradients, Hyper
+
+STEPS, SAMPLES, PARAMETERS = 20, 8, 60
+LAYERS = (slice(0, 40), slice(40, PARAMETERS))
+DECADES = range(10, -31, -1)
+TOLERANCE = 0.1
+OMITTED_WHERE_ZERO = ("momentum", "weight_decay")
+TABLE = Path(__file__).parents[1] / "workers" / "contract" / "invariance.py"
+START, END = "    # measured\n", "    # end\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="renew the table in the contract")
+    arguments = parser.parse_args()
+    lines = [f'    "{kind_of(spec)}": {written(measure(spec))},\n' for spec in OPTIMIZERS]
+    print("".join(lines), end="")
+    if arguments.write:
+        before, rest = TABLE.read_text().split(START)
+        TABLE.write_text(before + START + "".join(lines) + END + rest.split(END)[1])
+
+
+def kind_of(spec: type[Optimizer]) -> str:
+    kind: str = spec.model_fields["kind"].default
+    return kind
+
+
+def written(found: Invariance) -> str:
+    down, up = ("None" if scale is None else f"{scale:.0e}".replace("+", "") for scale in found[:2])
+    return f"Invariance({down}, {up}, {found.remembered_per_parameter})"
+
+
+@torch.no_grad()
+def measure(spec: type[Optimizer]) -> Invariance:
+    """At the defaults, every scale a row of one batched run."""
+    scales = torch.tensor([[10.0**decade] for decade in DECADES], dtype=torch.float64)
+    hyper, flags = settings(spec(), len(scales))
+    rule = RULES[kind_of(spec)]
+    generator = torch.Generator().manual_seed(0)
+    curvature = torch.logspace(-2, 0, PARAMETERS, dtype=torch.float64)
+    start = torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
+    theta = start.float().repeat(len(scales), 1)
+    state = rule.initial_state(theta, hyper, **flags)
+    remembered = sum(tensor.shape == theta.shape for tensor in state.values())
+    for _ in range(STEPS):
+        noise = 0.3 * torch.randn(SAMPLES, PARAMETERS, generator=generator, dtype=torch.float64)
+
+        def samples(place: Tensor, noise: Tensor = noise) -> Tensor:
+            """[R, n, P], the gradient of each sample's own loss."""
+            return (scales[:, None] * ((place.double() * curvature)[:, None] + noise)).float()
+
+        own = samples(theta)
+        gradients = Gradients(own.mean(1), SAMPLES, LAYERS)
+        if rule.probe is not None:
+            probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
+            at_probe, squares = samples(probed).mean(1), own.square().mean(1)
+            gradients = Gradients(gradients.mean, SAMPLES, LAYERS, at_probe, probed - theta, squares)
+        rule.update(theta, gradients, state, hyper, **flags)
+    one = DECADES.index(0)
+    way = torch.linalg.vector_norm(theta[one].double() - start)
+    same = (torch.linalg.vector_norm((theta - theta[one]).double(), dim=1) <= TOLERANCE * way).tolist()
+    smaller = next((index for index in range(one, len(same)) if not same[index]), len(same)) - 1
+    larger = next((index for index in range(one, -1, -1) if not same[index]), -1) + 1
+    down, up = (10.0 ** DECADES[index] for index in (smaller, larger))
+    return Invariance(down if down < 1 else None, up if up > 1 else None, remembered)
+
+
+def settings(spec: Optimizer, rows: int) -> tuple[Hyper, dict[str, bool]]:
+    """As a shard's program has them."""
+    numbers: dict[str, float] = {}
+    flags: dict[str, bool] = {}
+    for name, value in spec.hyperparameters().items():
+        if isinstance(value, bool):
+            flags[name] = value
+        elif isinstance(value, list):
+            numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
+        elif isinstance(value, int | float) and (value or name not in OMITTED_WHERE_ZERO):
+            numbers[name] = float(value)
+    return {name: torch.full((rows, 1), value, dtype=torch.float64) for name, value in numbers.items()}, flags
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What has been measured of each optimizer at its defaults, in float32. The table is written by `benchmarks.invariance`, which says how
+it is measured, and measured again by a test.
+"""
+
+from typing import NamedTuple
+
+
+class Invariance(NamedTuple):
+    """Range of scales by which all gradients can be multiplied with the steps staying the same, within a tenth."""
+
+    down_to: float | None
+    """The smallest scale; 1e-30 is the smallest tried. None: a tenth of the gradient already gives other steps."""
+    up_to: float | None
+    """The largest scale; 1e10 is the largest tried. None: ten times the gradient already gives other steps."""
+    remembered_per_parameter: int
+    """Numbers that the rule keeps for each parameter."""
+
+
+MEASURED: dict[str, Invariance] = {
+    # measured
+    "sgd": Invariance(None, None, 0),
+    "sgdw": Invariance(None, None, 1),
+    "rmsprop": Invariance(1e-05, 1e10, 1),
+    "rprop": Invariance(1e-30, 1e10, 2),
+    "rprop_minus": Invariance(1e-30, 1e10, 2),
+    "rprop_plus": Invariance(1e-30, 1e10, 2),
+    "signsgd": Invariance(1e-30, 1e10, 0),
+    "signum": Invariance(1e-30, 1e10, 1),
+    "lion": Invariance(1e-30, 1e10, 1),
+    "tiger": Invariance(1e-30, 1e10, 1),
+    "adam": Invariance(1e-06, 1e10, 2),
+    "adamw": Invariance(1e-06, 1e10, 2),
+    "adamax": Invariance(1e-06, 1e10, 2),
+    "nadam": Invariance(1e-06, 1e10, 2),
+    "radam": Invariance(None, None, 2),
+    "yogi": Invariance(None, 1e10, 2),
+    "adabelief": Invariance(1e-05, 1e10, 2),
+    "adagrad": Invariance(1e-08, 1e10, 1),
+    "adadelta": Invariance(1e-01, 1e10, 2),
+    "smorms3": Invariance(1e-07, 1e10, 3),
+    "normalized_gradient": Invariance(1e-30, 1e10, 1),
+    "lars": Invariance(1e-30, 1e10, 1),
+    "lamb": Invariance(1e-04, 1e10, 2),
+    "novograd": Invariance(1e-07, 1e10, 2),
+    "fromage": Invariance(1e-30, 1e10, 0),
+    "dadapt_sgd": Invariance(1e-30, 1e10, 2),
+    "dadapt_adam": Invariance(1e-04, 1e10, 3),
+    "prodigy": Invariance(1e-04, 1e10, 4),
+    "vsgd_fd": Invariance(1e-18, 1e10, 5),
+    # end
+}
+"""By kind, in the contract's order."""

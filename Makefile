@@ -24,7 +24,7 @@ setup: .venv/.current ## make .venv with everything that is needed
 	@$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock))
 	@$(INSTALL) -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m workers.engine.native.build || true
+	@$(BIN)/python -m workers.engine.native || true
 	@touch $@
 
 run: setup ## run the example comparison and show what comes out

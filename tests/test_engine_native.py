@@ -24,9 +24,10 @@ from engine_samples import (
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
 from workers.engine import native
+from workers.engine.activations import NON_LINEARITIES
 from workers.engine.execution import choose
 from workers.engine.native import build
-from workers.engine.native.rules import KERNELS, NON_LINEARITIES
+from workers.engine.native.rules import KERNELS
 from workers.engine.optimizers import RULES
 from workers.engine.shard import Training
 
@@ -120,9 +121,19 @@ def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> N
     one_step(shard(MIXED, *SETTINGS, seeds=(0, 1), precision=precision), start, tmp_path)
 
 
+FORMULAS: list[Any] = [
+    *NON_LINEARITIES,
+    {"kind": "expression", "formula": "z*exp(-z**2/2) + max(z, 0.1*z)**3"},
+    {"kind": "expression", "formula": "where(abs(z) < 1, sqrt(1 + z**2), log(2 + z*z)) - z**5/100"},
+    {"kind": "scaled", "of": "tanh", "a": 1.5, "b": 0.5, "c": 0.1, "d": -0.2},
+    {"kind": "normalised", "of": "softplus"},
+]
+
+
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("activation", NON_LINEARITIES)
-def test_one_step_of_every_non_linearity(activation: str, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("activation", FORMULAS, ids=str)
+def test_one_step_of_every_non_linearity(activation: Any, precision: str, tmp_path: Path) -> None:
+    """Whole batches, and units that fill no vector."""
     one_step(shard(mlp(activation, depth=3, width=19), "sgd", "adam", precision=precision, batch_size=33), 2, tmp_path)
 
 

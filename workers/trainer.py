@@ -25,7 +25,7 @@ from workers.contract.memory import BUFFER_BYTES
 from workers.contract.plan import Execution, Shard
 from workers.engine import machine
 from workers.engine.execution import choose
-from workers.engine.native.build import library
+from workers.engine.native import build
 from workers.engine.shard import Ending, Training
 from workers.store import artifacts
 from workers.store.columns import KINDS
@@ -46,7 +46,7 @@ def main() -> None:
     commands: queue.Queue[Message] = queue.Queue()
     stop = threading.Event()
     threading.Thread(target=listen, args=(commands, stop), daemon=True).start()
-    library()  # compiled now, if it has to be, and not when somebody waits
+    build.prepare()  # compiled now, if it has to be, and not when somebody waits
     tell({"event": "ready", **describe(device)})
     while (message := commands.get())["command"] != "quit":
         try:

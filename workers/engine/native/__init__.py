@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from workers.contract import network as specs
+from workers.contract.activations import ActivationSpec
+from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard
 from workers.contract.shapes import ExpandedLayer
 from workers.engine import train
 from workers.engine.evaluation import evaluate
-from workers.engine.native.build import Library, library
-from workers.engine.native.rules import KERNELS, LOSSES, NON_LINEARITIES
+from workers.engine.native.build import Library, kernels, library
+from workers.engine.native.rules import KERNELS, LOSSES
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.scaling import norms
@@ -54,7 +56,8 @@ RAW = (
 
 class _Layer(Structure):
     _fields_ = [
-        *((name, c_int64) for name in ("into", "out", "weight", "bias", "non_linearity")),
+        *((name, c_int64) for name in ("into", "out", "weight", "bias")),
+        ("kernels", c_void_p),
         ("steepest", c_double),
     ]
 
@@ -87,18 +90,14 @@ def supports(shard: Shard) -> bool:
         and isinstance(layers[0].spec, specs.Linear)
         and all(map(_fits, layers, layers[1:]))
         and library() is not None
+        and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
     )
 
 
 def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
     if isinstance(above.spec, specs.Activation):
-        return isinstance(below.spec, specs.Linear) and _plain_name(above.spec) in NON_LINEARITIES
+        return isinstance(below.spec, specs.Linear) and not above.parameters
     return isinstance(above.spec, specs.Linear)
-
-
-def _plain_name(layer: specs.Activation) -> str | None:
-    """None where the non-linearity has parameters."""
-    return layer.activation.kind if layer.activation.model_dump().keys() == {"kind"} else None
 
 
 @torch.no_grad()
@@ -140,19 +139,21 @@ def _prepare(program: Program) -> _Native:
         weights = linear.out * linear.into
         slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
         slot.bias = columns.start + weights if linear.bias is not None else -1
-        slot.non_linearity, slot.steepest = NON_LINEARITIES.index(_name(program, place)), place.non_linearity.steepest
+        passes = kernels(_spec(program, place))
+        assert passes is not None
+        slot.kernels, slot.steepest = passes[program.theta.dtype], place.non_linearity.steepest
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
     return _Native(found, layers, rules, by_torch)
 
 
-def _name(program: Program, place: Measured) -> str:
-    """Of the non-linearity above a linear layer."""
+def _spec(program: Program, place: Measured) -> ActivationSpec:
+    """The non-linearity above a linear layer."""
     if place.activation is None:
-        return "identity"
+        return Identity()
     spec = program.shard.network[program.layers.index(place.activation)].spec
     assert isinstance(spec, specs.Activation)
-    return spec.activation.kind
+    return spec.activation
 
 
 def _lay_out(program: Program, group: Group, rules: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Compiles step.cpp on the machine that is to run it, once, and loads it. Without a compiler there is no fast path."""
+"""Compiles C++ on the machine that is to run it, once, and loads it. Without a compiler there is no fast path."""
 
 import ctypes
 import hashlib
@@ -9,92 +9,107 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from workers.contract.activations import ActivationSpec, expression_of
+from workers.contract.nonlinearities import Identity, Sigmoid, Tanh
 from workers.engine.machine import device_name
+from workers.engine.native.formulas import source
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 # No -ffast-math: NaN and infinity have to survive. Loops that may be reordered say so themselves (omp simd).
-FLAGS = [
-    "-std=c++17",
-    "-O3",
-    "-march=native",
-    "-fopenmp-simd",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-shared",
-    "-fPIC",
-]
+FLAGS = ["-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS += ["-shared", "-fPIC", f"-I{FOLDER}"]
 VECTOR_LIBRARY = ["-mprefer-vector-width=512", "-DVECTOR_LIBRARY", "-lmvec"]
 """glibc's vector functions; elsewhere functions such as exp are called one element at a time."""
 COMPILE_SECONDS = 120
+COMMON: tuple[ActivationSpec, ...] = (Identity(), Tanh(), Sigmoid())
+"""Compiled ahead of the first shard; others when a shard first has them."""
 
 
 class Library(NamedTuple):
     train: Mapping[torch.dtype, Callable[[int], None]]
-    gemm: dict[torch.dtype, int]
+    gemm: Mapping[torch.dtype, int]
     """Addresses of torch's own matrix product (BLAS calling convention)."""
 
 
-@lru_cache(maxsize=1)
+@cache
 def library() -> Library | None:
     """The compiled step, from the cache or new; None, and one line in the log, where there is none to be had."""
     try:
         blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         gemm = {torch.float32: _address(blas.sgemm_), torch.float64: _address(blas.dgemm_)}
-        compiled = ctypes.CDLL(str(_compiled()))
+        step = ctypes.CDLL(str(_compiled((FOLDER / "step.cpp").read_text())))
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        log.warning("training without the compiled step, at a third of the speed or less: %s", _reason(error))
+        log.warning("training without the compiled step, at a third of the speed or less: %s", error)
         return None
-    train = {torch.float32: compiled.train_float32, torch.float64: compiled.train_float64}
+    train = {torch.float32: step.train_float32, torch.float64: step.train_float64}
     for function in train.values():
         function.argtypes, function.restype = [ctypes.c_void_p], None
     return Library(train, gemm)
 
 
-def _compiled() -> Path:
+@cache
+def kernels(spec: ActivationSpec) -> Mapping[torch.dtype, int] | None:
+    """Addresses of a non-linearity's passes; None, and one line in the log, if it cannot be compiled."""
+    try:
+        unit = ctypes.CDLL(str(_compiled(source(expression_of(spec)))))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("training %s without compiled code: %s", spec.kind, error)
+        return None
+    return {
+        dtype: ctypes.addressof(ctypes.c_char.in_dll(unit, name))
+        for dtype, name in ((torch.float32, "float32"), (torch.float64, "float64"))
+    }
+
+
+def prepare() -> bool:
+    """Compiles what most shards need, if it has to be. False if that cannot be."""
+    return library() is not None and None not in [kernels(spec) for spec in COMMON]
+
+
+def _compiled(text: str) -> Path:
+    """The shared library of a source, whose name tells what it was made of, and on what."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise FileNotFoundError("no C++ compiler (g++) was found")
-    sources = sorted([*FOLDER.glob("*.h"), FOLDER / "step.cpp"])
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 - the compiler
-    known = [
-        version,
-        platform.machine(),
-        device_name("cpu"),
-        *FLAGS,
-        *VECTOR_LIBRARY,
-        *(path.read_text() for path in sources),
-    ]
-    name = f"step-{hashlib.sha256(chr(0).join(known).encode()).hexdigest()[:16]}.so"
+    headers = (path.read_text() for path in sorted(FOLDER.glob("*.h")))
+    known = [_version(compiler), platform.machine(), device_name("cpu"), *FLAGS, *VECTOR_LIBRARY, *headers, text]
+    name = hashlib.sha256(chr(0).join(known).encode()).hexdigest()[:20]
     for folder in _folders():
-        if (folder / name).exists():
-            return folder / name
-    return _compile(compiler, next(folder for folder in _folders() if _writable(folder)) / name)
+        if (folder / f"{name}.so").exists():
+            return folder / f"{name}.so"
+    return _compile(compiler, text, next(filter(_writable, _folders())) / f"{name}.so")
 
 
-def _compile(compiler: str, target: Path) -> Path:
+@cache
+def _version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 - a compiler
+
+
+def _compile(compiler: str, text: str, target: Path) -> Path:
     """Beside its place, then moved there: several workers may start at once."""
-    own = target.with_suffix(f".{os.getpid()}.so")
-    command = [compiler, str(FOLDER / "step.cpp"), "-o", str(own)]
-    for flags in [FLAGS + VECTOR_LIBRARY, FLAGS]:
-        done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)  # noqa: S603 - the compiler
-        if done.returncode == 0:
-            own.rename(target)
-            return target
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        written, made = Path(folder) / "unit.cpp", Path(folder) / "unit.so"
+        written.write_text(text)
+        for flags in [FLAGS + VECTOR_LIBRARY, FLAGS]:
+            command = [compiler, str(written), "-o", str(made), *flags]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)  # noqa: S603 - a compiler
+            if done.returncode == 0:
+                return made.rename(target)
     raise OSError(f"{compiler} failed: {done.stderr.strip()[:500]}")
 
 
 def _folders() -> list[Path]:
     """Where compiled code is kept, in the order of preference."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [cache / "plumbline", Path(tempfile.gettempdir()) / f"plumbline-{os.getuid()}"]
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [kept / "plumbline", Path(tempfile.gettempdir()) / f"plumbline-{os.getuid()}"]
 
 
 def _writable(folder: Path) -> bool:
@@ -105,16 +120,7 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid()
 
 
-def _address(function: "ctypes._FuncPointer") -> int:
-    address = ctypes.cast(function, ctypes.c_void_p).value
+def _address(function: Callable[..., object]) -> int:
+    address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]  # a function of a library
     assert address is not None
     return address
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s")
-    raise SystemExit(library() is None)

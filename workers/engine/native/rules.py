@@ -1,4 +1,4 @@
-"""What has a kernel in step.cpp: rules and non-linearities, in the order in which it numbers them."""
+"""What has a kernel in step.cpp: rules and losses, in the order in which it numbers them."""
 
 from typing import NamedTuple
 
@@ -21,19 +21,5 @@ KERNELS: dict[str, Kernel] = {
     "signum": Kernel(("lr", "momentum", "weight_decay"), ("exp_avg",)),
     "smorms3": Kernel(("lr", "eps"), ("mean", "mean_square", "memory")),
 }
-
-NON_LINEARITIES = (
-    "identity",
-    "sigmoid",
-    "tanh",
-    "softplus",
-    "softsign",
-    "erf",
-    "sin",
-    "gaussian",
-    "relu",
-    "gelu",
-    "silu",
-)
 
 LOSSES = ("cross_entropy", "mean_squared_error")

@@ -4,24 +4,14 @@
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
 // Matrices are row by row: x [B, I], W [O, I], z [B, O].
-#include "nonlinearities.h"
 #include "rules.h"
+#include "units.h"
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 namespace {
 
-constexpr double SATURATED = 0.1, DEAD = 1e-6;  // as in statistics/forward.py
-
-// What is recorded of a trial, step and layer; the names, in this order, are in __init__.py.
-struct Raw {
-    double peak, exponent, square, mean, centred_square, zeros, nonfinite;  // of the gradient, in range but for the peak
-    double flips, product, square_before;                                   // against the step before
-    double delta_exponent, delta_square, sample_square;                     // of single samples, on δ's scale
-    double nothing, activation_mean, sample_deviation, unit_deviation, saturated, slope_sum, dead;
-    double weight_norm, update_norm, eps_dominated;
-};
 
 template <class T> struct Gemm;
 template <> struct Gemm<float> {
@@ -39,7 +29,7 @@ extern "C" {
 
 struct LayerSpec {
     Count into, out, weight, bias;  // columns of the flat parameters; bias is -1 where there is none
-    Count non_linearity;            // place in the table below, 0 is the identity
+    const void* kernels;            // NonLinearity<T> of units.h
     double steepest;
 };
 
@@ -62,106 +52,7 @@ struct Task {
 
 namespace {
 
-template <class T, class F> bool activate(T* z, const T* bias, T* a, Count B, Count O) {
-    T nothing = 0;
-    for (Count b = 0; b < B; b++) {
-        T *row = z + b * O, *value = a + b * O;
-#pragma omp simd reduction(+ : nothing)
-        for (Count j = 0; j < O; j++) {
-            T own = bias ? row[j] + bias[j] : row[j];
-            nothing += own * 0;
-            if (!F::from_value) row[j] = own;
-            value[j] = F::value(own);
-        }
-    }
-    return nothing == 0;
-}
-
-// δ at the pre-activation from δ at the value, in place, and its sum over the batch.
-template <class T, class F> void descend(T* delta, const T* z, const T* a, T* bias_gradient, Count B, Count O) {
-    if (bias_gradient) std::fill(bias_gradient, bias_gradient + O, T(0));
-    for (Count b = 0; b < B; b++) {
-        T* row = delta + b * O;
-        const T *pre = z + b * O, *value = a + b * O;
-#pragma omp simd
-        for (Count j = 0; j < O; j++) row[j] *= F::slope(pre[j], value[j]);
-        if (bias_gradient) {
-#pragma omp simd
-            for (Count j = 0; j < O; j++) bias_gradient[j] += row[j];
-        }
-    }
-}
-
-// Rounding may take a sum of squares below zero; a NaN stays one.
-inline double not_negative(double x) { return x < 0 ? 0 : x; }
-
-constexpr Count ROWS_AT_ONCE = 256;  // sums in T stay exact enough
-
-// The statistics of forward.py in one pass: deviations from the first sample's value, in float64, so that they do not drown
-// in the mean where all samples have collapsed together.
-template <class T, class F>
-void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, double* means, Raw& raw) {
-    double exponent = needs_range<T> ? range_of([a](Count i) { return a[i]; }, B * O) : 0, unit = power(-exponent);
-    Lanes<T> bound = Lanes<T>{} + T(SATURATED * steepest), one = Lanes<T>{} + T(1), zero{};
-    double saturations = 0, dead = 0, slopes = 0, within = 0, mean = 0;
-    for (Count j = 0; j < O; j += LANES) {
-        Count n = std::min(LANES, O - j);
-        Lanes<T> first = lanes(a + j, n), saturated{}, highest{};
-        Wide slope_sum{}, shifted{}, shifted_square{};
-        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
-            Lanes<T> sum{};
-            for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
-                Lanes<T> value = lanes(a + b * O + j, n), pre = F::from_value ? value : lanes(z + b * O + j, n), slope;
-#pragma omp simd
-                for (Count i = 0; i < LANES; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
-                sum += slope;
-                saturated += slope < bound ? one : zero;
-                highest = slope > highest ? slope : highest;
-                Wide deviation = wide(value - first);
-                if (needs_range<T>) deviation *= unit;
-                shifted += deviation;
-                shifted_square += deviation * deviation;
-            }
-            slope_sum += wide(sum);
-        }
-        Wide shift = shifted / double(B);
-        within += total(shifted_square - shifted * shift, n);
-        slopes += total(slope_sum, n);
-        saturations += total(saturated, n);
-        for (Count i = 0; i < n; i++) {
-            dead += highest[i] < T(DEAD) ? 1 : 0;
-            means[j + i] = first[i] * unit + shift[i];
-            mean += means[j + i];
-        }
-    }
-    mean /= O;
-    double across = 0;
-#pragma omp simd reduction(+ : across)
-    for (Count j = 0; j < O; j++) across += (means[j] - mean) * (means[j] - mean);
-    raw.activation_mean = mean / unit;
-    raw.sample_deviation = std::sqrt(not_negative(within)) / unit;
-    raw.unit_deviation = std::sqrt(across) / unit;
-    raw.saturated = saturations, raw.slope_sum = slopes, raw.dead = dead;
-}
-
-template <class T> struct NonLinearity {
-    bool (*activate)(T*, const T*, T*, Count, Count);
-    void (*descend)(T*, const T*, const T*, T*, Count, Count);
-    void (*look)(const T*, const T*, Count, Count, double, double*, Raw&);
-    bool from_value;
-};
-
-template <class T, class F> constexpr NonLinearity<T> entry() {
-    return {activate<T, F>, descend<T, F>, look_at_units<T, F>, F::from_value};
-}
-
-// In the order of NON_LINEARITIES in rules.py.
-template <class T> const NonLinearity<T>& non_linearity(Count place) {
-    static const NonLinearity<T> table[] = {entry<T, Identity>(), entry<T, Sigmoid>(),  entry<T, Tanh>(), entry<T, Softplus>(),
-                                            entry<T, Softsign>(), entry<T, Erf>(),      entry<T, Sin>(),  entry<T, Gaussian>(),
-                                            entry<T, Relu>(),     entry<T, Gelu>(),     entry<T, Silu>()};
-    return table[place];
-}
+template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
 
 inline Count widest(const Task& task) {
     Count found = 0;
@@ -182,7 +73,7 @@ template <class T> struct Scratch {
             const auto& layer = task.layers[l];
             largest = std::max(largest, layer.out * (layer.into + 1));
             z.emplace_back(task.batch * layer.out);
-            a.emplace_back(non_linearity<T>(layer.non_linearity).from_value ? 0 : task.batch * layer.out);
+            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
         }
         before.resize(largest);
     }
@@ -262,7 +153,7 @@ template <class T> double cross_entropy(const T* output, const Count* classes, c
         loss -= delta[b * O + classes[rows ? rows[b] : b]];
     }
 #pragma omp simd
-    for (Count i = 0; i < B * O; i++) delta[i] = exponential(delta[i]);
+    for (Count i = 0; i < B * O; i++) delta[i] = formula::exp(delta[i]);
     for (Count b = 0; b < B; b++) {
         T *d = delta + b * O, sum = 0;
         for (Count j = 0; j < O; j++) sum += d[j];
@@ -364,7 +255,7 @@ template <class T> class Trial {
         const T* x = bottom;
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
-            const auto& theta_of = non_linearity<T>(layer.non_linearity);
+            const auto& theta_of = non_linearity<T>(layer);
             T *z = s.z[l].data(), *a = s.value(l);
             multiply('T', 'N', layer.out, B, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
             bool finite = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, B, layer.out);
@@ -394,7 +285,7 @@ template <class T> class Trial {
             T *g = gradient + start, *before = previous + start;
             const T* x = l ? s.value(l - 1) : bottom;
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
-            non_linearity<T>(layer.non_linearity).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
+            non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
             multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, g);
             if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
             if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;

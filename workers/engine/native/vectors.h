@@ -12,29 +12,6 @@
 
 using Count = std::int64_t;
 
-// The vector versions of the C library's functions (libmvec), which GCC uses by itself only under -ffast-math. They are
-// right to 4 units in the last place, NaN and infinity included.
-#if defined(VECTOR_LIBRARY)
-#define VECTORISED __attribute__((simd("notinbranch"), const))
-extern "C" {
-VECTORISED float expf(float) noexcept;
-VECTORISED double exp(double) noexcept;
-VECTORISED double tanh(double) noexcept;
-VECTORISED float erff(float) noexcept;
-VECTORISED double erf(double) noexcept;
-VECTORISED float sinf(float) noexcept;
-VECTORISED double sin(double) noexcept;
-VECTORISED float cosf(float) noexcept;
-VECTORISED double cos(double) noexcept;
-VECTORISED float logf(float) noexcept;
-VECTORISED double log(double) noexcept;
-VECTORISED float log1pf(float) noexcept;
-VECTORISED double log1p(double) noexcept;
-VECTORISED float atanf(float) noexcept;
-VECTORISED double atan(double) noexcept;
-}
-#endif
-
 // Squares of float32 are at home in float64; those of float64 are not, so its elements are brought into range first.
 template <class T> constexpr bool needs_range = sizeof(T) == 8;
 

@@ -1,0 +1,8 @@
+"""`python -m workers.engine.native` compiles what most shards need, ahead of the first; its status says whether that went well."""
+
+import logging
+
+from workers.engine.native.build import prepare
+
+logging.basicConfig(format="%(message)s")
+raise SystemExit(not prepare())

@@ -32,6 +32,7 @@ COPY workers/__init__.py workers/settings.py workers/
 COPY workers/contract workers/contract
 COPY workers/store workers/store
 COPY workers/analysis workers/analysis
+COPY workers/theory workers/theory
 RUN pip --python /opt/plumbline/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 

@@ -5,11 +5,13 @@
 The first is from before the request is sent until the commit that tells of the first step: HTTP, validation, the database,
 the queue, claiming, building the network and its data, and one step of all trials. The second is from before cancelling, in
 mid-slice, until the trainer has stopped, its last slice is merged and the partial result is in the answer. Memory is the peak
-of each process's resident set, after all that and one run of the example.
+of each process's resident set, after all that and one run of the example. A preview is a request like any other, of a hundred
+layers, to a service that trains nothing at the time.
 """
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -40,6 +43,7 @@ def main() -> None:
                 with Client(url) as client:
                     run(client, small)  # the worker and its trainer have started once this has ended
                     seconds = [run(client, small, Path(folder)) for _ in range(submissions)]
+                    previews = [preview(client, example) for _ in range(200)]
                     cancelled = [cancel(client, {**example, "steps": 500_000}) for _ in range(10)]
                     run(client, example)
                 peaks = {name: peak_bytes(process) for name, process in processes(launcher.pid).items()}
@@ -48,6 +52,9 @@ def main() -> None:
     cut = statistics.quantiles(seconds, n=20, method="inclusive")
     print(f"POST to first training step, warm worker, {submissions} submissions one after another:")
     print(f"  p50 {1000 * statistics.median(seconds):.0f} ms, p95 {1000 * cut[-1]:.0f} ms")
+    cut = statistics.quantiles(previews, n=20, method="inclusive")
+    print(f"Previews of a hundred layers, every one of other weights, {len(previews)} one after another:")
+    print(f"  p50 {1000 * statistics.median(previews):.0f} ms, p95 {1000 * cut[-1]:.0f} ms")
     print(f"Cancelling in mid-slice to the partial result, {len(cancelled)} times:")
     print(f"  median {statistics.median(cancelled):.2f} s, at most {max(cancelled):.2f} s")
     print("Peak resident memory, the example included:")
@@ -69,6 +76,22 @@ def run(client: Client, spec: dict[str, object], data: Path | None = None) -> fl
         return (next(told).created_at - sent).total_seconds()
     finally:
         database.close()
+
+
+def preview(client: Client, spec: dict[str, Any]) -> float:
+    """Seconds from sending to having it read, of a network like none before, so that nothing of it is cached."""
+    gain = 0.9 + 0.2 * random.random()  # noqa: S311 - any number will do
+    network = {
+        "kind": "mlp",
+        "depth": 100,
+        "width": 64,
+        "activation": "tanh",
+        "init": {"kind": "lecun_normal", "gain": gain},
+    }
+    body = json.dumps({**spec, "network": network}).encode()
+    sent = time.perf_counter()
+    client.preview(body)
+    return time.perf_counter() - sent
 
 
 def cancel(client: Client, spec: dict[str, object]) -> float:

@@ -13,7 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from service import catalogue, comparisons, errors, events, fleet, health, openapi, queue, statistics, trials
+from service import catalogue, comparisons, errors, events, fleet, health, openapi, previews, queue, statistics, trials
 from service.loop import Loop
 from service.resources import Resources
 from workers.settings import Settings
@@ -24,8 +24,9 @@ Trains a network under many optimizers at once and answers with evidence: what t
 every stage of training, under every optimizer.
 
 `POST /v1/comparisons`, follow its `events`, read the ranking from `GET /v1/comparisons/{id}` and the per-layer
-`statistics` as JSON, CSV, Parquet or Arrow. `GET /v1/catalogue` says what there is to compare. Every error is a problem
-document (RFC 9457) with a JSON pointer to what is wrong.
+`statistics` as JSON, CSV, Parquet or Arrow. `POST /v1/previews` tells beforehand what a comparison would be, and predicts its
+gradient. `GET /v1/catalogue` says what there is to compare. Every error is a problem document (RFC 9457) with a JSON
+pointer to what is wrong.
 """
 
 
@@ -53,7 +54,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     )
     app.state.resources = Resources(settings, database, broker, loop.wake, threading.Event())
     errors.install(app)
-    for part in (comparisons, statistics, trials, events, catalogue, fleet, health):
+    for part in (comparisons, previews, statistics, trials, events, catalogue, fleet, health):
         app.include_router(part.router)
     _add_manual(app)
     return app

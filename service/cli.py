@@ -1,4 +1,4 @@
-"""`plumbline serve | api | worker | compare | catalogue`."""
+"""`plumbline serve | api | worker | compare | preview | catalogue`."""
 
 import json
 import logging
@@ -12,18 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from service import terminal
+from service import terminal, terminal_preview
 from service.client import Client, Refused
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.network import LAYERS
 from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.previews import Preview
 from workers.contract.problems import PROBLEMS
 from workers.contract.results import Result
 
@@ -141,6 +143,48 @@ def compare(
         _fail(f"{spec} was refused: {refusal}")
     except KeyboardInterrupt:
         _fail("stopped", status=130)
+
+
+@main.command()
+def preview(
+    spec: Annotated[Path, typer.Argument(help="The comparison, as JSON: what POST /v1/comparisons takes.")],
+    url: Annotated[str | None, typer.Option(help="A service to ask: it knows how fast its workers are.")] = None,
+) -> None:
+    """Predicts what the gradient of a comparison will do, before anything is trained; in a moment, and on this machine."""
+    try:
+        body = spec.read_bytes()
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}")
+    found = _asked_preview(url, spec, body) if url else _own_preview(spec, body)
+    for picture in terminal_preview.pictures(found, width=min(console.width, 120)):
+        console.print(picture)
+        console.print()
+    console.print(Text(terminal_preview.cost(found)), soft_wrap=True)
+
+
+def _asked_preview(url: str, spec: Path, body: bytes) -> Preview:
+    try:
+        with Client(url) as client:
+            return Preview.model_validate(client.preview(body))
+    except Refused as refusal:
+        _fail(f"{spec} was refused: {refusal}")
+    except httpx.TransportError as error:
+        _fail(f"{url} does not answer: {error}")
+
+
+def _own_preview(spec: Path, body: bytes) -> Preview:
+    _need("service", "fastapi", "scipy", "sqlalchemy")
+    from service.bodies import parse
+    from service.errors import Problem
+    from service.previews import preview
+    from service.validation import read_comparison
+    from workers.contract.checks import Limits
+
+    try:
+        return preview(read_comparison(parse(body), Limits()), Limits(), [])
+    except Problem as problem:
+        wrong = "\n".join(f"{item.pointer or 'the body'}: {item.message}" for item in problem.errors)
+        _fail(f"{spec} was refused: {wrong or problem.detail}")
 
 
 @main.command()

@@ -47,6 +47,11 @@ class Client:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key or uuid4().hex}
         return self._json(self._http.post("/v1/comparisons", content=body, headers=headers))
 
+    def preview(self, body: bytes) -> dict[str, Any]:
+        """What the comparison would be, and what its gradient will do; nothing is submitted."""
+        headers = {"Content-Type": "application/json"}
+        return self._json(self._http.post("/v1/previews", content=body, headers=headers))
+
     def comparison(self, comparison_id: str) -> dict[str, Any]:
         return self._json(self._http.get(f"/v1/comparisons/{comparison_id}"))
 

@@ -19,7 +19,7 @@ from workers.analysis.protocol import first_round, together, totals
 from workers.contract.checks import over_memory, over_trials
 from workers.contract.results import ENDED, Comparison, Status, Waiting
 from workers.store import artifacts, comparisons, fleet
-from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound, StillRunning
+from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
@@ -175,15 +175,13 @@ def cancel(comparison_id: str, here: Here) -> Comparison:
 
 @router.delete("/{comparison_id}", status_code=204, responses={404: {}, 409: {}})
 def delete(comparison_id: str, here: Here) -> None:
-    """Forgets a comparison that has ended, with all its results."""
-    try:
-        found = comparisons.delete(here.database, comparison_id)
-    except StillRunning:
+    """Forgets a comparison that has ended, with all its results; these first, so that a failure on the way can be repeated."""
+    if _found(here, comparison_id).status not in ENDED:
         detail = f"comparison {comparison_id} has not ended: POST {views.address(comparison_id)}/cancel first"
-        raise Problem(409, "wrong_state", detail) from None
-    if not found:
-        raise not_found(comparison_id)
+        raise Problem(409, "wrong_state", detail)
     artifacts.remove(here.settings.artifacts, comparison_id)
+    if not comparisons.delete(here.database, comparison_id):
+        raise not_found(comparison_id)
 
 
 def _found(here: Resources, comparison_id: str) -> ComparisonRecord:

@@ -120,6 +120,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StoreError, _on_store)
     app.add_exception_handler(OperationalError, _on_store)
     app.add_exception_handler(PoolTimeout, _on_store)
+    app.add_exception_handler(OSError, _on_files)
     app.add_exception_handler(Exception, _on_fault)
 
 
@@ -177,6 +178,12 @@ def _on_parameters(request: Request, error: Exception) -> Response:
 def _on_store(request: Request, error: Exception) -> Response:
     log.error("the store failed on %s %s: %s", request.method, request.url.path, error)
     detail = "the database did not answer: try again shortly"
+    return _respond(request, Problem(503, "unavailable", detail, headers={"Retry-After": "2"}))
+
+
+def _on_files(request: Request, error: Exception) -> Response:
+    log.error("the artifacts' place failed on %s %s: %s", request.method, request.url.path, error)
+    detail = "the place of results did not answer: try again shortly"
     return _respond(request, Problem(503, "unavailable", detail, headers={"Retry-After": "2"}))
 
 

@@ -117,6 +117,24 @@ def moved(spec: type[Optimizer], name: str) -> Any:
     raise AssertionError(f"no other value of {name} found")
 
 
+def bounds(spec: type[Optimizer]) -> tuple[list[Optimizer], list[Optimizer]]:
+    """A setting for the smallest value that each number may take, and one for the largest: of all candidates the outermost allowed."""
+    smallest, largest = [], []
+    for name, field in spec.model_fields.items():
+        if name in Optimizer.model_fields or name == "kind" or isinstance(field.default, bool):
+            continue
+        candidates = [0.0, 1e-12, 1, 1 + 1e-6, 1 - 1e-6, 10.0, 1000, 1e12]
+        allowed = []
+        for value in candidates:
+            try:
+                allowed.append(spec(**{name: [value, value] if isinstance(field.default, list) else value}))
+            except ValidationError:
+                continue
+        smallest.append(allowed[0])
+        largest.append(allowed[-1])
+    return smallest, largest
+
+
 def settings_of(kind: str) -> dict[str, list[Optimizer]]:
     """Cases of a rule that nobody wrote any for: defaults and every number changed, plain, and under each flag."""
     spec = SPECS[kind]

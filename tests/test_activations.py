@@ -20,7 +20,7 @@ from reference.networks import ACTIVATIONS as TWINS
 from scipy.integrate import quad
 from torch import Tensor, nn
 
-from workers.contract.activations import ActivationSpec, Normalised, expression_of
+from workers.contract.activations import MAX_COMPOSED, ActivationSpec, Normalised, expression_of
 from workers.contract.expectations import moments
 from workers.contract.expressions import compiled, derivative
 from workers.contract.nonlinearities import NAMED, Named
@@ -334,8 +334,25 @@ def test_deep_nesting_is_refused(service: Service) -> None:
     assert answer.status_code in (400, 422)
 
 
-def test_many_long_formulas_do_not_hold_the_service_up() -> None:
-    """A hundred different formulas of the largest size are checked in a few seconds at most."""
+def test_many_formulas_do_not_hold_the_service_up(service: Service) -> None:
+    """Thousands of formulas in one body are refused before one is checked; as many as are allowed are checked in seconds."""
+
+    def network(count: int) -> dict[str, Any]:
+        own = [expression(f"sin(1000*z) + sin(z*exp(-z*z))*{index}") for index in range(count)]
+        listed = [{"kind": "activation", "activation": {"kind": "normalised", "of": each}} for each in own]
+        return SPEC | {"network": {"kind": "layers", "layers": [{"kind": "linear", "out_features": 4}, *listed]}}
+
+    for count, seconds in ((1900, 2), (MAX_COMPOSED // 2, 20)):
+        begun = time.perf_counter()
+        answer = service.client.post("/v1/comparisons", json=network(count), timeout=60)
+        assert time.perf_counter() - begun < seconds
+        assert answer.status_code == 422  # of so fast a sine no mean is found
+    message = service.client.post("/v1/comparisons", json=network(1900)).json()["errors"][0]["message"]
+    assert f"more than {MAX_COMPOSED} different formulas" in message
+
+
+def test_many_long_formulas_are_checked_in_time() -> None:
+    """A hundred different formulas of the largest size take a few seconds at most."""
     terms = " + ".join(["sin(z*exp(-z*z))"] * 15)
     begun = time.perf_counter()
     for index in range(100):

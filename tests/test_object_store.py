@@ -212,6 +212,22 @@ def test_deleting_over_http_deletes_there(address: str, root: str, tmp_path: Pat
         assert objects(address, root) == {}
 
 
+def test_deleting_can_be_repeated_where_the_place_did_not_answer(tmp_path: Path) -> None:
+    """503 and nothing forgotten while the artifacts are away; 204 when they are back."""
+    place, away = tmp_path / "artifacts", tmp_path / "away"
+    with serving(tmp_path, artifacts=str(place)) as service:
+        made: dict[str, Any] = submitted(service)
+        finish(service, made["id"])
+        place.rename(away)
+        place.write_text("a file where a directory was")
+        refused = service.client.delete(f"/v1/comparisons/{made['id']}")
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:plumbline:problem:unavailable")
+        place.unlink()
+        away.rename(place)
+        assert service.client.delete(f"/v1/comparisons/{made['id']}").status_code == 204
+        assert list(place.iterdir()) == []
+
+
 def test_a_killed_worker_is_followed_by_one_that_resumes_from_there(
     address: str, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from optimizer_samples import CASES, SPECS, Run, given, kind_of, numbers_and_flags, of_rows, starts, without_decay
+from optimizer_samples import (
+    CASES,
+    SPECS,
+    Run,
+    bounds,
+    given,
+    kind_of,
+    numbers_and_flags,
+    of_rows,
+    starts,
+    without_decay,
+)
 from reference.landscapes import LANDSCAPES, LAYERS, LENGTHS, PARAMETERS, SAMPLES, STEPS, noisy_quadratic
 from reference.optimizers import BY_OTHERS, TRAJECTORIES, trajectory
 from torch import Tensor
@@ -31,8 +42,11 @@ from workers.engine.optimizers import RULES, Gradients
 BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "signsgd", "signum", "lion", "tiger"}
 """torch's sign(NaN) is 0: where only signs count, a NaN gradient moves nothing."""
 
-STEPS_OF = {"vsgd_fd": 100, "dadapt_adam": 60, "prodigy": 100}
-"""Where rounding is amplified so much that fewer steps can be compared."""
+STEPS_OF = {
+    ("prodigy", "noisy_quadratic"): 100,
+    ("prodigy", "small_network"): 20,
+}
+"""Where rounding is amplified so much that fewer steps can be compared: their rate is a maximum of quotients of sums."""
 
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 """Rates that double for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
@@ -89,10 +103,10 @@ def test_probes_where_the_contract_says_two_gradients(spec: type[Optimizer]) -> 
 @pytest.mark.parametrize("landscape", LANDSCAPES)
 @pytest.mark.parametrize("case", CASES)
 def test_equals_its_slow_twin(case: str, landscape: str) -> None:
-    """In every step, 200 on the main landscapes, each row is where an independent program of that row alone is, within 1e-10."""
+    """In every step, 200 on the first landscape, each row is where an independent program of that row alone is, within 1e-10."""
     rows, gradients = CASES[case], LANDSCAPES[landscape]
     run = Run(rows)
-    steps = min(LENGTHS[landscape], STEPS_OF.get(run.kind, STEPS))
+    steps = STEPS_OF.get((run.kind, landscape), LENGTHS[landscape])
     twins = [
         trajectory(run.kind, row.hyperparameters(), start, gradients, LAYERS, steps)
         for row, start in zip(rows, starts(len(rows)), strict=True)
@@ -203,6 +217,23 @@ def test_a_diverged_row_stays_alone(case: str, poison: float) -> None:
         assert torch.equal(value[1:], sound.state[name][1:])
     if np.isnan(poison):
         assert poisoned.theta[0].isnan().all() == (sound.kind not in BLIND_TO_NAN)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_every_bound_can_be_asked_for(kind: str) -> None:
+    """A row for each bound of each number, the others at their defaults: the row at the defaults does not notice any of them, and
+    no smallest number makes θ anything but finite.
+    """
+    spec = SPECS[kind]
+    smallest, largest = bounds(spec)
+    rows = [spec(), *smallest, *largest]
+    run, alone = Run(rows), Run(rows[:1])
+    with np.errstate(all="ignore"):  # what leaves float64 at the largest numbers may
+        for k in range(20):
+            run.follow(noisy_quadratic, k)
+            alone.follow(noisy_quadratic, k)
+    torch.testing.assert_close(run.theta[:1], alone.theta, rtol=1e-12, atol=1e-12)
+    assert run.theta[: 1 + len(smallest)].isfinite().all()
 
 
 @pytest.mark.parametrize("case", CASES)

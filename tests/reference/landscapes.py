@@ -37,8 +37,8 @@ def zero(k: int, theta: Array) -> Array:
 
 
 def dying(k: int, theta: Array) -> Array:
-    """Exactly zero after a third of the way."""
-    return noisy_quadratic(k, theta) if k < STEPS // 3 else zero(k, theta)
+    """Exactly zero from the twentieth step on."""
+    return noisy_quadratic(k, theta) if k < 20 else zero(k, theta)
 
 
 def sparse_layer(k: int, theta: Array) -> Array:
@@ -54,6 +54,18 @@ def bursts(k: int, theta: Array) -> Array:
     return noisy_quadratic(k, theta) * (30.0 if k % 17 == 16 else 1.0)
 
 
+_inputs, _targets = _source.normal(size=(STEPS, SAMPLES, 6)), _source.normal(size=(STEPS, SAMPLES, 4))
+
+
+def small_network(k: int, theta: Array) -> Array:
+    """Six inputs, one tanh unit with a bias, four outputs that share a bias; a twentieth of the squared error. Layers as in LAYERS."""
+    w, b, v, c = theta[..., :6], theta[..., 6:7], theta[..., 7:11], theta[..., 11:]
+    h = np.tanh((_inputs[k] * w).sum(-1, keepdims=True) + b)
+    error = 0.1 * (h * v + c - _targets[k])
+    delta = (error * v).sum(-1, keepdims=True) * (1 - h**2)
+    return np.concatenate([delta * _inputs[k], delta, error * h, error.sum(-1, keepdims=True)], axis=-1)
+
+
 LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "noisy_quadratic": noisy_quadratic,
     "tiny": tiny,
@@ -61,7 +73,8 @@ LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "dying": dying,
     "sparse_layer": sparse_layer,
     "bursts": bursts,
+    "small_network": small_network,
 }
 
-LENGTHS = dict.fromkeys(LANDSCAPES, 60) | {"noisy_quadratic": STEPS, "sparse_layer": STEPS}
+LENGTHS = dict.fromkeys(LANDSCAPES, 40) | {"noisy_quadratic": STEPS, "zero": 10}
 """Steps in which rules are compared there."""

@@ -42,6 +42,7 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
     "adabelief": (pytorch_optimizer.AdaBelief, as_they_are),
     "adagrad": (torch.optim.Adagrad, as_they_are),
     "adadelta": (torch.optim.Adadelta, as_they_are),
+    "lars": (pytorch_optimizer.LARS, as_they_are),
     "novograd": (pytorch_optimizer.NovoGrad, as_they_are),
     "fromage": (pytorch_optimizer.Fromage, as_they_are),
     "dadapt_adam": (pytorch_optimizer.DAdaptAdam, as_they_are),
@@ -58,7 +59,6 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "vsgd_fd": vsgd_fd.trajectory,
     "normalized_gradient": per_layer.normalized_gradient,
     "dadapt_sgd": dadapt_sgd.trajectory,
-    "lars": per_layer.lars,
     "lamb": per_layer.lamb,
     "yogi": yogi.trajectory,
 }
@@ -88,15 +88,15 @@ def by_others(
     layers: tuple[slice, ...],
     steps: int,
 ) -> list[Array]:
-    """One parameter a layer, as a network has them."""
-    parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())) for layer in layers]
+    """One parameter a layer: a matrix of one row, since some treat vectors as biases."""
+    parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())[None]) for layer in layers]
     optimizer = make(parts, **translated(ours))
     path = []
     for k in range(steps):
-        here = torch.cat(parts).detach().numpy()
+        here = torch.cat(parts, 1)[0].detach().numpy()
         gradient = torch.from_numpy(gradients(k, here).mean(axis=0))
         for part, layer in zip(parts, layers, strict=True):
-            part.grad = gradient[layer].clone()
+            part.grad = gradient[layer].clone()[None]
         optimizer.step()
-        path.append(torch.cat(parts).detach().numpy())
+        path.append(torch.cat(parts, 1)[0].detach().numpy())
     return path

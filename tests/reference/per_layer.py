@@ -36,32 +36,6 @@ def normalized_gradient(
     return path
 
 
-def lars(
-    theta: Array,
-    gradients: Callable[[int, Array], Array],
-    layers: tuple[slice, ...],
-    steps: int,
-    *,
-    lr: float,
-    momentum: float,
-    trust_coefficient: float,
-    weight_decay: float,
-) -> list[Array]:
-    """You, Gitman & Ginsburg 2017, algorithm 1, whose velocity holds the learning rate."""
-    theta, v = theta.copy(), np.zeros_like(theta)
-    path = []
-    for k in range(steps):
-        g = gradients(k, theta).mean(axis=0)
-        for layer in layers:
-            w = theta[layer]
-            weight = float(np.linalg.norm(w))
-            local = quotient(trust_coefficient * weight, float(np.linalg.norm(g[layer])) + weight_decay * weight)
-            v[layer] = momentum * v[layer] + lr * local * (g[layer] + weight_decay * w)
-            theta[layer] = w - v[layer]
-        path.append(theta.copy())
-    return path
-
-
 def lamb(
     theta: Array,
     gradients: Callable[[int, Array], Array],

@@ -13,7 +13,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
 
-__all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "tuned"]
+__all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "trials_by_round", "tuned"]
 
 TUNING_SEEDS_FROM = 10_000
 """Beyond the most seeds that can be reported, so that tuning never sees one of those."""
@@ -77,17 +77,17 @@ def totals(spec: ComparisonSpec) -> tuple[int, int]:
 
     The most there can be: where the search finds that the default is best, the defaults need not run beside it.
     """
-    each = sum(sum(_by_round(spec, optimizer)) for optimizer in spec.optimizers)
+    each = sum(sum(trials_by_round(spec, optimizer)) for optimizer in spec.optimizers)
     trials = each * (1 + len(spec.variants))
     return trials, trials * spec.steps
 
 
 def together(spec: ComparisonSpec) -> dict[str, int]:
     """By the optimizer's label: how many of its trials train at the same time on one variant, at most, in any round."""
-    return {optimizer.label: max(_by_round(spec, optimizer)) for optimizer in spec.optimizers}
+    return {optimizer.label: max(trials_by_round(spec, optimizer)) for optimizer in spec.optimizers}
 
 
-def _by_round(spec: ComparisonSpec, optimizer: OptimizerSpec) -> list[int]:
+def trials_by_round(spec: ComparisonSpec, optimizer: OptimizerSpec) -> list[int]:
     """Trials of one arm in each round, at most."""
     candidates = settings_count(optimizer, spec.tuning)
     if spec.tuning is None:

@@ -115,6 +115,27 @@ def expression_of(spec: ActivationSpec) -> Expression:
     return parse(spec.formula, spec.model_dump(exclude={"kind"}))
 
 
+MAX_COMPOSED = 64
+"""Different formulas, scalings and normalisations in one request: each takes up to a tenth of a second to check."""
+
+
+def refuse_too_many(body: object) -> object:
+    """Passes a request's body on before anything in it is checked, unless it would take long to check."""
+    composed: set[str] = set()
+    waiting = [body]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if part.get("kind") in ("expression", "scaled", "normalised"):
+                composed.add(repr(part))
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
+        if len(composed) > MAX_COMPOSED:
+            raise _refused(f"more than {MAX_COMPOSED} different formulas, scalings and normalisations: use fewer")
+    return body
+
+
 PROBES = tuple(step / 4 + 1 / 8 for step in range(-16, 16, 2))
 """Pre-activations where a formula must be finite: from −4 to 4, away from 0 and ±1, where a pole or a kink is one's own affair."""
 

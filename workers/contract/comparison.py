@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from workers.contract.activations import refuse_too_many
 from workers.contract.base import Number, Positive, Spec, Whole
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
@@ -98,6 +99,11 @@ class ComparisonSpec(Spec):
         default={}, max_length=32, examples=[{"team": "vision"}]
     )
     """Whatever you want to find it by."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_checked_in_time(cls, body: object) -> object:
+        return refuse_too_many(body)
 
     @model_validator(mode="after")
     def _defaults_that_depend_on_others(self) -> Self:

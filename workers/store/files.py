@@ -2,7 +2,8 @@
 
 In a directory a file appears by renaming one that was synced. An object store has no rename that would be atomic, and needs
 none: an object is there once all of it was sent, not before. What is under a URL like `s3://bucket/prefix` is reached through
-pyarrow, which takes credentials, region and endpoint from the URL or from the environment (AWS_*).
+pyarrow, which takes credentials, region and endpoint from contextlib import suppress
+from the URL or from the environment (AWS_*).
 """
 
 import os
@@ -77,7 +78,8 @@ class Directory:
         (self._path / name).unlink(missing_ok=True)
 
     def clear(self, below: str = "") -> None:
-        shutil.rmtree(self._path / below, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._path / below)
 
 
 class Objects:

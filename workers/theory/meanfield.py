@@ -147,12 +147,9 @@ def correlation_maps(
 
 
 def _power(c: float, degrees: Numbers) -> Numbers:
-    """c^k, for the remainder's fractional degree as for |c|; 0⁰ = 1."""
-    whole = degrees == np.round(degrees)
-    sign = np.where(whole & (np.round(degrees) % 2 != 0), np.sign(c), 1.0)
-    # a degree of −1 comes from the constant, whose slope has weight 0
-    powers = np.abs(c) ** np.maximum(degrees, 0)
-    return np.asarray(np.where(degrees < 0, 0.0, sign * powers), np.float64)
+    """c^k, for the remainder's fractional degree as for |c|; degrees below 0, which have no weight, count as 0."""
+    powers = abs(c) ** np.maximum(degrees, 0)
+    return np.asarray(powers if c >= 0 else np.where(degrees % 2 == 1, -powers, powers), np.float64)
 
 
 def _one_minus_power(gap: float, degrees: Numbers) -> Numbers:

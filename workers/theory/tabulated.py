@@ -7,7 +7,8 @@ its whole range and needs hundreds of nodes at large q.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from math import pi, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ NOISE = 1e-12
 """What is below this share of the largest θ² or θ′² near 0 may be rounding."""
 NARROWEST = 2.0**-30
 """Width of a panel beyond which it is not bisected: a kink inside costs less than 1e-9."""
+FARTHEST = 64.0
+"""|x| of the outermost panel that is bisected."""
 MOST_PANELS = 1500
 UNRESOLVED = 1e-9
 """Relative change of a panel's integrals under bisection."""
@@ -61,6 +64,13 @@ SATURATED = 0.1
 
 class Discontinuous(ValueError):  # noqa: N818 - it says what θ is
     """θ jumps, so that its slope, and with it χ₁, is infinite: no gradient theory can be had."""
+
+
+class _Moments(NamedTuple):
+    second: float
+    slope_second: float
+    fourth: float
+    slope_fourth: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +92,18 @@ class Tabulated:
 
     def density(self, q: float) -> Numbers:
         """[N] weights of the expectation over N(0, q), Q_MIN ≤ q ≤ Q_MAX."""
-        return np.asarray(self.weight * np.exp(self.x * self.x * (-0.5 / q)) / np.sqrt(2 * np.pi * q))
+        return np.asarray(np.exp(self._minus_half_square / q) * (self.weight / sqrt(2 * pi * q)))
 
     def second(self, q: float) -> float:
         """E[θ²], extrapolated where the nodes end."""
         if q < Q_MIN:
             at_zero = self.at_zero**2
-            return at_zero + (self._power(self.value, 2, Q_MIN) - at_zero) * q / Q_MIN
+            return at_zero + (self._moments(Q_MIN).second - at_zero) * q / Q_MIN
         if q > Q_MAX:
-            top, below = self._power(self.value, 2, Q_MAX), self._power(self.value, 2, Q_MAX / 4)
+            top, below = self._moments(Q_MAX).second, self._moments(Q_MAX / 4).second
             with np.errstate(over="ignore"):
                 return float(top * (np.float64(q) / Q_MAX) ** (np.log(top / below) / np.log(4)))
-        return self._power(self.value, 2, q)
+        return self._moments(q).second
 
     def mean(self, q: float) -> float:
         """E[θ]; beyond the range of the nodes the value at its edge."""
@@ -101,18 +111,15 @@ class Tabulated:
 
     def slope_second(self, q: float) -> float:
         """E[θ′²]."""
-        return self._power(self.slope, 2, within(q))
+        return self._moments(within(q)).slope_second
 
     def kurtosis(self, q: float) -> tuple[float, float]:
         """E[θ⁴]/E[θ²]² and E[θ′⁴]/E[θ′²]²."""
-        q = within(q)
-        of_value, of_slope = (
-            self._power(values, 4, q) / (self._power(values, 2, q) ** 2 or 1.0) for values in (self.value, self.slope)
-        )
-        return of_value, of_slope
+        found = self._moments(within(q))
+        return found.fourth / (found.second**2 or 1.0), found.slope_fourth / (found.slope_second**2 or 1.0)
 
     def value_slope(self, q: float) -> float:
-        """E[θθ′z]/q with z ~ N(0, q): half the derivative of E[θ²] by q, times 2."""
+        """E[θθ′z]/q with z ~ N(0, q): the derivative of E[θ²] by q."""
         q = within(q)
         return float(self.density(q) @ np.nan_to_num(self.value * self.slope * self.x)) / q
 
@@ -133,15 +140,25 @@ class Tabulated:
             values = self.function(np.sqrt(np.clip(q, Q_MIN, Q_MAX))[:, None] * z)
         return np.asarray(values @ weighed.T, np.float64)
 
-    def _power(self, values: Numbers, exponent: int, q: float) -> float:
-        density = self.density(q)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(np.where(density > 0, density * values**exponent, 0).sum())
+    @lru_cache(maxsize=8192)  # noqa: B019 - as many as the last few networks have layers
+    def _moments(self, q: float) -> "_Moments":
+        return _Moments(*(self._powers @ self.density(q)).tolist())
+
+    @cached_property
+    def _powers(self) -> Numbers:
+        """[4, N] what `_Moments` are the expectations of; no infinity, for one times a density of zero is no number."""
+        with np.errstate(over="ignore"):
+            rows = np.stack([self.value**2, self.slope**2, self.value**4, self.slope**4])
+        return np.nan_to_num(rows, nan=0.0, posinf=1e280)
+
+    @cached_property
+    def _minus_half_square(self) -> Numbers:
+        return -0.5 * self.x * self.x
 
     @cached_property
     def steepest(self) -> float:
-        """Max |θ′| over |z| < 64, beyond which no sound network's pre-activations go."""
-        return float(np.abs(self.slope[np.abs(self.x) < 64]).max())
+        """Max |θ′| over |z| < FARTHEST, beyond which no sound network's pre-activations go."""
+        return float(np.abs(self.slope[np.abs(self.x) < FARTHEST]).max())
 
     @cached_property
     def _saturated(self) -> Numbers:
@@ -207,11 +224,13 @@ def _panels(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Numbers
     octaves = 2.0 ** np.arange(LOWEST, HIGHEST + 1)
     halves = np.sort(np.concatenate([octaves, 1.5 * octaves[:-1]]))  # half an octave resolves the normal density
     edges = np.concatenate([-halves[::-1], [0.0], halves])
+    near = edges[np.abs(edges) <= FARTHEST]
+    _refuse_jumps(value, slope, np.stack([near - NARROWEST / 2, near + NARROWEST / 2], axis=1))
     pending, done = np.stack([edges[:-1], edges[1:]], axis=1), []
     count = len(pending)
     while len(pending):
         unresolved = _unresolved(value, slope, pending) & (count < MOST_PANELS)
-        unresolved &= np.abs(pending).max(1) <= 64.0
+        unresolved &= np.abs(pending).max(1) <= FARTHEST
         wide = pending[:, 1] - pending[:, 0] > NARROWEST
         _refuse_jumps(value, slope, pending[unresolved & ~wide])
         split = unresolved & wide
@@ -247,8 +266,9 @@ def _refuse_jumps(value: Callable[[Any], Any], slope: Callable[[Any], Any], pane
     risen = value(panels[:, 1]) - value(panels[:, 0])
     jumps = np.abs(risen - (weight * slope(x)).sum(1)) > 1e-6 * (np.abs(value(panels)).max(1) + 1e-3)
     if jumps.any():
+        place = round(float(panels[np.argmax(jumps)].mean()), 6) + 0.0
         raise Discontinuous(
-            f"the non-linearity jumps near z = {panels[np.argmax(jumps)].mean():.4g}: its slope there is infinite and carries "
+            f"the non-linearity jumps near z = {place:.4g}: its slope there is infinite and carries "
             "no gradient, so nothing can be predicted"
         )
 

@@ -6,7 +6,8 @@
     θ_l ← θ_l − lr·‖θ_l‖/‖u_l‖·u_l                      for each layer l, its weights and bias as one vector
 
 The quotient is 1 where one of the norms is zero. Source: You et al. 2020 (arXiv:1904.00962), algorithm 2, φ the identity.
-pytorch_optimizer leaves the corrections for the start out and clips the weights' norm to 10, which is not the paper's.
+pytorch_optimizer's Lamb leaves v's
+correction for the start out, shrinks θ before its norm is taken and clips that norm to 10, which is not the paper's algorithm.
 
 Fixed points: m = 0 and θ = 0 (without decay m = 0). A gradient that has always been zero moves nothing.
 Failure modes: the relative step is lr whatever the gradient: it never shrinks by itself. The layer's norm hides eps (1e-6 at the

@@ -5,7 +5,7 @@
     θ ← θ − lr·b
 
 λ_l = 1 where one of the norms is zero. Source: You, Gitman & Ginsburg 2017 (arXiv:1708.03888), algorithm 1, with lr outside the
-velocity (the same for a constant lr). pytorch_optimizer divides by ‖g_l + weight_decay·θ_l‖, which is not the paper's.
+velocity (the same for a constant lr); step for step pytorch_optimizer's LARS on matrices, which it leaves out of vectors.
 
 Fixed points: b = 0 and g = −weight_decay·θ. A zero gradient moves nothing but what is left in b, and the decay.
 Failure modes: the step is trust_coefficient of the layer's norm whatever the gradient's size: it never shrinks by itself. A layer that

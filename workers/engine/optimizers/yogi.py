@@ -4,8 +4,8 @@
     v ← v − (1 − beta2)·sign(v − g²)·g²                 (initial_accumulator at the start)
     θ ← (1 − lr·weight_decay)·θ − lr·m/(√v + eps)       (decoupled)
 
-Source: Zaheer et al. 2018 (NeurIPS), algorithm 2: no corrections for the start, v₀ = 1e-6. optax and pytorch_optimizer add Adam's
-corrections, which make v₀ a thousand times as large in the first step.
+Source: Zaheer et al. 2018 (NeurIPS), algorithm 2: no corrections for the start, v₀ = 1e-6. pytorch_optimizer's Yogi
+divides by √(v/(1 − beta2^k)), which makes v₀ a thousand times as large in the first step, and starts m at v₀, too.
 
 Fixed points: m = 0. A gradient that has always been zero moves nothing.
 Failure modes: eps = 1e-3 at the default: below |g| = 1e-3 the rule is momentum SGD with learning rate lr/eps, which the authors wanted.

@@ -1,0 +1,143 @@
+"""What a comparison would be, before anything is trained: its layers, its size, and what its gradient will do."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from service.bodies import parse, read_body
+from service.errors import invalid
+from service.resources import Here, Resources
+from service.validation import read_comparison
+from workers.analysis.predicted import predict
+from workers.analysis.protocol import together, totals, trials_by_round
+from workers.contract.checks import Limits, expanded, over_memory, over_trials
+from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.cost import step_seconds, trial_step_flops
+from workers.contract.memory import shard_bytes
+from workers.contract.network import Activation
+from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
+from workers.contract.shapes import ExpandedLayer
+from workers.store import fleet
+from workers.store.fleet import Worker
+
+Group = tuple[list[ExpandedLayer], int, Pattern, list[OptimizerSpec]]
+"""Layers of a variant, batch size, pattern, and the optimizers that have these: what can train together."""
+
+router = APIRouter(prefix="/v1/previews", tags=["previews"])
+
+
+@router.post(
+    "",
+    response_model=Preview,
+    response_description="What it would be",
+    responses={400: {}, 413: {}, 415: {}, 422: {}, 503: {}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ComparisonSpec"}}},
+        }
+    },
+)
+async def submit(request: Request, here: Here) -> Response:
+    """Tells what a comparison would be, and predicts its gradient, without training: it takes the body of a comparison, refuses what
+    that would refuse, records nothing and needs no worker.
+    """
+    body = await read_body(request, here.settings.max_body_bytes)
+    return await run_in_threadpool(_answer, here, body)
+
+
+def _answer(here: Resources, body: bytes) -> Response:
+    """A response already written: FastAPI would validate each of a hundred layers again."""
+    spec = read_comparison(parse(body), here.settings.limits)
+    up = fleet.present(here.database, now=datetime.now(UTC), lease_seconds=here.settings.lease_seconds)
+    found = preview(spec, here.settings.limits, [one.worker for one in up])
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+def preview(spec: ComparisonSpec, limits: Limits, workers: list[Worker]) -> Preview:
+    """The preview of a checked comparison.
+
+    Args:
+        workers: those that are up; only the estimate of time depends on them.
+
+    Raises:
+        Problem: 422 where it has too many trials or needs too much memory.
+    """
+    if wrong := over_trials(totals(spec)[0], limits) or over_memory(spec, together(spec), limits):
+        raise invalid(wrong)
+    networks = expanded(spec)
+    views = {name: _network(spec, layers) for name, layers in networks.items()}
+    base = views.pop(BASE)
+    return Preview(
+        **dict(base), variants=views, estimate=_estimate(spec, networks, workers), spec=spec.model_dump(mode="json")
+    )
+
+
+def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetwork:
+    baseline = next(optimizer for optimizer in spec.optimizers if optimizer.label == spec.baseline)
+    return PreviewedNetwork(
+        parameters=sum(layer.parameters for layer in layers),
+        layers=[_layer(layer) for layer in layers],
+        prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
+    )
+
+
+def _layer(layer: ExpandedLayer) -> PreviewedLayer:
+    activation = layer.spec.activation if isinstance(layer.spec, Activation) else None
+    return PreviewedLayer(
+        layer=layer.path,
+        kind=layer.spec.kind,
+        in_shape=list(layer.in_shape),
+        out_shape=list(layer.out_shape),
+        parameters=layer.parameters,
+        activation=activation.model_dump() if activation else None,
+        init=layer.init.model_dump() if layer.init else None,
+    )
+
+
+def _estimate(spec: ComparisonSpec, networks: dict[str, list[ExpandedLayer]], workers: list[Worker]) -> Estimate:
+    """Of all rounds. The fastest workers do the work, as many as there are shards to share."""
+    trials, steps = totals(spec)
+    fitting = [worker for worker in workers if spec.device != "cuda" or worker.device == "cuda"]
+    fastest = sorted(fitting, key=lambda worker: -worker.matmul_flops_per_second)
+    groups = [(layers, *group, members) for layers in networks.values() for group, members in spec.alike().items()]
+    sharing = fastest[: len(groups)]
+    flops = sum(
+        sum(sum(trials_by_round(spec, optimizer)) for optimizer in members) * trial_step_flops(layers, batch, pattern)
+        for layers, batch, pattern, members in groups
+    )
+    return Estimate(
+        trials=trials,
+        steps=steps,
+        memory_bytes=max(_bytes(spec, *group) for group in groups),
+        flops=flops * spec.steps,
+        seconds=_seconds(spec, groups, flops * spec.steps, sharing) if sharing else None,
+        workers=len(sharing),
+    )
+
+
+def _bytes(
+    spec: ComparisonSpec, layers: list[ExpandedLayer], batch_size: int, pattern: Pattern, members: list[OptimizerSpec]
+) -> int:
+    counts = together(spec)
+    return shard_bytes(
+        spec.problem,
+        layers,
+        sum(counts[optimizer.label] for optimizer in members),
+        batch_size=batch_size,
+        pattern=pattern,
+        precision=spec.precision,
+        recorded=len(spec.record.steps(spec.steps)),
+    )
+
+
+def _seconds(spec: ComparisonSpec, groups: list[Group], flops: float, sharing: list[Worker]) -> float:
+    """What there is to compute at the workers' speed, and what each step of a shard takes however small it is."""
+    least = sum(
+        max(len(trials_by_round(spec, optimizer)) for optimizer in members)
+        * step_seconds(layers, pattern, sharing[0].device)
+        for layers, _, pattern, members in groups
+    )
+    return flops / sum(worker.matmul_flops_per_second for worker in sharing) + spec.steps * least / len(sharing)

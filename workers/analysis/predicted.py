@@ -1,0 +1,79 @@
+"""The theory's forecast in the diagnosis' words."""
+
+from collections.abc import Sequence
+from math import isfinite, log10
+
+import numpy as np
+
+from workers.analysis.diagnosis import verdict
+from workers.analysis.profile import OUTPUT
+from workers.contract.previews import PredictedLayer, Prediction
+from workers.contract.problems import ProblemSpec
+from workers.contract.results import Verdict
+from workers.contract.shapes import ExpandedLayer
+from workers.theory.prediction import LayerForecast, forecast
+from workers.theory.tabulated import Discontinuous, Numbers
+
+SMALLEST = {"float32": -45.15, "float64": -323.61}
+"""log₁₀ of half the smallest number above zero."""
+DEFECTS: tuple[Verdict, ...] = ("exploding", "underflowed")
+LARGEST = {"float32": 38.53, "float64": 308.25}
+
+
+def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: int, precision: str) -> Prediction:
+    """What step 0 will look like, as the diagnosis will tell it.
+
+    Args:
+        network: expanded, gains resolved.
+        problem, batch_size, precision: the comparison's; `underflowed` is what the precision cannot hold any more.
+    """
+    try:
+        layers = forecast(network, problem.loss, batch_size)
+    except Discontinuous as jump:
+        return Prediction(verdict="unknown", decades_per_layer=None, decades=None, reason=str(jump))
+    hidden = [layer for layer in layers if layer.layer != OUTPUT]
+    told = [_layer(layer, (hidden or layers)[-1], batch_size, precision) for layer in layers]
+    log_norms = np.array([layer.log10_delta for layer in hidden])
+    decades = float(log_norms[0] - log_norms[-1]) if len(hidden) > 1 and np.isfinite(log_norms).all() else None
+    found = {_defect(layer, batch_size, precision) for layer in hidden}
+    return Prediction(
+        verdict=next((defect for defect in DEFECTS if defect in found), verdict(decades)),
+        decades_per_layer=-_slope(log_norms) if decades is not None else None,
+        decades=decades,
+        layers=told,
+    )
+
+
+def _layer(at: LayerForecast, top: LayerForecast, batch_size: int, precision: str) -> PredictedLayer:
+    own = "healthy" if at.layer == OUTPUT else verdict(_told(at.log10_delta - top.log10_delta))
+    return PredictedLayer(
+        layer=at.layer,
+        depth=at.depth,
+        verdict=_defect(at, batch_size, precision) or own,
+        error_signal_log10=_told(at.log10_delta),
+        error_signal_band=at.band,
+        gradient_log10=_told(at.log10_gradient),
+        chi=_told(at.chi),
+        preactivation_log10_rms=_told(0.5 * log10(at.q)) if at.q > 0 else None,
+        activation_sample_std=_told(at.sample_std),
+        correlation=_told(1 - at.gap),
+        correlation_gap_log10=_told(log10(at.gap)) if at.gap > 0 else None,
+        saturation_fraction=_told(at.saturation),
+    )
+
+
+def _defect(at: LayerForecast, batch_size: int, precision: str) -> Verdict | None:
+    """What happens to a δ of this size, and to its z, in this precision."""
+    log_rms = at.log10_delta - 0.5 * log10(batch_size * at.units)
+    if not at.q < 10 ** (2 * min(LARGEST[precision], 150)) or not log_rms < LARGEST[precision]:
+        return "exploding"
+    return "underflowed" if log_rms < SMALLEST[precision] else None
+
+
+def _slope(log_norms: Numbers) -> float:
+    """Least squares against depth."""
+    return float(np.polyfit(np.arange(len(log_norms)), log_norms, 1)[0])
+
+
+def _told(value: float | None) -> float | None:
+    return float(value) if value is not None and isfinite(value) else None

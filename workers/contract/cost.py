@@ -1,0 +1,31 @@
+"""How long training takes, from the shapes alone: to a factor of two. T trials, B samples, P parameters of a trial.
+
+The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 and widths of 16 to 256: within 35 %.
+"""
+
+from collections.abc import Sequence
+
+from workers.contract.optimizers import Pattern
+from workers.contract.shapes import ExpandedLayer
+
+PASSES = 6.0
+"""Operations for each parameter and sample: two forward, four backward."""
+INEFFICIENCY = 2.6
+"""Time of a pass with its non-linearities and statistics over that of its matrix products at the speed a worker publishes."""
+UPDATE = 32.0
+"""Operations' time for each parameter and step: the update."""
+LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
+"""What a layer of a batched program takes in a step however little there is to compute."""
+
+GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
+
+
+def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern: Pattern) -> float:
+    """Of one trial's step: 2.6·6·B·P a gradient, and 32 P for the update."""
+    parameters = sum(layer.parameters for layer in network)
+    return parameters * (GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size + UPDATE)
+
+
+def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:
+    """What a step of a whole shard takes at least."""
+    return LAYER_SECONDS[device] * GRADIENTS[pattern] * sum(layer.depth is not None for layer in network)

@@ -10,10 +10,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet $(PIP_ARGS)
 
-.PHONY: help setup run serve test check format bench lock clean
+.PHONY: help setup run serve test check format bench bench-peers lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.current ## make .venv with everything that is needed
 
@@ -50,6 +50,14 @@ bench: setup ## measure and print the figures: engine, latency, memory
 	@$(BIN)/python -m benchmarks.engine
 	@$(BIN)/python -m benchmarks.latency
 
+bench-peers: setup .venv-peers/.current ## measure the engine against JAX + optax, in an environment of their own
+	@$(BIN)/python -m benchmarks.peers .venv-peers/bin/python
+
+.venv-peers/.current: benchmarks/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r benchmarks/peers.txt
+	@touch $@
+
 lock: ## renew requirements.lock from pyproject.toml, in an environment of its own
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "torch==$$(sed -n 's/^torch==//p' requirements.lock)" setuptools ".[service,worker,postgres,dev]"
@@ -57,5 +65,5 @@ lock: ## renew requirements.lock from pyproject.toml, in an environment of its o
 	@rm -rf .venv-lock
 
 clean: ## remove the environment, caches, results and the data of `make run`
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build results data
+	@rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build results data
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,147 +1,112 @@
-"""Trial-steps per second: the batched engine against a plain torch loop over the same trials, side by side.
+"""Trial-steps per second: the engine against a plain torch loop over the same trials, side by side; and how time grows.
 
     python -m benchmarks.engine [repetitions]
 
 The baseline is the honest one: two single-threaded processes, each with half of the trials, nn.Sequential and torch.optim,
 no statistics. The engine is one process of two threads, as a worker runs it. Only one side runs at a time, they take turns,
-and what is printed is the median over the repetitions of the ratio within each.
+and what is printed is the median over the repetitions of the ratio within each; of rates, the median. The share of the peak is
+that of the operations in the step's matrix products, against large products on both cores in the same turn.
 """
 
 import multiprocessing as mp
 import os
+import platform
+import shutil
 import statistics
+import subprocess
 import sys
-import time
-from multiprocessing.connection import Connection
+from importlib.metadata import version
 from typing import Any
 
-from benchmarks.workloads import WORKLOADS, Workload, shard
+from benchmarks.growth import DEPTHS, FIRST_STEPS, TRIALS, compile_seconds, exponent, first_steps, slopes, step_times
+from benchmarks.sides import PORTABLE, TRAINER, Side, engine, exported, in_turns, plain, product, ratio
+from benchmarks.workloads import WORKLOADS, Workload
 
-THREADS = 2
-SECONDS = 2.0
-"""Of one measurement, about."""
-MALLOC = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "67108864",
-    "MALLOC_ARENA_MAX": "1",
-}
-"""As the supervisor starts the trainer: freed memory stays mapped."""
-
-
-def plain(pipe: Connection, workload: Workload, part: int) -> None:
-    """Every second trial of the workload, one after another, as one would write it."""
-    import torch
-    from torch import nn
-
-    from workers.contract.problems import Digits
-    from workers.engine.problems import load
-
-    torch.set_num_threads(1)
-    data = load(Digits(), torch.float32, torch.device("cpu")).training
-    make: dict[str, Any] = {
-        "adam": lambda p: torch.optim.Adam(p, lr=1e-3),
-        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
-        "rprop": lambda p: torch.optim.Rprop(p, lr=1e-3),
-        "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
-    }
-    members = []
-    for trial in shard(workload, 10, [0, 10]).trials[part::2]:
-        layers: list[nn.Module] = []
-        into = 64
-        for _ in range(workload.depth):
-            layers += [nn.Linear(into, workload.width), nn.Tanh()]
-            into = workload.width
-        network = nn.Sequential(*layers, nn.Linear(into, 10))
-        members.append((network, make[trial.kind](network.parameters()), torch.randperm(len(data.x))))
-    loss_of = nn.CrossEntropyLoss()
-    per_epoch = len(data.x) // workload.batch
-    pipe.send("ready")
-    while steps := pipe.recv():
-        started = time.perf_counter()
-        for network, optimizer, order in members:
-            for step in range(steps):
-                place = step % per_epoch * workload.batch
-                rows = order[place : place + workload.batch]
-                optimizer.zero_grad()
-                loss_of(network(data.x[rows]), data.y[rows]).backward()
-                optimizer.step()
-        pipe.send(len(members) * steps / (time.perf_counter() - started))
-
-
-def engine(pipe: Connection, workload: Workload, every: int) -> None:
-    """The whole workload as a worker would train it, statistics at every `every`-th step (0: at none)."""
-    import torch
-
-    from workers.engine.execution import choose
-    from workers.engine.shard import Training
-
-    torch.set_num_threads(1)
-    most = 100_000
-    plan = shard(workload, most, [*range(0, most, every), most] if every else [0, most])
-    training = Training(plan, choose(plan, "cpu", THREADS))
-    for recording in training.recordings:  # passes over whole splits are not what is compared
-        recording.evaluated = frozenset()
-    pipe.send("ready")
-    while steps := pipe.recv():
-        started = time.perf_counter()
-        training.advance(training.step + steps)
-        pipe.send(workload.trials * steps / (time.perf_counter() - started))
-        training.tables()
-
-
-class Side:
-    """Processes that measure the same thing together; the rate is their sum."""
-
-    def __init__(self, target: Any, workload: Workload, arguments: list[int], environment: dict[str, str]) -> None:
-        context = mp.get_context("spawn")
-        os.environ.update(environment)
-        self.pipes = []
-        for argument in arguments:
-            mine, theirs = context.Pipe()
-            context.Process(target=target, args=(theirs, workload, argument), daemon=True).start()
-            self.pipes.append(mine)
-        for pipe in self.pipes:
-            pipe.recv()
-        for name in environment:
-            del os.environ[name]
-        self.steps = 1
-        self.rate(1)
-        self.steps = max(1, round(SECONDS * self.rate(3) / workload.trials))
-
-    def rate(self, steps: int = 0) -> float:
-        for pipe in self.pipes:
-            pipe.send(steps or self.steps)
-        return sum(float(pipe.recv()) for pipe in self.pipes)
-
-    def close(self) -> None:
-        for pipe in self.pipes:
-            pipe.send(0)
+PLAIN = "plain torch, two processes, no statistics"
+BARE = "compiled path, no statistics"
+FULL = "compiled path, statistics at every step"
 
 
 def main() -> None:
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     os.environ["OMP_NUM_THREADS"] = "1"
+    heading()
     for name, workload in WORKLOADS.items():
-        sides = {
-            "plain torch, two processes": Side(plain, workload, [0, 1], {}),
-            "engine, no statistics": Side(engine, workload, [0], MALLOC),
-            "engine, statistics at recorded steps only (1 in 16)": Side(engine, workload, [16], MALLOC),
-            "engine, statistics at every step": Side(engine, workload, [1], MALLOC),
-        }
-        rates: dict[str, list[float]] = {label: [] for label in sides}
-        for _ in range(repetitions):
-            for label, side in sides.items():
-                rates[label].append(side.rate())
-        for side in sides.values():
-            side.close()
-        print(
-            f"\n{name}, batch {workload.batch}, {workload.trials} trials: trial-steps per second, {repetitions} repetitions"
+        compare(name, workload, repetitions)
+    print("\nother non-linearities: compiled path with statistics at every step against plain torch with the same")
+    for name, activation in [(name, activation) for name in ("W1", "W4") for activation in ("sigmoid", "gaussian")]:
+        workload = WORKLOADS[name]._replace(activation=activation)
+        rates = in_turns(
+            {PLAIN: Side(plain, workload, [0, 1]), FULL: Side(engine, workload, [1], TRAINER)}, repetitions
         )
-        baseline = rates["plain torch, two processes"]
-        for label, measured in rates.items():
-            ratio = statistics.median(mine / theirs for mine, theirs in zip(measured, baseline, strict=True))
-            print(f"  {label:55s}{statistics.median(measured):10.0f}   {ratio:5.2f} x plain")
+        print(
+            f"  {name} {activation:10s}{statistics.median(rates[FULL]):10.0f}   {ratio(rates[FULL], rates[PLAIN]):5.2f} x plain"
+        )
+    growth(repetitions)
+
+
+def heading() -> None:
+    from workers.engine.machine import cores, device_name
+
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    called = [compiler, "--version"] if compiler else ["echo", "no compiler: what is called compiled below is portable"]
+    said = subprocess.run(called, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    peaks = [peak([0]), peak([0, 1])]
+    print(f"{device_name('cpu')}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"Python {platform.python_version()}, torch {version('torch')}, numpy {version('numpy')}, {said}")
+    print(f"float32 product: one core {peaks[0]:.0f} GF/s (times two {2 * peaks[0]:.0f}), both at once {peaks[1]:.0f}")
+
+
+def peak(processes: list[int]) -> float:
+    """GF/s, the best of some."""
+    rates = in_turns({"product": Side(product, WORKLOADS["W1"], processes)}, 5)
+    return max(rates["product"]) / 1e9
+
+
+def compare(name: str, workload: Workload, repetitions: int) -> None:
+    sides = {
+        PLAIN: Side(plain, workload, [0, 1]),
+        "portable path, statistics at every step": Side(engine, workload, [1], PORTABLE),
+        BARE: Side(engine, workload, [0], TRAINER),
+        FULL: Side(engine, workload, [1], TRAINER),
+    }
+    rates = in_turns({**sides, "product": Side(product, workload, [0, 1])}, repetitions)
+    print(f"\n{name}, {workload}: trial-steps per second, {repetitions} repetitions")
+    for label in sides:
+        share = workload.flops * ratio(rates[label], rates["product"])
+        print(
+            f"  {label:44s}{statistics.median(rates[label]):10.0f}   {ratio(rates[label], rates[PLAIN]):5.2f} x plain"
+            f"   {100 * share:3.0f} % of the peak"
+        )
+    print(f"  {'with statistics / without':44s}{ratio(rates[FULL], rates[BARE]):10.2f}", flush=True)
+
+
+def growth(repetitions: int) -> None:
+    print("\ngrowth of a step's time, compiled path with statistics at every step")
+    for what, workloads in (("trials", TRIALS), ("depth", DEPTHS)):
+        seconds = asked(step_times, workloads, repetitions)
+        sizes = [getattr(workload, what) for workload in workloads]
+        print(
+            f"  {what:7s}{', '.join(map(str, sizes))}: {', '.join(f'{1e3 * own:.2f}' for own in seconds)} ms; exponent"
+            f" {exponent(sizes, seconds):.2f} (between neighbours {', '.join(f'{own:.2f}' for own in slopes(sizes, seconds))})"
+        )
+    print("\nuntil the first step")
+    print(f"  from an empty cache to the compiled step, loaded: {compile_seconds():.1f} s")
+    for workload, (built, stepped) in zip(FIRST_STEPS, asked(first_steps, FIRST_STEPS, repetitions), strict=True):
+        print(f"  warm trainer, {workload}: built in {built:.3f} s, first step done after {stepped:.3f} s")
+
+
+def asked(target: Any, workloads: list[Workload], repetitions: int) -> Any:
+    """What a process of its own answers."""
+    context = mp.get_context("spawn")
+    mine, theirs = context.Pipe()
+    with exported(TRAINER):
+        process = context.Process(target=target, args=(theirs, workloads, repetitions))
+        process.start()
+    theirs.close()
+    answer = mine.recv()
+    process.join()
+    return answer
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""How the time of a step grows, and how long it is until the first one."""
+
+import itertools
+import logging
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.sides import THREADS, let_go
+from benchmarks.workloads import Workload, shard
+
+TRIALS = [Workload(6, 32, 64, trials) for trials in (4, 12, 40, 120, 400)]
+DEPTHS = [Workload(depth, 64, 128, 8) for depth in (5, 10, 20, 50, 100)]
+FIRST_STEPS = [Workload(depth, 64, 128, 40) for depth in (5, 100)]
+SECONDS = 0.4
+"""Of one measurement, about."""
+
+
+def step_times(pipe: Connection, workloads: list[Workload], repetitions: int) -> None:
+    """Seconds of a step with the default statistics, medians; the workloads take turns."""
+    import torch
+
+    from workers.engine.execution import choose
+    from workers.engine.shard import Training
+
+    logging.disable()
+    torch.set_num_threads(1)
+    most = 100_000
+    members = []
+    for workload in workloads:
+        plan = shard(workload, most, [*range(most + 1)])
+        members.append(Training(plan, choose(plan, "cpu", THREADS)))
+
+    def seconds(training: Training, steps: int) -> float:
+        let_go(training)
+        started = time.perf_counter()
+        training.advance(training.step + steps)
+        return (time.perf_counter() - started) / steps
+
+    for training in members:
+        seconds(training, 1)
+    counts = [max(1, min(256, round(SECONDS / seconds(training, 16)))) for training in members]
+    rounds = [
+        [seconds(training, steps) for training, steps in zip(members, counts, strict=True)] for _ in range(repetitions)
+    ]
+    pipe.send([statistics.median(own) for own in zip(*rounds, strict=True)])
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """Slope of log(seconds) over log(size), least squares."""
+    fit = statistics.linear_regression([math.log(size) for size in sizes], [math.log(own) for own in seconds])
+    return fit.slope
+
+
+def slopes(sizes: list[int], seconds: list[float]) -> list[float]:
+    """Between neighbours."""
+    points = [(math.log(size), math.log(own)) for size, own in zip(sizes, seconds, strict=True)]
+    return [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in itertools.pairwise(points)]
+
+
+def first_steps(pipe: Connection, workloads: list[Workload], repetitions: int) -> None:
+    """Seconds in a trainer that has trained before: building the programs, and building them and taking the first step."""
+    import torch
+
+    from workers.engine.execution import choose
+    from workers.engine.shard import Training
+
+    logging.disable()
+    torch.set_num_threads(1)
+
+    def begin(workload: Workload) -> tuple[float, float]:
+        plan = shard(workload, 1000, [*range(1001)])
+        started = time.perf_counter()
+        training = Training(plan, choose(plan, "cpu", THREADS))
+        built = time.perf_counter()
+        training.advance(1)
+        return built - started, time.perf_counter() - started
+
+    begin(Workload(2, 16, 32, 4))
+    rounds = [[begin(workload) for workload in workloads] for _ in range(repetitions)]
+    pipe.send([tuple(map(statistics.median, zip(*own, strict=True))) for own in zip(*rounds, strict=True)])
+
+
+def compile_seconds() -> float:
+    """From an empty cache until the compiled step is loaded; NaN without a compiler."""
+    program = (
+        "import logging, time, torch; from workers.engine.native.build import library; logging.disable();"
+        "started = time.perf_counter(); found = library(); print(time.perf_counter() - started if found else float('nan'))"
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        environment = {**os.environ, "XDG_CACHE_HOME": empty, "TMPDIR": empty}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return float(done.stdout)

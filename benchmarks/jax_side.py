@@ -1,0 +1,243 @@
+"""Half of a workload in JAX + optax, as an expert would write it: jit(vmap(scan)), one function for each optimizer.
+
+    python jax_side.py WORKLOAD.npz PART STATISTICS
+
+Started by benchmarks/peers.py with the Python of .venv-peers, so it imports nothing of the project's. Eight steps a call,
+buffers donated, batches cut on the device, no Python between the steps. T trials, L layers, B samples, S statistics.
+
+All columns of the project's statistics table are taken, by the formulas of workers/contract/statistics.py in float32. They are
+cheaper than the project's own: nothing is brought into range first, so deep gradients underflow, and a deviation of the
+gradient is mean square less squared mean.
+"""
+
+# mypy: ignore-errors
+# (JAX is not in the environment that is checked)
+
+import itertools
+import os
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+STEPS = 8
+"""In one call."""
+SCANNED = int(os.environ.get("SCANNED", "30"))
+SATURATED, DEAD, ROUNDING = 0.1, 1e-6, 32
+
+RULES = {
+    "adam": lambda lr: optax.adam(lr),
+    "rmsprop": lambda lr: optax.rmsprop(lr, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+    "rprop": lambda lr: optax.rprop(lr),
+    "sgd": lambda lr: optax.sgd(lr, momentum=0.9),
+}
+
+
+def forward(blocks, offsets, x):
+    """The output, and of each block input and value of its layers. The gradient with respect to `offsets`, zeros, is δ."""
+    seen = []
+    for (weights, biases), offset in zip(blocks, offsets, strict=True):
+        theta = jnp.tanh if len(seen) < len(blocks) - 1 else lambda z: z
+
+        def layer(x, own, theta=theta):
+            weight, bias, offset = own
+            a = theta(x @ weight + bias + offset)
+            return a, (x, a)
+
+        if len(biases) > 1:
+            x, activity = jax.lax.scan(layer, x, (weights, biases, offset))
+        else:  # where the width changes
+            x, activity = layer(x, (weights[0], biases[0], offset[0]))
+            activity = jax.tree.map(lambda leaf: leaf[None], activity)
+        seen.append(activity)
+    return x, seen
+
+
+def loss(blocks, offsets, x, y):
+    output, seen = forward(blocks, offsets, x)
+    return optax.softmax_cross_entropy_with_integer_labels(output, y).mean(), seen
+
+
+def trainer(kind, measured):
+    """Takes STEPS steps of all trials. Returns what goes on, and statistics [STEPS, T, S, L] if `measured`."""
+
+    def step(carry, lr, rows, x, y):
+        """Of one trial."""
+        blocks, state, before = carry
+        rule = RULES[kind](lr)
+        offsets = [jnp.zeros((len(biases), len(rows), biases.shape[1])) for _, biases in blocks]
+        if not measured:
+            gradient, _ = jax.grad(loss, has_aux=True)(blocks, offsets, x[rows], y[rows])
+            updates, state = rule.update(gradient, state, blocks)
+            return (optax.apply_updates(blocks, updates), state, before), None
+        (gradient, deltas), seen = jax.grad(loss, (0, 1), has_aux=True)(blocks, offsets, x[rows], y[rows])
+        updates, state = rule.update(gradient, state, blocks)
+        shares = dominated(kind, state, blocks)
+        columns = statistics(blocks, updates, gradient, before, deltas, seen, shares)
+        return (optax.apply_updates(blocks, updates), state, gradient), columns
+
+    def train(carry, lr, rows, start, x, y):
+        # trials are the second axis: the first is the layers, which scan goes through
+        axes = jax.tree.map(lambda leaf: min(1, leaf.ndim - 1), carry)
+        step_of_all = jax.vmap(step, in_axes=(axes, 0, 0, None, None), out_axes=(axes, 0))
+        counts = start + jnp.arange(STEPS)
+        return jax.lax.scan(
+            lambda own, count: step_of_all(own, lr, rows[:, count % rows.shape[1]], x, y), carry, counts
+        )
+
+    return train
+
+
+def dominated(kind, state, blocks):
+    """How many elements have an eps above √v, [L]; NaN for rules without an eps."""
+    if kind not in ("adam", "rmsprop"):
+        return jnp.full(sum(len(biases) for _, biases in blocks), jnp.nan)
+    correction = jnp.sqrt(1 - 0.999 ** optax.tree.get(state, "count")) if kind == "adam" else 1.0
+    count = jax.vmap(lambda *layer: total(lambda v: jnp.sqrt(v) < correction * 1e-8, layer))
+    return jnp.concatenate([count(*block) for block in optax.tree.get(state, "nu")])
+
+
+def total(function, *layers):
+    """Sum of the function over weights and biases."""
+    return sum(function(*leaves).sum() for leaves in zip(*layers, strict=True))
+
+
+def statistics(blocks, updates, gradient, before, deltas, seen, eps_dominated):
+    """[S, L], in the order of the contract's table."""
+    found = []
+    for own in zip(blocks, updates, gradient, before, deltas, seen, strict=True):
+        slope = (lambda a: jnp.abs(1 - a * a)) if len(found) < len(blocks) - 1 else jnp.ones_like
+        found.append(jax.vmap(lambda *layer, slope=slope: _sums(slope, *layer))(*own))
+    s = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    norm, rms, mean = jnp.sqrt(s["square"]), jnp.sqrt(s["square"] / s["n"]), s["sum"] / s["n"]
+    noise = s["sample_square"] - s["square"]
+    measurable = noise > ROUNDING * jnp.finfo(jnp.float32).eps * s["sample_square"]
+    weight_norm, update_norm = jnp.sqrt(s["weight_square"]), jnp.sqrt(s["update_square"])
+    return jnp.stack(
+        [
+            norm,
+            rms,
+            mean,
+            jnp.sqrt(jnp.maximum(s["square"] / s["n"] - mean**2, 0)),
+            s["peak"],
+            jnp.where(rms == 0, jnp.nan, jnp.log10(rms)),
+            s["zeros"] / s["n"],
+            s["nonfinite"] / s["n"],
+            jnp.where(measurable, s["square"] / noise, jnp.nan),
+            s["flips"] / s["n"],
+            _quotient(s["product"], norm * jnp.sqrt(s["square_before"])),
+            jnp.sqrt(s["delta_square"]),
+            s["activation_mean"],
+            jnp.sqrt(s["within"] + s["across"]),
+            jnp.sqrt(s["within"]),
+            s["saturated"],
+            s["slope"],
+            s["dead"],
+            weight_norm,
+            update_norm,
+            _quotient(update_norm, weight_norm),
+            _quotient(update_norm, norm),
+            eps_dominated / s["n"],
+        ]
+    )
+
+
+def _sums(slope_of, parameters, updates, gradient, before, delta, activity):
+    """Scalars of one layer."""
+    x, a = activity
+    slope = slope_of(a)
+    delta_squares = (delta**2).sum(1)
+    return {
+        "n": float(sum(g.size for g in gradient)),
+        "square": total(lambda g: g * g, gradient),
+        "sum": total(lambda g: g, gradient),
+        "peak": jnp.maximum(*(jnp.abs(g).max() for g in gradient)),
+        "zeros": total(lambda g: g == 0, gradient),
+        "nonfinite": total(lambda g: ~jnp.isfinite(g), gradient),
+        "flips": total(lambda g, old: jnp.sign(g) * jnp.sign(old) < 0, gradient, before),
+        "product": total(lambda g, old: g * old, gradient, before),
+        "square_before": total(lambda old: old * old, before),
+        "delta_square": delta_squares.sum(),
+        "sample_square": (delta_squares * ((x**2).sum(1) + 1)).sum() * len(x),
+        "activation_mean": a.mean(),
+        "within": a.var(0).mean(),
+        "across": a.mean(0).var(),
+        "saturated": (slope < SATURATED).mean(),
+        "slope": slope.mean(),
+        "dead": (slope.max(0) < DEAD).mean(),
+        "weight_square": total(lambda w: w * w, parameters),
+        "update_square": total(lambda u: u * u, updates),
+    }
+
+
+def _quotient(numerator, denominator):
+    return jnp.where(denominator > 0, numerator / denominator, jnp.nan)
+
+
+def in_blocks(theta, sizes):
+    """[T, P], W row by row [O·I] and then b [O] of every layer, to blocks of layers of one size: W [L, T, I, O], b [L, T, O]."""
+    layers, start = [], 0
+    for into, out in sizes:
+        weight = theta[:, start : start + into * out].reshape(-1, out, into).transpose(0, 2, 1)
+        start += into * out
+        layers.append((weight, theta[:, start : start + out]))
+        start += out
+    last = len(layers)
+    bounds = [0, 1, last - 1, last] if last > SCANNED else range(last + 1)
+    return [
+        tuple(jnp.asarray(np.stack(leaves)) for leaves in zip(*layers[first:end], strict=True))
+        for first, end in itertools.pairwise(bounds)
+    ]
+
+
+class Group:
+    """The trials of one optimizer."""
+
+    def __init__(self, kind, theta, lr, rows, sizes, measured):
+        blocks = in_blocks(theta, sizes)
+        self.lr, self.rows = jnp.asarray(lr), jnp.asarray(rows)
+        one = jax.eval_shape(lambda: RULES[kind](0.1).init(jax.tree.map(lambda leaf: leaf[:, 0], blocks)))
+        axes = jax.tree.map(lambda leaf: min(1, leaf.ndim), one)
+        state = jax.vmap(lambda own, rate: RULES[kind](rate).init(own), in_axes=(1, 0), out_axes=axes)(blocks, self.lr)
+        self.carry = blocks, state, jax.tree.map(jnp.zeros_like, blocks) if measured else None
+        self.train = jax.jit(trainer(kind, measured), donate_argnums=0)
+
+    def advance(self, start, x, y):
+        self.carry, columns = self.train(self.carry, self.lr, self.rows, start, x, y)
+        return columns
+
+
+def main():
+    path, part, measured = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+    with np.load(path) as given:
+        kinds, sizes = given["kinds"][part::2], given["sizes"].tolist()
+        theta, lr, rows = (given[name][part::2] for name in ("theta", "lr", "rows"))
+        x, y = jnp.asarray(given["x"]), jnp.asarray(given["y"].astype(np.int32))
+    groups = []
+    for kind in dict.fromkeys(kinds.tolist()):
+        own = kinds == kind
+        groups.append(Group(kind, theta[own], lr[own], rows[own].astype(np.int32), sizes, measured))
+    del theta
+    started = time.perf_counter()
+    columns = [group.advance(0, x, y) for group in groups]
+    jax.block_until_ready(columns)
+    first_call_seconds = time.perf_counter() - started
+    if measured:  # of the first steps, [T, STEPS, S, L]
+        np.save(f"{path}.{part}.npy", np.concatenate([np.asarray(own).swapaxes(0, 1) for own in columns]))
+    print(first_call_seconds, flush=True)
+    count = STEPS
+    for line in sys.stdin:
+        calls = -(-int(line) // STEPS)
+        started = time.perf_counter()
+        for _ in range(calls):
+            columns = [group.advance(count, x, y) for group in groups]
+            count += STEPS
+        jax.block_until_ready((columns, [group.carry for group in groups]))
+        print(len(kinds) * calls * STEPS / (time.perf_counter() - started), flush=True)
+
+
+if __name__ == "__main__":
+    main()

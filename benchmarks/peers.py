@@ -1,0 +1,156 @@
+"""The engine against JAX + optax on the same trials, side by side: same data, batches, initial weights and statistics.
+
+    python -m benchmarks.peers PYTHON [repetitions]
+
+PYTHON is one that has JAX and optax (`make bench-peers` makes it). JAX runs in two single-threaded processes, each with half of
+the trials: one process with two threads is slower. The engine takes its compiled path, one process of two threads. They take
+turns; printed are medians over the repetitions of the ratio within each.
+
+That both sides do the same is checked first: every statistic of the first two steps, of every layer and trial.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.sides import SECONDS, TRAINER, Side, engine, in_turns, ratio
+from benchmarks.workloads import WORKLOADS, Workload, shard
+from workers.contract.statistics import STATISTICS
+
+PROCESSES = 2
+SINGLE_THREADED = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "JAX_PLATFORMS": "cpu"}
+BARE, FULL = "no statistics", "statistics at every step"
+
+
+class Jax:
+    """Two processes of jax_side.py. The first compiles, the second finds what it needs in JAX's own cache where sizes agree."""
+
+    def __init__(self, python: str, given: Path, workload: Workload, measured: bool) -> None:
+        self.workload = workload
+        self.command = [python, str(Path(__file__).with_name("jax_side.py")), str(given)]
+        self.arguments = str(int(measured))
+        self.cache = Path(python).parents[1] / "compiled"
+        self.processes: list[subprocess.Popen[str]] = []
+        self.first_call_seconds = 0.0
+        self.start(0)
+
+    def start(self, part: int) -> None:
+        self.processes.append(
+            subprocess.Popen(
+                [*self.command, str(part), self.arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **SINGLE_THREADED, "JAX_COMPILATION_CACHE_DIR": str(self.cache)},
+            )
+        )
+
+    def ready(self) -> None:
+        """The second process starts once the first has compiled."""
+        (self.first_call_seconds,) = self._answers()
+        self.start(1)
+        self._answer(self.processes[1])
+        self.steps = 1
+        self.rate()
+        self.steps = max(1, round(SECONDS * self.rate() / self.workload.trials))
+
+    def _answers(self) -> list[float]:
+        return [self._answer(process) for process in self.processes]
+
+    def _answer(self, process: "subprocess.Popen[str]") -> float:
+        assert process.stdout is not None
+        return float(process.stdout.readline())
+
+    def rate(self) -> float:
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{self.steps}\n")
+            process.stdin.flush()
+        return sum(self._answers())
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.communicate()
+
+
+def prepare(workload: Workload, path: Path) -> NDArray[np.float64]:
+    """Writes what jax_side.py starts from. Returns the engine's statistics of the first two steps, [T, 2, S, L]."""
+    from workers.engine.execution import choose
+    from workers.engine.shard import Training
+
+    plan = shard(workload, 100, [*range(101)])
+    training = Training(plan, choose(plan, "cpu", 1))
+    programs, split = training.programs, training.programs[0].data.training
+    epochs = [program.batches.rows(0, program.batches.steps_per_epoch) for program in programs]
+    rates = [float(str(trial.hyperparameters["lr"])) for trial in plan.trials]
+    linear = [place.linear for place in programs[0].measured]
+    np.savez(
+        path,
+        x=split.x.numpy(),
+        y=split.y.numpy(),
+        theta=np.concatenate([program.theta.numpy() for program in programs]),
+        rows=np.concatenate([epoch.numpy() for epoch in epochs if epoch is not None]),
+        lr=np.array(rates, np.float32),
+        kinds=np.array([trial.kind for trial in plan.trials]),
+        sizes=np.array([(layer.into, layer.out) for layer in linear]),
+    )
+    training.advance(2)
+    table, _ = training.tables()
+    assert table is not None
+    columns = [table[name].to_numpy().astype(float) for name in STATISTICS]
+    # rows of the table are sorted by trial, step and layer
+    return np.stack(columns).reshape(len(columns), workload.trials, 2, len(linear)).transpose(1, 2, 0, 3)
+
+
+def disagreement(ours: NDArray[np.float64], path: Path, workload: Workload) -> dict[str, float]:
+    """By statistic, the largest difference over trials, layers and two steps, in units of the largest value.
+
+    Without Rprop: optax's moves by what the step before worked out.
+    """
+    theirs = np.empty_like(ours)
+    for part in range(PROCESSES):
+        theirs[part::PROCESSES] = np.load(f"{path}.{part}.npy")[:, :2]
+    kinds = np.array([trial.kind for trial in shard(workload, 10, [0, 10]).trials])
+    mine, yours = (values[kinds != "rprop"] for values in (ours, theirs))
+    largest = np.nanmax(np.abs(mine), axis=(0, 1, 3), initial=np.finfo(np.float32).tiny)
+    apart = np.nanmax(np.abs(mine - yours), axis=(0, 1, 3), initial=0) / largest
+    return dict(zip(STATISTICS, apart.tolist(), strict=True))
+
+
+def main() -> None:
+    python, repetitions = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    os.environ["OMP_NUM_THREADS"] = "1"
+    versions = "import jax, optax; print(f'JAX {jax.__version__}, optax {optax.__version__}')"
+    print(subprocess.run([python, "-c", versions], capture_output=True, text=True, check=True).stdout.strip())
+    for name, workload in WORKLOADS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            given = Path(folder) / "workload.npz"
+            ours = prepare(workload, given)
+            peers = {label: Jax(python, given, workload, label == FULL) for label in (BARE, FULL)}
+            engines = {label: Side(engine, workload, [int(label == FULL)], TRAINER) for label in (BARE, FULL)}
+            jax_sides = {f"JAX, {label}": side for label, side in peers.items()}
+            rates = in_turns(
+                {**jax_sides, **{f"engine, {label}": side for label, side in engines.items()}}, repetitions
+            )
+            apart = disagreement(ours, given, workload)
+        print(f"\n{name}, {workload}: trial-steps per second, {repetitions} repetitions")
+        for label in (BARE, FULL):
+            mine, theirs = rates[f"engine, {label}"], rates[f"JAX, {label}"]
+            print(
+                f"  {label:26s} JAX{statistics.median(theirs):10.0f}   engine{statistics.median(mine):10.0f}"
+                f"   {ratio(mine, theirs):5.2f} x JAX   (JAX compiled in {peers[label].first_call_seconds:.0f} s)"
+            )
+        worst = max(apart, key=lambda statistic: apart[statistic])
+        print(
+            f"  both sides' statistics of the first two steps: {apart[worst]:.0e} apart at most ({worst})", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""What is compared: each side is one or two processes of its own, told to measure when it is its turn."""
+
+import logging
+import multiprocessing as mp
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from benchmarks.workloads import Workload, shard
+
+if TYPE_CHECKING:
+    from workers.engine.shard import Training
+
+THREADS = 2
+"""Of the engine; of the others, processes."""
+SECONDS = 1.5
+"""Of one measurement, about."""
+PIECE = 256
+"""Steps after which the engine's records are let go of, as a worker does."""
+TRAINER = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "67108864",
+    "MALLOC_ARENA_MAX": "1",
+}
+"""As the supervisor starts the trainer: freed memory stays mapped."""
+PORTABLE = {**TRAINER, "CXX": "none"}
+"""As on a machine without a compiler."""
+
+
+class Measures(Protocol):
+    """Anything that can take its turn. Starts when it is made."""
+
+    def ready(self) -> None:
+        """Waits until it is, and finds out how many steps to measure."""
+
+    def rate(self) -> float:
+        """In a second: trial-steps, or operations."""
+
+    def close(self) -> None: ...
+
+
+class Side:
+    """Processes that measure the same thing together; the rate is their sum."""
+
+    def __init__(
+        self, target: Any, workload: Workload, arguments: list[int], environment: Mapping[str, str] | None = None
+    ) -> None:
+        context = mp.get_context("spawn")
+        self.pipes, self.processes = [], []
+        with exported(environment or {}):
+            for argument in arguments:
+                mine, theirs = context.Pipe()
+                process = context.Process(target=target, args=(theirs, workload, argument), daemon=True)
+                process.start()
+                self.pipes.append(mine)
+                self.processes.append(process)
+        self.trials = workload.trials
+        self.steps = 1
+
+    def ready(self) -> None:
+        for pipe in self.pipes:
+            pipe.recv()
+        self.rate()
+        self.steps = 3
+        self.steps = max(1, round(SECONDS * self.rate() / self.trials))
+
+    def rate(self) -> float:
+        for pipe in self.pipes:
+            pipe.send(self.steps)
+        return sum(float(pipe.recv()) for pipe in self.pipes)
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.send(0)
+        for process in self.processes:
+            process.join()
+
+
+@contextmanager
+def exported(environment: Mapping[str, str]) -> Iterator[None]:
+    """For what is started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def in_turns(sides: Mapping[str, Measures], repetitions: int) -> dict[str, list[float]]:
+    """Rates by side. Only one runs at a time, so that a busy machine is busy for all of them. Closes them."""
+    for side in sides.values():
+        side.ready()
+    rates: dict[str, list[float]] = {label: [] for label in sides}
+    for _ in range(repetitions):
+        for label, side in sides.items():
+            rates[label].append(side.rate())
+    for side in sides.values():
+        side.close()
+    return rates
+
+
+def ratio(mine: list[float], theirs: list[float]) -> float:
+    """Median over the repetitions of the ratio within each."""
+    return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+
+
+def plain(pipe: Connection, workload: Workload, part: int) -> None:
+    """Every second trial of the workload, one after another, as one would write it: nn.Sequential, torch.optim, no statistics."""
+    import torch
+    from torch import nn
+
+    from workers.contract.problems import Digits
+    from workers.engine.problems import load
+
+    class Gaussian(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.exp(-z.square())
+
+    torch.set_num_threads(1)
+    data = load(Digits(), torch.float32, torch.device("cpu")).training
+    activation: Any = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gaussian": Gaussian}[workload.activation]
+    make: dict[str, Any] = {
+        "adam": lambda p: torch.optim.Adam(p, lr=1e-3),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
+        "rprop": lambda p: torch.optim.Rprop(p, lr=1e-3),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    }
+    members = []
+    for trial in shard(workload, 10, [0, 10]).trials[part::2]:
+        layers: list[nn.Module] = []
+        into = 64
+        for _ in range(workload.depth):
+            layers += [nn.Linear(into, workload.width), activation()]
+            into = workload.width
+        network = nn.Sequential(*layers, nn.Linear(into, 10))
+        members.append((network, make[trial.kind](network.parameters()), torch.randperm(len(data.x))))
+    loss_of = nn.CrossEntropyLoss()
+    per_epoch = len(data.x) // workload.batch
+    pipe.send("ready")
+    while steps := pipe.recv():
+        started = time.perf_counter()
+        for network, optimizer, order in members:
+            for step in range(steps):
+                place = step % per_epoch * workload.batch
+                rows = order[place : place + workload.batch]
+                optimizer.zero_grad()
+                loss_of(network(data.x[rows]), data.y[rows]).backward()
+                optimizer.step()
+        pipe.send(len(members) * steps / (time.perf_counter() - started))
+
+
+def engine(pipe: Connection, workload: Workload, recorded: int) -> None:
+    """The whole workload as a worker would train it; the default statistics at every step if `recorded`, else at none."""
+    import torch
+
+    from workers.engine.execution import choose
+    from workers.engine.shard import Training
+
+    logging.disable()  # the portable path says that it is
+    torch.set_num_threads(1)
+    most = 100_000
+    plan = shard(workload, most, [*range(most + 1)] if recorded else [0, most])
+    training = Training(plan, choose(plan, "cpu", THREADS))
+
+    let_go(training)
+    pipe.send("ready")
+    while steps := pipe.recv():
+        started = time.perf_counter()
+        end = training.step + steps
+        while training.step < end:
+            training.advance(min(end, training.step + PIECE))
+            let_go(training)
+        pipe.send(workload.trials * steps / (time.perf_counter() - started))
+
+
+def let_go(training: "Training") -> None:
+    """Of what is recorded. From here on no pass over whole splits: they are not what is compared."""
+    from workers.engine.recording import Recording
+
+    training.recordings = [Recording(program) for program in training.programs]
+    for recording in training.recordings:
+        recording.evaluated = frozenset()
+
+
+def product(pipe: Connection, workload: Workload, _: int) -> None:
+    """Float32 products of 1024 × 1024 on one thread, as many as give one measurement: the most that the machine multiplies."""
+    import torch
+
+    torch.set_num_threads(1)
+    size = 1024
+    a, b, c = (torch.rand(size, size) for _ in range(3))
+    pipe.send("ready")
+    while pipe.recv():
+        count, started = 0, time.perf_counter()
+        while (spent := time.perf_counter() - started) < SECONDS / 3:
+            torch.mm(a, b, out=c)
+            count += 1
+        pipe.send(2 * size**3 * count / spent)

@@ -23,7 +23,7 @@ SECONDS = 0.4
 
 
 def step_times(pipe: Connection, workloads: list[Workload], repetitions: int) -> None:
-    """Seconds of a step with the default statistics, medians; the workloads take turns."""
+    """Seconds of a step with the default statistics, the best of the repetitions: what others take of the machine is no growth."""
     import torch
 
     from workers.engine.execution import choose
@@ -49,7 +49,7 @@ def step_times(pipe: Connection, workloads: list[Workload], repetitions: int) ->
     rounds = [
         [seconds(training, steps) for training, steps in zip(members, counts, strict=True)] for _ in range(repetitions)
     ]
-    pipe.send([statistics.median(own) for own in zip(*rounds, strict=True)])
+    pipe.send([min(own) for own in zip(*rounds, strict=True)])
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:

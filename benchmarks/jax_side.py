@@ -13,8 +13,6 @@ gradient is mean square less squared mean.
 # mypy: ignore-errors
 # (JAX is not in the environment that is checked)
 
-import itertools
-import os
 import sys
 import time
 
@@ -25,7 +23,6 @@ import optax
 
 STEPS = 8
 """In one call."""
-SCANNED = int(os.environ.get("SCANNED", "30"))
 SATURATED, DEAD, ROUNDING = 0.1, 1e-6, 32
 
 RULES = {
@@ -36,68 +33,55 @@ RULES = {
 }
 
 
-def forward(blocks, offsets, x):
-    """The output, and of each block input and value of its layers. The gradient with respect to `offsets`, zeros, is δ."""
+def forward(parameters, offsets, x):
+    """The output, and input and value of every layer. The gradient with respect to `offsets`, zeros, is δ."""
     seen = []
-    for (weights, biases), offset in zip(blocks, offsets, strict=True):
-        theta = jnp.tanh if len(seen) < len(blocks) - 1 else lambda z: z
-
-        def layer(x, own, theta=theta):
-            weight, bias, offset = own
-            a = theta(x @ weight + bias + offset)
-            return a, (x, a)
-
-        if len(biases) > 1:
-            x, activity = jax.lax.scan(layer, x, (weights, biases, offset))
-        else:  # where the width changes
-            x, activity = layer(x, (weights[0], biases[0], offset[0]))
-            activity = jax.tree.map(lambda leaf: leaf[None], activity)
-        seen.append(activity)
+    for (weight, bias), offset in zip(parameters, offsets, strict=True):
+        z = x @ weight + bias + offset
+        a = jnp.tanh(z) if len(seen) < len(parameters) - 1 else z
+        seen.append((x, a))
+        x = a
     return x, seen
 
 
-def loss(blocks, offsets, x, y):
-    output, seen = forward(blocks, offsets, x)
+def loss(parameters, offsets, x, y):
+    output, seen = forward(parameters, offsets, x)
     return optax.softmax_cross_entropy_with_integer_labels(output, y).mean(), seen
 
 
 def trainer(kind, measured):
-    """Takes STEPS steps of all trials. Returns what goes on, and statistics [STEPS, T, S, L] if `measured`."""
+    """Takes STEPS steps of all trials. Returns what goes on, and statistics [T, STEPS, S, L] if `measured`."""
 
-    def step(carry, lr, rows, x, y):
-        """Of one trial."""
-        blocks, state, before = carry
+    def train(carry, lr, batches, start, x, y):
+        """Of one trial. Layers are unrolled: scanning through them compiles sooner, but was slower with statistics."""
         rule = RULES[kind](lr)
-        offsets = [jnp.zeros((len(biases), len(rows), biases.shape[1])) for _, biases in blocks]
-        if not measured:
-            gradient, _ = jax.grad(loss, has_aux=True)(blocks, offsets, x[rows], y[rows])
-            updates, state = rule.update(gradient, state, blocks)
-            return (optax.apply_updates(blocks, updates), state, before), None
-        (gradient, deltas), seen = jax.grad(loss, (0, 1), has_aux=True)(blocks, offsets, x[rows], y[rows])
-        updates, state = rule.update(gradient, state, blocks)
-        shares = dominated(kind, state, blocks)
-        columns = statistics(blocks, updates, gradient, before, deltas, seen, shares)
-        return (optax.apply_updates(blocks, updates), state, gradient), columns
 
-    def train(carry, lr, rows, start, x, y):
-        # trials are the second axis: the first is the layers, which scan goes through
-        axes = jax.tree.map(lambda leaf: min(1, leaf.ndim - 1), carry)
-        step_of_all = jax.vmap(step, in_axes=(axes, 0, 0, None, None), out_axes=(axes, 0))
-        counts = start + jnp.arange(STEPS)
-        return jax.lax.scan(
-            lambda own, count: step_of_all(own, lr, rows[:, count % rows.shape[1]], x, y), carry, counts
-        )
+        def step(carry, count):
+            parameters, state, before = carry
+            rows = batches[count % len(batches)]
+            offsets = [jnp.zeros((len(rows), len(bias))) for _, bias in parameters]
+            if not measured:
+                gradient, _ = jax.grad(loss, has_aux=True)(parameters, offsets, x[rows], y[rows])
+                updates, state = rule.update(gradient, state, parameters)
+                return (optax.apply_updates(parameters, updates), state, before), None
+            (gradient, deltas), seen = jax.grad(loss, (0, 1), has_aux=True)(parameters, offsets, x[rows], y[rows])
+            updates, state = rule.update(gradient, state, parameters)
+            shares = dominated(kind, state, parameters)
+            columns = statistics(parameters, updates, gradient, before, deltas, seen, shares)
+            return (optax.apply_updates(parameters, updates), state, gradient), columns
 
-    return train
+        return jax.lax.scan(step, carry, start + jnp.arange(STEPS))
+
+    return jax.vmap(train, in_axes=(0, 0, 0, None, None, None))
 
 
-def dominated(kind, state, blocks):
+def dominated(kind, state, parameters):
     """How many elements have an eps above √v, [L]; NaN for rules without an eps."""
     if kind not in ("adam", "rmsprop"):
-        return jnp.full(sum(len(biases) for _, biases in blocks), jnp.nan)
+        return jnp.full(len(parameters), jnp.nan)
     correction = jnp.sqrt(1 - 0.999 ** optax.tree.get(state, "count")) if kind == "adam" else 1.0
-    count = jax.vmap(lambda *layer: total(lambda v: jnp.sqrt(v) < correction * 1e-8, layer))
-    return jnp.concatenate([count(*block) for block in optax.tree.get(state, "nu")])
+    layers = optax.tree.get(state, "nu")
+    return jnp.stack([total(lambda v: jnp.sqrt(v) < correction * 1e-8, layer) for layer in layers])
 
 
 def total(function, *layers):
@@ -105,13 +89,11 @@ def total(function, *layers):
     return sum(function(*leaves).sum() for leaves in zip(*layers, strict=True))
 
 
-def statistics(blocks, updates, gradient, before, deltas, seen, eps_dominated):
+def statistics(parameters, updates, gradient, before, deltas, seen, eps_dominated):
     """[S, L], in the order of the contract's table."""
-    found = []
-    for own in zip(blocks, updates, gradient, before, deltas, seen, strict=True):
-        slope = (lambda a: jnp.abs(1 - a * a)) if len(found) < len(blocks) - 1 else jnp.ones_like
-        found.append(jax.vmap(lambda *layer, slope=slope: _sums(slope, *layer))(*own))
-    s = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    layers = zip(parameters, updates, gradient, before, deltas, seen, strict=True)
+    sums = [_sums(depth < len(parameters) - 1, *layer) for depth, layer in enumerate(layers)]
+    s = jax.tree.map(lambda *scalars: jnp.stack(scalars), *sums)
     norm, rms, mean = jnp.sqrt(s["square"]), jnp.sqrt(s["square"] / s["n"]), s["sum"] / s["n"]
     noise = s["sample_square"] - s["square"]
     measurable = noise > ROUNDING * jnp.finfo(jnp.float32).eps * s["sample_square"]
@@ -145,10 +127,10 @@ def statistics(blocks, updates, gradient, before, deltas, seen, eps_dominated):
     )
 
 
-def _sums(slope_of, parameters, updates, gradient, before, delta, activity):
+def _sums(hidden, parameters, updates, gradient, before, delta, activity):
     """Scalars of one layer."""
     x, a = activity
-    slope = slope_of(a)
+    slope = jnp.abs(1 - a * a) if hidden else jnp.ones_like(a)
     delta_squares = (delta**2).sum(1)
     return {
         "n": float(sum(g.size for g in gradient)),
@@ -177,32 +159,25 @@ def _quotient(numerator, denominator):
     return jnp.where(denominator > 0, numerator / denominator, jnp.nan)
 
 
-def in_blocks(theta, sizes):
-    """[T, P], W row by row [O·I] and then b [O] of every layer, to blocks of layers of one size: W [L, T, I, O], b [L, T, O]."""
+def by_layer(theta, sizes):
+    """[T, P], W row by row [O·I] and then b [O] of every layer, to a list of (W [T, I, O], b [T, O])."""
     layers, start = [], 0
     for into, out in sizes:
         weight = theta[:, start : start + into * out].reshape(-1, out, into).transpose(0, 2, 1)
         start += into * out
-        layers.append((weight, theta[:, start : start + out]))
+        layers.append((jnp.asarray(weight), jnp.asarray(theta[:, start : start + out])))
         start += out
-    last = len(layers)
-    bounds = [0, 1, last - 1, last] if last > SCANNED else range(last + 1)
-    return [
-        tuple(jnp.asarray(np.stack(leaves)) for leaves in zip(*layers[first:end], strict=True))
-        for first, end in itertools.pairwise(bounds)
-    ]
+    return layers
 
 
 class Group:
     """The trials of one optimizer."""
 
     def __init__(self, kind, theta, lr, rows, sizes, measured):
-        blocks = in_blocks(theta, sizes)
+        parameters = by_layer(theta, sizes)
         self.lr, self.rows = jnp.asarray(lr), jnp.asarray(rows)
-        one = jax.eval_shape(lambda: RULES[kind](0.1).init(jax.tree.map(lambda leaf: leaf[:, 0], blocks)))
-        axes = jax.tree.map(lambda leaf: min(1, leaf.ndim), one)
-        state = jax.vmap(lambda own, rate: RULES[kind](rate).init(own), in_axes=(1, 0), out_axes=axes)(blocks, self.lr)
-        self.carry = blocks, state, jax.tree.map(jnp.zeros_like, blocks) if measured else None
+        state = jax.vmap(lambda own, rate: RULES[kind](rate).init(own))(parameters, self.lr)
+        self.carry = parameters, state, jax.tree.map(jnp.zeros_like, parameters) if measured else None
         self.train = jax.jit(trainer(kind, measured), donate_argnums=0)
 
     def advance(self, start, x, y):
@@ -226,7 +201,7 @@ def main():
     jax.block_until_ready(columns)
     first_call_seconds = time.perf_counter() - started
     if measured:  # of the first steps, [T, STEPS, S, L]
-        np.save(f"{path}.{part}.npy", np.concatenate([np.asarray(own).swapaxes(0, 1) for own in columns]))
+        np.save(f"{path}.{part}.npy", np.concatenate([np.asarray(own) for own in columns]))
     print(first_call_seconds, flush=True)
     count = STEPS
     for line in sys.stdin:

@@ -6,7 +6,8 @@ PYTHON is one that has JAX and optax (`make bench-peers` makes it). JAX runs in 
 the trials: one process with two threads is slower. The engine takes its compiled path, one process of two threads. They take
 turns; printed are medians over the repetitions of the ratio within each.
 
-That both sides do the same is checked first: every statistic of the first two steps, of every layer and trial.
+That both sides do the same is shown: every statistic of the first two steps, of every layer and trial. What JAX compiles it
+keeps beside PYTHON, so that only the first run takes minutes for it.
 """
 
 import os
@@ -29,7 +30,7 @@ BARE, FULL = "no statistics", "statistics at every step"
 
 
 class Jax:
-    """Two processes of jax_side.py. The first compiles, the second finds what it needs in JAX's own cache where sizes agree."""
+    """Two processes of jax_side.py."""
 
     def __init__(self, python: str, given: Path, workload: Workload, measured: bool) -> None:
         self.workload = workload
@@ -52,7 +53,7 @@ class Jax:
         )
 
     def ready(self) -> None:
-        """The second process starts once the first has compiled."""
+        """The second process starts once the first has compiled: it needs the same where both have as many trials."""
         (self.first_call_seconds,) = self._answers()
         self.start(1)
         self._answer(self.processes[1])
@@ -144,7 +145,7 @@ def main() -> None:
             mine, theirs = rates[f"engine, {label}"], rates[f"JAX, {label}"]
             print(
                 f"  {label:26s} JAX{statistics.median(theirs):10.0f}   engine{statistics.median(mine):10.0f}"
-                f"   {ratio(mine, theirs):5.2f} x JAX   (JAX compiled in {peers[label].first_call_seconds:.0f} s)"
+                f"   {ratio(mine, theirs):5.2f} x JAX   (first call of JAX {peers[label].first_call_seconds:.0f} s)"
             )
         worst = max(apart, key=lambda statistic: apart[statistic])
         print(

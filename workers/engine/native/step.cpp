@@ -12,7 +12,6 @@
 
 namespace {
 
-
 template <class T> struct Gemm;
 template <> struct Gemm<float> {
     using Function = void (*)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,

@@ -142,6 +142,26 @@ def test_float32_follows_float64(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_one_step_from_the_same_state_in_float32(case: str) -> None:
+    """From equal θ, state and gradient float32 moves as float64 does, within 1e-5 of the largest move and θ's own rounding."""
+    rows = CASES[case]
+    before, single, double = Run(rows), Run(rows, torch.float32), Run(rows)
+    for k in range(10):
+        before.follow(noisy_quadratic, k)
+    for run in (single, double):
+        run.theta.copy_(before.theta.float())
+        for name, value in before.state.items():
+            run.state[name].copy_(value.float() if value.shape == run.theta.shape else value)
+    here = double.theta.clone()
+    own = of_rows(noisy_quadratic, 10, here).float()
+    single.step(given(own))
+    double.step(given(own.double()))
+    move = (double.theta - here).abs().amax(1, keepdim=True)
+    rounding = 2 * torch.finfo(torch.float32).eps * torch.maximum(here.abs(), double.theta.abs())
+    assert ((single.theta - double.theta).abs() <= 1e-5 * move + rounding).all()
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_rows_are_independent_of_their_neighbours(case: str) -> None:
     """A row alone, or among its neighbours in another order, goes the same way."""
     rows = CASES[case]

@@ -117,6 +117,47 @@ class Stage(View):
     """Layer by layer, from the input upwards."""
 
 
+class LayerForecast(View):
+    """The theory's prediction of a layer, beside what step 0 showed."""
+
+    layer: str = Field(examples=["hidden.0.linear"])
+    """Path of the layer."""
+    error_signal_log10: float | None = Field(examples=[-6.9])
+    """log₁₀ of δ's norm as predicted."""
+    error_signal_ratio: float | None = Field(examples=[1.07])
+    """Measured over predicted norm of δ; null where one of them is zero or not finite."""
+    gradient_log10: float | None = Field(examples=[-6.0])
+    """log₁₀ of the norm of the layer's gradient as predicted."""
+    gradient_ratio: float | None = Field(examples=[0.96])
+    """Measured over predicted norm of the gradient; above 1 where samples of a class are alike, which the theory does not know of."""
+
+
+class Forecast(View):
+    """What the theory says of step 0 from the request alone, and how far the measurement is from it."""
+
+    verdict: Verdict = Field(examples=["vanishing"])
+    """The diagnosis' word for it."""
+    decades_per_layer: float | None = Field(examples=[-0.63])
+    """Minus the fitted slope of the predicted log₁₀ error_signal_norm; null where nothing can be predicted."""
+    decades: float | None = Field(examples=[-3.1])
+    """Predicted log₁₀ of δ's norm at the bottom hidden layer over that at the top one."""
+    layers: list[LayerForecast] = Field(
+        default=[],
+        examples=[
+            [
+                {
+                    "layer": "hidden.0.linear",
+                    "error_signal_log10": -6.9,
+                    "error_signal_ratio": 1.07,
+                    "gradient_log10": -6.0,
+                    "gradient_ratio": 0.96,
+                }
+            ]
+        ],
+    )
+    """From the input upwards."""
+
+
 class Diagnosis(Stage):
     """The verdict at the end of training, that of step 0 beside it, and what they rest on."""
 
@@ -124,6 +165,10 @@ class Diagnosis(Stage):
         default=None, examples=[{"step": 0, "verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.2}]
     )
     """The same before the first update."""
+    predicted_at_step_0: Forecast | None = Field(
+        default=None, examples=[{"verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.1}]
+    )
+    """What was to be expected then; null without a measurement beside it."""
     evidence: list[str] = Field(default=[], examples=[["At step 0 the error signal falls by 0.63 decades per layer."]])
     """Sentences with their numbers."""
 

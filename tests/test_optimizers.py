@@ -49,7 +49,7 @@ STEPS_OF = {
 """Where rounding is amplified so much that fewer steps can be compared: their rate is a maximum of quotients of sums."""
 
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
-"""Rates that grow by a factor in every step for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
+"""Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
 
 NEVER_AT_REST = {"fromage"}
 """Moves without a gradient, as its paper has it."""

@@ -26,11 +26,11 @@ from workers.analysis.selection import (
 )
 from workers.analysis.signals import Course, courses
 from workers.analysis.uncertainty import improvement, interval, iqm
-from workers.contract.checks import expanded
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.previews import Prediction
 from workers.contract.results import Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
+from workers.theory.gains import networks
 
 EVALUATIONS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 """Gradients that a step takes."""
@@ -155,11 +155,11 @@ def _diagnosis(arm: _Arm, followed: dict[int, Course], expected: Callable[[_Arm]
 
 def _expected(spec: ComparisonSpec) -> Callable[[_Arm], Prediction]:
     """Arm -> what the theory says of it; once for each variant and batch size."""
-    networks = expanded(spec)
+    expanded = networks(spec)
 
     @cache
     def of(variant: str, batch_size: int) -> Prediction:
-        return predict(networks[variant], spec.problem, batch_size, spec.precision)
+        return predict(expanded[variant], spec.problem, batch_size, spec.precision)
 
     return lambda arm: of(arm.variant, spec.batch_of(arm.optimizer))
 

@@ -1,5 +1,6 @@
 """The optimizers' update rules. R rows (one trial each), P parameters of a trial, n samples in a batch."""
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,6 +71,14 @@ def test_table_is_the_contract() -> None:
     assert sorted(RULES) == sorted(kinds)
     assert {kind_of(rows[0]) for rows in CASES.values()} == set(kinds)
     assert sorted([*BY_OTHERS, *TRAJECTORIES]) == sorted(kinds)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_the_docstring_says_what_a_user_must_know(kind: str) -> None:
+    """Every rule's file has its formula, where it comes from, where it rests and how it fails."""
+    told = (importlib.import_module(f"workers.engine.optimizers.{kind}").__doc__ or "").lower()
+    for part in ("θ ←", "source: ", "fixed points", "failure modes"):
+        assert part in told.replace("θ_l ←", "θ ←"), part
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=kind_of)

@@ -282,6 +282,25 @@ class ErrorDetail(View):
     """What happened, for people."""
 
 
+class ShardReport(View):
+    """How the trials of a shard were trained together. Chosen by the worker that first took it, repeated wherever it is resumed."""
+
+    round: int = Field(examples=[0])
+    """The round it belongs to, from 0."""
+    variant: str = Field(examples=["base"])
+    """The network they train."""
+    trials: int = Field(examples=[40])
+    """How many."""
+    device: Literal["cpu", "cuda"] = Field(examples=["cpu"])
+    """The class of device."""
+    path: str = Field(examples=["native"])
+    """native: compiled code for dense networks on the CPU; portable: torch, which is the definition."""
+    threads: int = Field(examples=[2])
+    """Chunks that trained at the same time."""
+    chunks: list[int] = Field(examples=[[20, 20]])
+    """How many trials each batched program held."""
+
+
 class Comparison(View):
     """What GET /v1/comparisons/{id} answers."""
 
@@ -307,6 +326,8 @@ class Comparison(View):
     """The request with every default filled in."""
     result: Result | None = Field(default=None, examples=[{"baseline": "sgd", "partial": True, "arms": []}])
     """The answer, as soon as there is a part of it."""
+    shards: list[ShardReport] = Field(default=[], examples=[[]])
+    """How its trials were grouped and trained, one entry for each shard that a worker has begun."""
     links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/019b7d3a5c284f1a9c3e"}])
     """Where its parts are."""
     error: ErrorDetail | None = Field(

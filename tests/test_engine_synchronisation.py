@@ -50,7 +50,7 @@ def test_a_step_does_not_wait(pattern: str) -> None:
     """Every rule, through layers of every kind, recorded and evaluated steps and epochs among them."""
     running = program(shard(layers(*DROPPING), *BY_PATTERN[pattern], seeds=(0, 1), steps=12, recorded=[0, 1, 5, 12]))
     recording = Recording(running)
-    with NoWaiting():
+    with NoWaiting():  # type: ignore[no-untyped-call]  # of torch
         advance(running, recording, 0, 12)
     assert recording.statistics_table() is not None
 
@@ -67,5 +67,5 @@ def test_a_step_does_not_wait(pattern: str) -> None:
     ids=["item", "branch", "mask", "nonzero", "equal"],
 )
 def test_the_check_sees_what_waits(wait: Any) -> None:
-    with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
+    with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):  # type: ignore[no-untyped-call]  # of torch
         wait(torch.ones(3))

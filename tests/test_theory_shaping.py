@@ -1,10 +1,18 @@
 """Shaped non-linearities against google-deepmind/dks, and against what they are to fulfil, by another quadrature."""
 
+import json
+from pathlib import Path
+
 import pytest
 from theory_samples import activation, non_linearity
 
-from workers.contract.activations import Formula
-from workers.contract.nonlinearities import Named
+from service.validation import read_comparison
+from workers.analysis.predicted import predict
+from workers.contract.activations import Formula, Scaled
+from workers.contract.checks import Limits
+from workers.contract.network import Mlp
+from workers.contract.nonlinearities import Gaussian, Named
+from workers.theory.gains import networks
 from workers.theory.meanfield import chi_1, chi_q, correlation_map, length_map
 from workers.theory.shaping import (
     MAX_CURVATURE,
@@ -19,6 +27,7 @@ from workers.theory.shaping import (
 from workers.theory.tabulated import Tabulated, tabulate
 
 DEPTH = 50
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 DKS = {
     "tanh": (0.12844047873558254, 0.5707795475033656, 10.604447624744472, -0.509807241736997),
@@ -123,3 +132,16 @@ def test_published_pairs_of_a_batch_norm_before_a_gaussian(gamma: float, beta: f
     """exp(−z²/2) on its flank instead of its top, where it explodes by 2.488 a layer."""
     theta = non_linearity({"kind": "scaled", "of": "gaussian_half", "b": gamma, "c": beta})
     assert theta.slope_second(1.0) / (theta.second(1.0) - theta.mean(1.0) ** 2) == pytest.approx(rate, abs=1e-3)
+
+
+def test_the_deep_example_is_what_the_theory_says() -> None:
+    """Its shaped Gaussian is the solver's; every remedied network keeps its signal within two and a half decades, no twin does."""
+    spec = read_comparison(json.loads((EXAMPLES / "deep-digits.json").read_text()), Limits())
+    constants = spec.variants["Gaussian 50, shaped"].network
+    assert isinstance(constants, Mlp) and isinstance(constants.activation, Scaled)
+    solved = deep_kernel_shaping(activation("gaussian"), local_slope(50)).spec(Gaussian())
+    assert constants.activation.of == solved.of
+    assert all(getattr(constants.activation, name) == pytest.approx(getattr(solved, name), rel=1e-6) for name in "abcd")
+    for name, layers in networks(spec).items():
+        decades = predict(layers, spec.problem, 64, spec.precision).decades
+        assert decades is not None and (abs(decades) < 2.5) == ("," in name), name

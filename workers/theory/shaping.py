@@ -163,12 +163,16 @@ def _batch_excess(activation: ActivationSpec, beta: float, rate: float, gamma: f
     return _batch_rate(activation, gamma, beta) - rate
 
 
+def _conditions(of: Callable[[float, float], tuple[Shaped, list[float]]], place: Numbers) -> list[float]:
+    return of(float(place[0]), float(place[1]))[1]
+
+
 def _solve(activation: ActivationSpec, of: Callable[[float, float], tuple[Shaped, list[float]]]) -> Shaped:
     """The root in (α, β) that the first start leads to: several may exist, and the reference starts alike."""
     for start in STARTS:
         with np.errstate(all="ignore"):
             try:
-                at = root(lambda x: of(float(x[0]), float(x[1]))[1], start, tol=1e-12)
+                at = root(partial(_conditions, of), start, tol=1e-12)
                 shaped, conditions = of(float(at.x[0]), float(at.x[1]))
             except (ValueError, ZeroDivisionError, OverflowError):
                 continue

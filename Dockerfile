@@ -66,6 +66,10 @@ CMD ["plumbline", "api"]
 
 
 FROM base AS worker
+# For the engine's fast path, which is compiled for the processor that it runs on, when a worker starts.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++=4:12.2.0-3 \
+ && rm -rf /var/lib/apt/lists/*
 # Where torch comes from: https://download.pytorch.org/whl/cpu, https://download.pytorch.org/whl/cu126 and so on. Nothing
 # takes the package index's own build, which is the one with CUDA on Linux.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -19,7 +19,7 @@ from torch.nn import functional
 from workers.contract.network import Layers, Mlp
 from workers.contract.shapes import expand
 from workers.engine.initialisers import draw_bias, draw_weight
-from workers.theory.prediction import LayerForecast, forecast
+from workers.theory.prediction import LayerSignal, forecast
 
 BATCH, FEATURES, CLASSES, SEEDS = 64, 400, 10, 3
 
@@ -96,7 +96,7 @@ def slope(log10_delta: Numbers) -> float:
 
 
 def predict(network: Mlp | Layers) -> Measured:
-    said: list[LayerForecast] = forecast(expand(network, FEATURES, CLASSES), "cross_entropy", BATCH)
+    said: list[LayerSignal] = forecast(expand(network, FEATURES, CLASSES), "cross_entropy", BATCH)
     columns = ([getattr(layer, name) for layer in said] for name in Measured._fields)
     return Measured(*(np.array(column) for column in columns))
 

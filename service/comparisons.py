@@ -158,7 +158,7 @@ def read(
     if if_none_match and {tag, "*"} & {part.strip() for part in if_none_match.split(",")}:
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    return views.comparison(record, waits)
+    return views.comparison(record, waits, comparisons.shards(here.database, comparison_id))
 
 
 @router.post("/{comparison_id}/cancel", responses={404: {}, 409: {}})
@@ -170,7 +170,7 @@ def cancel(comparison_id: str, here: Here) -> Comparison:
     if record.status != "cancelled":
         raise Problem(409, "wrong_state", f"comparison {comparison_id} has {record.status}: there is nothing to cancel")
     here.wake()
-    return views.comparison(record)
+    return views.comparison(record, shards=comparisons.shards(here.database, comparison_id))
 
 
 @router.delete("/{comparison_id}", status_code=204, responses={404: {}, 409: {}})

@@ -11,7 +11,7 @@ from service.resources import Here, Resources
 from service.validation import read_comparison
 from workers.analysis.predicted import predict
 from workers.analysis.protocol import together, totals, trials_by_round
-from workers.contract.checks import Limits, expanded, over_memory, over_trials
+from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.cost import step_seconds, trial_step_flops
 from workers.contract.memory import shard_bytes
@@ -21,6 +21,7 @@ from workers.contract.previews import Estimate, Preview, PreviewedLayer, Preview
 from workers.contract.shapes import ExpandedLayer
 from workers.store import fleet
 from workers.store.fleet import Worker
+from workers.theory.gains import networks
 
 Group = tuple[list[ExpandedLayer], int, Pattern, list[OptimizerSpec]]
 """Layers of a variant, batch size, pattern, and the optimizers that have these: what can train together."""
@@ -67,11 +68,11 @@ def preview(spec: ComparisonSpec, limits: Limits, workers: list[Worker]) -> Prev
     """
     if wrong := over_trials(totals(spec)[0], limits) or over_memory(spec, together(spec), limits):
         raise invalid(wrong)
-    networks = expanded(spec)
-    views = {name: _network(spec, layers) for name, layers in networks.items()}
+    expanded = networks(spec)
+    views = {name: _network(spec, layers) for name, layers in expanded.items()}
     base = views.pop(BASE)
     return Preview(
-        **dict(base), variants=views, estimate=_estimate(spec, networks, workers), spec=spec.model_dump(mode="json")
+        **dict(base), variants=views, estimate=_estimate(spec, expanded, workers), spec=spec.model_dump(mode="json")
     )
 
 

@@ -1,12 +1,13 @@
 """From the store's records to what the API shows."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field
 
-from workers.contract.results import Comparison, ErrorDetail, Progress, Result, Status, View, Waiting
+from workers.contract.results import Comparison, ErrorDetail, Progress, Result, ShardReport, Status, View, Waiting
 from workers.store import fleet
-from workers.store.comparisons import ComparisonRecord
+from workers.store.comparisons import ComparisonRecord, ShardRecord
 
 MISSING = {
     "cuda": "no worker with a CUDA card is up, and this comparison needs one: start one, or ask for device auto",
@@ -54,7 +55,9 @@ def waiting(found: fleet.Waiting | None) -> Waiting | None:
     return Waiting(worker=found.worker, since=found.since, seconds=seconds, message=MISSING[found.worker])
 
 
-def comparison(record: ComparisonRecord, waits: Waiting | None = None) -> Comparison:
+def comparison(
+    record: ComparisonRecord, waits: Waiting | None = None, shards: Sequence[ShardRecord] = ()
+) -> Comparison:
     """The whole comparison."""
     return Comparison(
         id=record.id,
@@ -67,6 +70,15 @@ def comparison(record: ComparisonRecord, waits: Waiting | None = None) -> Compar
         labels=record.labels,
         spec=record.spec,
         result=Result.model_validate(record.result) if record.result else None,
+        shards=[
+            ShardReport(
+                round=shard.round,
+                variant=shard.variant,
+                trials=shard.trials,
+                **shard.execution.model_dump(include={"device", "path", "threads", "chunks"}),
+            )
+            for shard in shards
+        ],
         links=_links(record.id),
         error=ErrorDetail.model_validate(record.error) if record.error else None,
     )

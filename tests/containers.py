@@ -120,7 +120,9 @@ OWN_PATHS = re.compile(r"(?<![\w./-])/(opt/plumbline|var/lib/plumbline|wheels|bu
 
 
 class ByHand:
-    """An image whose root is a folder. What Docker alone can do is left out: the base image, its users, its isolation."""
+    """An image whose root is a folder. What Docker alone can do is left out: the base image, its
+    packages, its users, its isolation.
+    """
 
     def __init__(self, folder: Path, arguments: Mapping[str, str] | None = None) -> None:
         """`arguments` are the build arguments."""
@@ -160,6 +162,8 @@ class ByHand:
                 self._copy(step.text)
             elif step.name == "RUN" and "groupadd" in step.text:
                 (self.folder / "var/lib/plumbline/artifacts").mkdir(parents=True)
+            elif step.name == "RUN" and "apt-get" in step.text:
+                continue
             elif step.name == "RUN":
                 self._run(step.text, others or {})
             else:

@@ -45,7 +45,7 @@ def paths(*given: Any) -> list[str]:
     return [layer.path for layer in expanded(layers(*given))]
 
 
-def inits(found: list[ExpandedLayer]) -> list[tuple[str, float]]:
+def inits(found: list[ExpandedLayer]) -> list[tuple[str, float | str]]:
     """(kind, gain) of every layer that has one."""
     return [(layer.init.kind, layer.init.gain) for layer in found if layer.init]
 

@@ -17,6 +17,7 @@ import pytest
 
 from service import embedded
 from service.client import Client, Event, parse_events
+from workers.engine.native import build
 
 PLUMBLINE = (sys.executable, "-m", "service")
 SPEC: dict[str, Any] = {
@@ -72,7 +73,11 @@ def test_serves_until_ctrl_c_and_finds_its_comparisons_again(tmp_path: Path, sho
     """Ctrl-C leaves no process, socket or temporary folder, and a second start on the same directory knows what was there."""
     with serving(tmp_path / "data", short_folder) as (process, url), Client(url) as client:
         accepted = client.submit(json.dumps(SPEC).encode())
-        assert finished(client, accepted["id"])["status"] == "succeeded"
+        ended = finished(client, accepted["id"])
+        assert ended["status"] == "succeeded"
+        compiled = "native" if build.library() else "portable"
+        assert {(shard["device"], shard["path"]) for shard in ended["shards"]} == {("cpu", compiled)}
+        assert all(sum(shard["chunks"]) == shard["trials"] for shard in ended["shards"])
         family = psutil.Process(process.pid).children(recursive=True)
         assert {"valkey-server", "python"} <= {Path(member.exe()).name.rstrip("0123456789.") for member in family}
         process.send_signal(signal.SIGINT)

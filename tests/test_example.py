@@ -123,3 +123,16 @@ def test_the_terminal_shows_ranking_and_picture(outcome: Outcome) -> None:
 def test_nothing_is_left_running(outcome: Outcome) -> None:
     """Server, worker, trainer and API are gone."""
     assert not outcome.survivors
+
+
+def test_the_prediction_stands_beside_the_measurement(outcome: Outcome) -> None:
+    """Made from the request alone: its slope within .05 decades per layer, every error signal within a quarter; gradients are
+    larger than for random labels, the more so the larger the batch: samples of a class are alike and pull alike.
+    """
+    for arm in outcome.result["arms"]:
+        said, measured = arm["diagnosis"]["predicted_at_step_0"], arm["diagnosis"]["at_step_0"]
+        assert said["verdict"] == measured["verdict"] == "vanishing"
+        assert said["decades_per_layer"] == pytest.approx(measured["decades_per_layer"], abs=WITHIN)
+        assert [layer["layer"] for layer in said["layers"]] == [layer["layer"] for layer in measured["layers"]]
+        for layer in said["layers"]:
+            assert 0.75 < layer["error_signal_ratio"] < 1.33 and 0.75 < layer["gradient_ratio"] < 6

@@ -1,5 +1,6 @@
 """The optimizers' update rules. R rows (one trial each), P parameters of a trial, n samples in a batch."""
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,7 @@ STEPS_OF = {
 """Where rounding is amplified so much that fewer steps can be compared: their rate is a maximum of quotients of sums."""
 
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
-"""Rates that double for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
+"""Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
 
 NEVER_AT_REST = {"fromage"}
 """Moves without a gradient, as its paper has it."""
@@ -70,6 +71,14 @@ def test_table_is_the_contract() -> None:
     assert sorted(RULES) == sorted(kinds)
     assert {kind_of(rows[0]) for rows in CASES.values()} == set(kinds)
     assert sorted([*BY_OTHERS, *TRAJECTORIES]) == sorted(kinds)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_the_docstring_says_what_a_user_must_know(kind: str) -> None:
+    """Every rule's file has its formula, where it comes from, where it rests and how it fails."""
+    told = (importlib.import_module(f"workers.engine.optimizers.{kind}").__doc__ or "").lower()
+    for part in ("θ ←", "source: ", "fixed points", "failure modes"):
+        assert part in told.replace("θ_l ←", "θ ←"), part
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=kind_of)
@@ -139,6 +148,26 @@ def test_float32_follows_float64(case: str) -> None:
     assert {value.dtype for value in single.state.values() if value.shape[1] > 1} <= {torch.float32}
     moved = (double.theta - torch.from_numpy(starts(len(rows)))).abs().amax(1, keepdim=True)
     assert ((single.theta - double.theta).abs() <= 1e-3 * moved + 1e-6).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_step_from_the_same_state_in_float32(case: str) -> None:
+    """From equal θ, state and gradient float32 moves as float64 does, within 1e-5 of the largest move and θ's own rounding."""
+    rows = CASES[case]
+    before, single, double = Run(rows), Run(rows, torch.float32), Run(rows)
+    for k in range(10):
+        before.follow(noisy_quadratic, k)
+    for run in (single, double):
+        run.theta.copy_(before.theta.float())
+        for name, value in before.state.items():
+            run.state[name].copy_(value.float() if value.shape == run.theta.shape else value)
+    here = double.theta.clone()
+    own = of_rows(noisy_quadratic, 10, here).float()
+    single.step(given(own))
+    double.step(given(own.double()))
+    move = (double.theta - here).abs().amax(1, keepdim=True)
+    rounding = 2 * torch.finfo(torch.float32).eps * torch.maximum(here.abs(), double.theta.abs())
+    assert ((single.theta - double.theta).abs() <= 1e-5 * move + rounding).all()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,7 +8,7 @@ import pytorch_optimizer
 import torch
 from numpy.typing import NDArray
 
-from reference import dadapt_sgd, per_layer, rprop, signsgd, signum, smorms3, vsgd_fd, yogi
+from reference import dadapt_sgd, per_layer, rprop, schedule_free_adamw, signsgd, signum, smorms3, vsgd_fd, yogi
 
 Array = NDArray[np.float64]
 
@@ -27,6 +27,10 @@ def torchs_rprop(ours: Arguments) -> Arguments:
     return {"lr": ours["lr"], "etas": tuple(etas), "step_sizes": tuple(sizes)}
 
 
+def schedule_free(ours: Arguments) -> Arguments:
+    return {"momentum" if name == "beta" else name: value for name, value in ours.items()}
+
+
 BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Arguments], Arguments]]] = {
     "sgd": (torch.optim.SGD, as_they_are),
     "sgdw": (pytorch_optimizer.SGDW, as_they_are),
@@ -43,6 +47,7 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
     "adagrad": (torch.optim.Adagrad, as_they_are),
     "adadelta": (torch.optim.Adadelta, as_they_are),
     "lars": (pytorch_optimizer.LARS, as_they_are),
+    "schedule_free_sgd": (pytorch_optimizer.ScheduleFreeSGD, schedule_free),
     "novograd": (pytorch_optimizer.NovoGrad, as_they_are),
     "fromage": (pytorch_optimizer.Fromage, as_they_are),
     "dadapt_adam": (pytorch_optimizer.DAdaptAdam, as_they_are),
@@ -53,6 +58,7 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "rprop_minus": rprop.minus,
     "rprop_plus": rprop.plus,
+    "schedule_free_adamw": schedule_free_adamw.trajectory,
     "signsgd": signsgd.trajectory,
     "signum": signum.trajectory,
     "smorms3": smorms3.trajectory,
@@ -90,7 +96,8 @@ def by_others(
 ) -> list[Array]:
     """One parameter a layer: a matrix of one row, since some treat vectors as biases."""
     parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())[None]) for layer in layers]
-    optimizer = make(parts, **translated(ours))
+    optimizer: Any = make(parts, **translated(ours))
+    averages = hasattr(optimizer, "eval")
     path = []
     for k in range(steps):
         here = torch.cat(parts, 1)[0].detach().numpy()
@@ -98,5 +105,9 @@ def by_others(
         for part, layer in zip(parts, layers, strict=True):
             part.grad = gradient[layer].clone()[None]
         optimizer.step()
+        if averages:
+            optimizer.eval()
         path.append(torch.cat(parts, 1)[0].detach().numpy())
+        if averages:
+            optimizer.train()
     return path

@@ -9,10 +9,10 @@ from workers.analysis.diagnosis import verdict
 from workers.analysis.profile import OUTPUT
 from workers.contract.previews import PredictedLayer, Prediction
 from workers.contract.problems import ProblemSpec
-from workers.contract.results import Verdict
+from workers.contract.results import Forecast, LayerForecast, Stage, Verdict
 from workers.contract.shapes import ExpandedLayer
-from workers.theory.prediction import LayerForecast, forecast
-from workers.theory.tabulated import Discontinuous, Numbers
+from workers.theory.prediction import LayerSignal, forecast
+from workers.theory.tabulated import Numbers, Unpredictable
 
 SMALLEST = {"float32": -45.15, "float64": -323.61}
 """log₁₀ of half the smallest number above zero."""
@@ -29,8 +29,8 @@ def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: 
     """
     try:
         layers = forecast(network, problem.loss, batch_size)
-    except Discontinuous as jump:
-        return Prediction(verdict="unknown", decades_per_layer=None, decades=None, reason=str(jump))
+    except Unpredictable as reason:
+        return Prediction(verdict="unknown", decades_per_layer=None, decades=None, reason=str(reason))
     hidden = [layer for layer in layers if layer.layer != OUTPUT]
     told = [_layer(layer, (hidden or layers)[-1], batch_size, precision) for layer in layers]
     log_norms = np.array([layer.log10_delta for layer in hidden])
@@ -44,7 +44,28 @@ def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: 
     )
 
 
-def _layer(at: LayerForecast, top: LayerForecast, batch_size: int, precision: str) -> PredictedLayer:
+def beside(prediction: Prediction, measured: Stage) -> Forecast:
+    """The prediction of step 0 and its measurement, for the layers that are in both."""
+    norms = {layer.layer: layer for layer in measured.layers}
+    return Forecast(
+        verdict=prediction.verdict,
+        decades_per_layer=prediction.decades_per_layer,
+        decades=prediction.decades,
+        layers=[
+            LayerForecast(
+                layer=said.layer,
+                error_signal_log10=said.error_signal_log10,
+                error_signal_ratio=_ratio(norms[said.layer].error_signal_norm, said.error_signal_log10),
+                gradient_log10=said.gradient_log10,
+                gradient_ratio=_ratio(norms[said.layer].gradient_norm, said.gradient_log10),
+            )
+            for said in prediction.layers
+            if said.layer in norms
+        ],
+    )
+
+
+def _layer(at: LayerSignal, top: LayerSignal, batch_size: int, precision: str) -> PredictedLayer:
     own = "healthy" if at.layer == OUTPUT else verdict(_told(at.log10_delta - top.log10_delta))
     return PredictedLayer(
         layer=at.layer,
@@ -62,7 +83,7 @@ def _layer(at: LayerForecast, top: LayerForecast, batch_size: int, precision: st
     )
 
 
-def _defect(at: LayerForecast, batch_size: int, precision: str) -> Verdict | None:
+def _defect(at: LayerSignal, batch_size: int, precision: str) -> Verdict | None:
     """What happens to a δ of this size, and to its z, in this precision."""
     log_rms = at.log10_delta - 0.5 * log10(batch_size * at.units)
     if not at.q < 10 ** (2 * min(LARGEST[precision], 150)) or not log_rms < LARGEST[precision]:
@@ -73,6 +94,13 @@ def _defect(at: LayerForecast, batch_size: int, precision: str) -> Verdict | Non
 def _slope(log_norms: Numbers) -> float:
     """Least squares against depth."""
     return float(np.polyfit(np.arange(len(log_norms)), log_norms, 1)[0])
+
+
+def _ratio(measured: float | None, predicted_log10: float | None) -> float | None:
+    if measured is None or predicted_log10 is None or measured <= 0:
+        return None
+    log_ratio = log10(measured) - predicted_log10
+    return 10**log_ratio if abs(log_ratio) < 300 else None
 
 
 def _told(value: float | None) -> float | None:

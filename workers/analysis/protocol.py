@@ -8,10 +8,10 @@ from itertools import count
 from typing import NamedTuple
 
 from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
-from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
+from workers.theory.gains import networks
 
 __all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "trials_by_round", "tuned"]
 
@@ -121,9 +121,8 @@ def _final(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
 def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
     """Trials that can share a batched program, numbered in the order in which they stand."""
     numbers = count(first_trial)
-    networks = expanded(spec)
     shards = []
-    for variant, network in networks.items():
+    for variant, network in networks(spec).items():
         for (batch_size, pattern), members in spec.alike().items():
             trials = [
                 Trial(

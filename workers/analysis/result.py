@@ -1,6 +1,8 @@
 """The answer to a comparison, from whatever of its trials there is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import inf, isnan
 
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow as pa
 
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
+from workers.analysis.predicted import beside, predict
 from workers.analysis.protocol import tuned
 from workers.analysis.ranking import ranks
 from workers.analysis.selection import (
@@ -25,7 +28,9 @@ from workers.analysis.signals import Course, courses
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.optimizers import OptimizerSpec, Pattern
-from workers.contract.results import Arm, Improvement, Interval, Result, Scores, TrialCounts
+from workers.contract.previews import Prediction
+from workers.contract.results import Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
+from workers.theory.gains import networks
 
 EVALUATIONS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 """Gradients that a step takes."""
@@ -63,7 +68,8 @@ def build_result(
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
     followed = courses(statistics)
-    views = [_view(spec, arm, arms, reached, followed) for arm in arms]
+    expected = _expected(spec)
+    views = [_view(spec, arm, arms, reached, followed, expected) for arm in arms]
     losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
@@ -118,7 +124,12 @@ def _ended(trials: list[TrialScore], setting: Setting) -> list[TrialScore]:
 
 
 def _view(
-    spec: ComparisonSpec, arm: _Arm, arms: list[_Arm], reached: dict[int, int], followed: dict[int, Course]
+    spec: ComparisonSpec,
+    arm: _Arm,
+    arms: list[_Arm],
+    reached: dict[int, int],
+    followed: dict[int, Course],
+    expected: Callable[[_Arm], Prediction],
 ) -> Arm:
     searched = grids(arm.optimizer, spec.tuning)
     return Arm(
@@ -130,10 +141,27 @@ def _view(
         searched=searched,
         at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
-        diagnosis=diagnose(
-            Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed)
-        ),
+        diagnosis=_diagnosis(arm, followed, expected),
     )
+
+
+def _diagnosis(arm: _Arm, followed: dict[int, Course], expected: Callable[[_Arm], Prediction]) -> Diagnosis | None:
+    """What was measured, and beside step 0 what was to be expected."""
+    found = diagnose(Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed))
+    if found is None or found.at_step_0 is None:
+        return found
+    return found.model_copy(update={"predicted_at_step_0": beside(expected(arm), found.at_step_0)})
+
+
+def _expected(spec: ComparisonSpec) -> Callable[[_Arm], Prediction]:
+    """Arm -> what the theory says of it; once for each variant and batch size."""
+    expanded = networks(spec)
+
+    @cache
+    def of(variant: str, batch_size: int) -> Prediction:
+        return predict(expanded[variant], spec.problem, batch_size, spec.precision)
+
+    return lambda arm: of(arm.variant, spec.batch_of(arm.optimizer))
 
 
 def _scores(

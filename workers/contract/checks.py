@@ -75,7 +75,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
                     f"variant {name!r} would train {trials:,} trials at the same time, in about {needed / 2**30:.1f} GiB of memory; "
                     f"the limit here is {limits.memory_bytes / 2**30:.1f} GiB: fewer seeds or grid points, a smaller batch or network"
                 )
-                found.append(Violation(pointer=_pointer(spec, name), message=message, code="over_limit"))
+                found.append(Violation(pointer=pointer_to(spec, name), message=message, code="over_limit"))
     return list({violation.pointer: violation for violation in found}.values())
 
 
@@ -134,7 +134,7 @@ def _batch(pointer: str, asked: int, available: int) -> Violation:
 def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     found: dict[str, Violation] = {}
     for name, network in spec.networks().items():
-        where = _pointer(spec, name)
+        where = pointer_to(spec, name)
         try:
             layers = expand(network, spec.problem.features, spec.problem.outputs)
         except Misfit as misfit:
@@ -147,12 +147,12 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     return list(found.values())
 
 
-def _pointer(spec: ComparisonSpec, variant: str) -> str:
+def pointer_to(spec: ComparisonSpec, variant: str) -> str:
     """To the network that a variant trains."""
     own = variant != BASE and spec.variants[variant].network is not None
-    return f"/variants/{_escape(variant)}/network" if own else "/network"
+    return f"/variants/{escape(variant)}/network" if own else "/network"
 
 
-def _escape(part: str) -> str:
+def escape(part: str) -> str:
     """A part of a JSON pointer, RFC 6901."""
     return part.replace("~", "~0").replace("/", "~1")

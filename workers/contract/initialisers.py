@@ -1,4 +1,8 @@
-"""How weights start. Var W is the variance of one weight, g the gain; biases start at zero unless `bias_std` is given."""
+"""How weights start. Var W is the variance of one weight, g the gain; biases start at zero unless `bias_std` is given.
+
+A gain may be "critical": the number that puts the layer's signal at the edge of chaos, which the theory works out, layer by layer, before
+anything is planned. What trains, and whatever else reads an expanded network, sees numbers only.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -6,12 +10,19 @@ from pydantic import Field
 
 from workers.contract.base import ByKind, NonNegative, Positive, Spec
 
+Gain = Positive | Literal["critical"]
+
 
 class _Init(Spec):
-    gain: Positive = Field(default=1.0, examples=[1.0])
-    """g, which multiplies the standard deviation."""
+    gain: Gain = Field(default=1.0, examples=[1.0])
+    """g, which multiplies the standard deviation; "critical" for the non-linearity's edge of chaos, given `bias_std`."""
     bias_std: NonNegative | None = Field(default=None, examples=[0.05])
     """Standard deviation of normal initial biases; null means zero biases (torch: its own uniform ones)."""
+
+    def number(self) -> float:
+        """The gain, once it is a number."""
+        assert self.gain != "critical", "the theory resolves it before a network is built"
+        return self.gain
 
 
 class XavierUniform(_Init):
@@ -46,7 +57,7 @@ class KaimingUniform(_Init):
     """Uniform, Var W = g²/fan_in with g = √2."""
 
     kind: Literal["kaiming_uniform"] = "kaiming_uniform"
-    gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    gain: Gain = Field(default=2**0.5, examples=[2**0.5])
     """g, which multiplies the standard deviation; √2 makes up for the half that a ReLU cuts off."""
     source: ClassVar[str] = "He et al. 2015, eq. 10"
 
@@ -55,7 +66,7 @@ class KaimingNormal(_Init):
     """Normal, Var W = g²/fan_in with g = √2."""
 
     kind: Literal["kaiming_normal"] = "kaiming_normal"
-    gain: Positive = Field(default=2**0.5, examples=[2**0.5])
+    gain: Gain = Field(default=2**0.5, examples=[2**0.5])
     """g, which multiplies the standard deviation; √2 makes up for the half that a ReLU cuts off."""
     source: ClassVar[str] = "He et al. 2015, eq. 10"
 

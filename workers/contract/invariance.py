@@ -46,6 +46,8 @@ MEASURED: dict[str, Invariance] = {
     "dadapt_sgd": Invariance(1e-30, 1e10, 2),
     "dadapt_adam": Invariance(1e-04, 1e10, 3),
     "prodigy": Invariance(1e-04, 1e10, 4),
+    "schedule_free_sgd": Invariance(None, None, 1),
+    "schedule_free_adamw": Invariance(1e-06, 1e10, 2),
     "vsgd_fd": Invariance(1e-18, 1e10, 5),
     # end
 }

@@ -117,6 +117,47 @@ class Stage(View):
     """Layer by layer, from the input upwards."""
 
 
+class LayerForecast(View):
+    """The theory's prediction of a layer, beside what step 0 showed."""
+
+    layer: str = Field(examples=["hidden.0.linear"])
+    """Path of the layer."""
+    error_signal_log10: float | None = Field(examples=[-6.9])
+    """log₁₀ of δ's norm as predicted."""
+    error_signal_ratio: float | None = Field(examples=[1.07])
+    """Measured over predicted norm of δ; null where one of them is zero or not finite."""
+    gradient_log10: float | None = Field(examples=[-6.0])
+    """log₁₀ of the norm of the layer's gradient as predicted."""
+    gradient_ratio: float | None = Field(examples=[0.96])
+    """Measured over predicted norm of the gradient; above 1 where samples of a class are alike, which the theory does not know of."""
+
+
+class Forecast(View):
+    """What the theory says of step 0 from the request alone, and how far the measurement is from it."""
+
+    verdict: Verdict = Field(examples=["vanishing"])
+    """The diagnosis' word for it."""
+    decades_per_layer: float | None = Field(examples=[-0.63])
+    """Minus the fitted slope of the predicted log₁₀ error_signal_norm; null where nothing can be predicted."""
+    decades: float | None = Field(examples=[-3.1])
+    """Predicted log₁₀ of δ's norm at the bottom hidden layer over that at the top one."""
+    layers: list[LayerForecast] = Field(
+        default=[],
+        examples=[
+            [
+                {
+                    "layer": "hidden.0.linear",
+                    "error_signal_log10": -6.9,
+                    "error_signal_ratio": 1.07,
+                    "gradient_log10": -6.0,
+                    "gradient_ratio": 0.96,
+                }
+            ]
+        ],
+    )
+    """From the input upwards."""
+
+
 class Diagnosis(Stage):
     """The verdict at the end of training, that of step 0 beside it, and what they rest on."""
 
@@ -124,6 +165,10 @@ class Diagnosis(Stage):
         default=None, examples=[{"step": 0, "verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.2}]
     )
     """The same before the first update."""
+    predicted_at_step_0: Forecast | None = Field(
+        default=None, examples=[{"verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.1}]
+    )
+    """What was to be expected then; null without a measurement beside it."""
     evidence: list[str] = Field(default=[], examples=[["At step 0 the error signal falls by 0.63 decades per layer."]])
     """Sentences with their numbers."""
 
@@ -237,6 +282,25 @@ class ErrorDetail(View):
     """What happened, for people."""
 
 
+class ShardReport(View):
+    """How the trials of a shard were trained together. Chosen by the worker that first took it, repeated wherever it is resumed."""
+
+    round: int = Field(examples=[0])
+    """The round it belongs to, from 0."""
+    variant: str = Field(examples=["base"])
+    """The network they train."""
+    trials: int = Field(examples=[40])
+    """How many."""
+    device: Literal["cpu", "cuda"] = Field(examples=["cpu"])
+    """The class of device."""
+    path: str = Field(examples=["native"])
+    """native: compiled code for dense networks on the CPU; portable: torch, which is the definition."""
+    threads: int = Field(examples=[2])
+    """Chunks that trained at the same time."""
+    chunks: list[int] = Field(examples=[[20, 20]])
+    """How many trials each batched program held."""
+
+
 class Comparison(View):
     """What GET /v1/comparisons/{id} answers."""
 
@@ -262,6 +326,8 @@ class Comparison(View):
     """The request with every default filled in."""
     result: Result | None = Field(default=None, examples=[{"baseline": "sgd", "partial": True, "arms": []}])
     """The answer, as soon as there is a part of it."""
+    shards: list[ShardReport] = Field(default=[], examples=[[]])
+    """How its trials were grouped and trained, one entry for each shard that a worker has begun."""
     links: dict[str, str] = Field(examples=[{"self": "/v1/comparisons/019b7d3a5c284f1a9c3e"}])
     """Where its parts are."""
     error: ErrorDetail | None = Field(

@@ -73,7 +73,7 @@ INITIALISERS: dict[str, Draw] = {
 
 def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
     """Initial weights [O, I] of the layer at `path` for one seed, float64."""
-    return INITIALISERS[init.kind](out, into, init.gain, torch_generator(seed, "init", path, "weight"))
+    return INITIALISERS[init.kind](out, into, init.number(), torch_generator(seed, "init", path, "weight"))
 
 
 def draw_bias(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
@@ -82,5 +82,5 @@ def draw_bias(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tens
     if init.bias_std is not None:
         return torch.randn(out, generator=generator, dtype=torch.float64) * init.bias_std
     if init.kind == "torch":
-        return (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.gain / math.sqrt(into))
+        return (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.number() / math.sqrt(into))
     return torch.zeros(out, dtype=torch.float64)

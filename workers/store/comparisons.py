@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, exists, insert, literal, select, tuple_
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
-from workers.contract.plan import Role, Scalar
+from workers.contract.plan import Execution, Role, Scalar
 from workers.contract.results import ENDED, Outcome, Status
 from workers.store import cursors, events, progress, rounds, tables
 from workers.store.database import Database
@@ -18,6 +18,7 @@ __all__ = [
     "ComparisonRecord",
     "IdempotencyConflict",
     "NewRound",
+    "ShardRecord",
     "StillRunning",
     "TrialRecord",
     "accept",
@@ -25,10 +26,11 @@ __all__ = [
     "delete",
     "find",
     "page",
+    "shards",
     "trials",
 ]
 
-comparison, label, trial = tables.comparison, tables.label, tables.trial
+comparison, job, label, trial = tables.comparison, tables.job, tables.label, tables.trial
 
 
 class IdempotencyConflict(Exception):  # noqa: N818 - said of the request
@@ -66,6 +68,14 @@ class ComparisonRecord:
     @property
     def eta_seconds(self) -> float | None:
         return progress.eta_seconds(self.status, self.steps_total - self.steps_done, self.rate)
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    round: int
+    variant: str
+    trials: int
+    execution: Execution
 
 
 @dataclass(frozen=True)
@@ -234,6 +244,20 @@ def trials(db: Database, comparison_id: str) -> list[TrialRecord]:
     query = select(*columns).where(trial.c.comparison_id == comparison_id).order_by(trial.c.trial)
     with db.read() as session:
         return [TrialRecord(**row._mapping) for row in session.execute(query)]
+
+
+def shards(db: Database, comparison_id: str) -> list[ShardRecord]:
+    """Those that a worker has begun, in the order of rounds."""
+    query = (
+        select(job.c.round, job.c.variant, job.c.trials_count, job.c.execution)
+        .where(job.c.comparison_id == comparison_id, job.c.execution.is_not(None))
+        .order_by(job.c.round, job.c.position)
+    )
+    with db.read() as session:
+        found = [row for row in session.execute(query) if row.execution]
+    return [
+        ShardRecord(row.round, row.variant, row.trials_count, Execution.model_validate(row.execution)) for row in found
+    ]
 
 
 def _impossible(*texts: str | None) -> bool:

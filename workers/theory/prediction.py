@@ -21,7 +21,7 @@ from workers.contract.problems import Loss
 from workers.contract.shapes import ExpandedLayer
 from workers.theory.finite_width import backward_variance, spread
 from workers.theory.meanfield import CorrelationMap, correlation_maps
-from workers.theory.tabulated import Numbers, Tabulated, tabulate_expression
+from workers.theory.tabulated import Numbers, Tabulated, Unpredictable, tabulate_expression
 from workers.theory.weights import sigma_b, sigma_w
 
 DRAWS = 2048
@@ -31,7 +31,7 @@ Q_SOFTMAX = 1e4
 
 
 @dataclass(frozen=True)
-class LayerForecast:
+class LayerSignal:
     """One layer with parameters. −inf is the logarithm of an exact zero."""
 
     layer: str
@@ -72,7 +72,7 @@ class _Stage:
         return self.theta.second(q) / self.keep
 
 
-def forecast(network: Sequence[ExpandedLayer], loss: Loss, batch_size: int) -> list[LayerForecast]:
+def forecast(network: Sequence[ExpandedLayer], loss: Loss, batch_size: int) -> list[LayerSignal]:
     """What step 0 will look like, from the input upwards, layers with parameters only.
 
     Args:
@@ -81,7 +81,7 @@ def forecast(network: Sequence[ExpandedLayer], loss: Loss, batch_size: int) -> l
         batch_size: B.
 
     Raises:
-        Discontinuous: if a non-linearity jumps.
+        Unpredictable: if a non-linearity jumps, or a layer is of a kind that the theory does not have.
     """
     stages = _stages(network)
     variances = [1.0]
@@ -111,6 +111,8 @@ def _stages(network: Sequence[ExpandedLayer]) -> list[_Stage]:
             theta = _composed(expression_of(layer.spec.activation), theta)
         elif isinstance(layer.spec, Dropout):
             keep *= 1 - layer.spec.p
+        else:
+            raise Unpredictable(f"there is no theory here for {layer.spec.kind} layers")
     close()
     return found
 
@@ -161,7 +163,7 @@ def _backward(
     gaps: list[float],
     loss: Loss,
     batch_size: int,
-) -> list[LayerForecast]:
+) -> list[LayerSignal]:
     """From the loss down to the first layer.
 
     ‖∂L/∂W_l‖² = Σ_{b,b'} (δ_b·δ_b')(h_b·h_b') over samples: B times the diagonal, and B − 1 as much again of what both samples
@@ -188,7 +190,7 @@ def _backward(
         biases = (1 + (batch_size - 1) * shared) * stage.layer.spec.bias
         spread_over = q * gaps[at] if at == top else maps[at].spread(gaps[at])
         found.append(
-            LayerForecast(
+            LayerSignal(
                 layer=stage.layer.path,
                 depth=at - 1,
                 units=stage.units,

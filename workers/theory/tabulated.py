@@ -62,7 +62,11 @@ SATURATED = 0.1
 """Share of max |θ′| below which a unit counts as saturated."""
 
 
-class Discontinuous(ValueError):  # noqa: N818 - it says what θ is
+class Unpredictable(ValueError):  # noqa: N818 - it says what the network is
+    """The theory has no forecast; the message says why."""
+
+
+class Discontinuous(Unpredictable):
     """θ jumps, so that its slope, and with it χ₁, is infinite: no gradient theory can be had."""
 
 
@@ -127,7 +131,7 @@ class Tabulated:
         """P(|θ′(z)| < a tenth of its maximum)."""
         if not len(self._saturated):
             return 0.0
-        bounds = special.ndtr(self._saturated / np.sqrt(max(q, Q_MIN)))
+        bounds = special.ndtr(self._saturated / sqrt(min(max(q, Q_MIN), 1e300)))
         return float((bounds[:, 1] - bounds[:, 0]).sum())
 
     def hermite(self, q: Numbers) -> Numbers:

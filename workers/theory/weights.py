@@ -22,14 +22,14 @@ UNIT_VARIANCE: dict[str, Callable[[int, int], float]] = {
 
 def sigma_w(init: InitSpec, out: int, into: int) -> float:
     """σw = g √(fan_in·Var W) of a layer with weights [out, into]."""
-    return init.gain * _unit(init, out, into)
+    return init.number() * _unit(init, out, into)
 
 
 def sigma_b(init: InitSpec, into: int) -> float:
     """Standard deviation of the biases: what was asked for, else 0, but for torch's own ±g/√fan_in."""
     if init.bias_std is not None:
         return init.bias_std
-    return init.gain / sqrt(3 * into) if init.kind == "torch" else 0.0
+    return init.number() / sqrt(3 * into) if init.kind == "torch" else 0.0
 
 
 def gain_for(init: InitSpec, wanted: float, out: int, into: int) -> float:

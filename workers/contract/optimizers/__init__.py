@@ -10,6 +10,7 @@ from pydantic import Field
 from workers.contract.base import ByKind
 from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nadam, Radam, Yogi
 from workers.contract.optimizers.adaptive import Adadelta, Adagrad, Rmsprop, Smorms3
+from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
@@ -46,6 +47,8 @@ OPTIMIZERS = (
     DadaptSgd,
     DadaptAdam,
     Prodigy,
+    ScheduleFreeSgd,
+    ScheduleFreeAdamW,
     VsgdFd,
 )
 
@@ -78,6 +81,8 @@ OptimizerSpec = Annotated[
     | DadaptSgd
     | DadaptAdam
     | Prodigy
+    | ScheduleFreeSgd
+    | ScheduleFreeAdamW
     | VsgdFd,
     Field(discriminator="kind"),
     ByKind,
@@ -111,6 +116,8 @@ __all__ = [
     "Rprop",
     "RpropMinus",
     "RpropPlus",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSgd",
     "Sgd",
     "SgdW",
     "SignSgd",

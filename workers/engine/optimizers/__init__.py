@@ -26,6 +26,8 @@ from workers.engine.optimizers import (
     rprop,
     rprop_minus,
     rprop_plus,
+    schedule_free_adamw,
+    schedule_free_sgd,
     sgd,
     sgdw,
     signsgd,
@@ -66,6 +68,8 @@ RULES: dict[str, Rule] = {
     "dadapt_sgd": dadapt_sgd.RULE,
     "dadapt_adam": dadapt_adam.RULE,
     "prodigy": prodigy.RULE,
+    "schedule_free_sgd": schedule_free_sgd.RULE,
+    "schedule_free_adamw": schedule_free_adamw.RULE,
     "vsgd_fd": vsgd_fd.RULE,
 }
 """Kind, as the contract spells it, to rule."""

@@ -12,8 +12,8 @@ Source: Defazio & Mishchenko 2023 (arXiv:2301.07733), algorithm 5; step for step
 the authors' code. Sums run over all parameters of a trial; n and d are float64.
 
 Fixed points: m = 0. A gradient that has always been zero moves nothing.
-Failure modes: d never falls: one overestimate stays. It starts at 1e-6 and at most about doubles in a step, so the first dozens of steps
-hardly move. Adam's eps and underflow.
+Failure modes: d never falls: one overestimate stays. It starts at 1e-6, so the first steps hardly move, and on a
+gradient that does not turn it grows without bound. Adam's eps and underflow.
 """
 
 import torch

@@ -1,0 +1,66 @@
+"""What the papers of vSGD show: its learning rates anneal near a resting optimum and stay up on a moving one."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from optimizer_samples import numbers_and_flags
+from torch import Tensor
+
+from workers.contract.optimizers import VsgdFd
+from workers.engine.optimizers import RULES, Gradients
+
+ROWS, STEPS = 200, 1001
+
+
+@torch.no_grad()
+def rates_and_distances(optimum: Callable[[int], float]) -> tuple[np.ndarray, np.ndarray]:
+    """One weight, one sample a step, loss (θ − x)²/2 with x standard normal around the optimum: the 1-D case of
+    Schaul, Zhang & LeCun 2013.
+
+    Returns the median learning rate that was taken and the mean squared distance from the optimum, over the rows, [STEPS] each.
+    """
+    rule = RULES["vsgd_fd"]
+    assert rule.probe is not None
+    numbers, _ = numbers_and_flags(VsgdFd(slow_start=10))
+    hyper = {name: torch.full((ROWS, 1), value, dtype=torch.float64) for name, value in numbers.items()}
+    theta = torch.full((ROWS, 1), 5.0, dtype=torch.float64)
+    state = rule.initial_state(theta, hyper)
+    generator = torch.Generator().manual_seed(0)
+    layers = (slice(0, 1),)
+    rates, distances = [], []
+    for k in range(STEPS):
+        x = optimum(k) + torch.randn(ROWS, 1, generator=generator, dtype=torch.float64)
+        own: Tensor = theta - x
+        displacement = rule.probe(theta, Gradients(own, 1, layers), state, hyper)
+        before = theta.clone()
+        rule.update(theta, Gradients(own, 1, layers, own + displacement, displacement, own.square()), state, hyper)
+        rates.append(((before - theta) / own).median().item())
+        distances.append((theta - optimum(k)).square().mean().item())
+    return np.array(rates), np.array(distances)
+
+
+def test_rates_anneal_as_one_over_t() -> None:
+    """Near a resting optimum rate and squared distance fall like 1/t, without anyone's schedule."""
+    rates, distances = rates_and_distances(lambda k: 0.0)
+    late = np.array([100, 200, 400, 700, 1000])
+    for fallen in (rates, distances):
+        slope = np.polyfit(np.log(late), np.log(fallen[late]), 1)[0]
+        assert -1.3 < slope < -0.7
+    assert distances[1000] < 0.01 < 5 < distances[0]
+
+
+def test_rates_stay_up_on_a_moving_optimum() -> None:
+    """Where the optimum moves by a tenth of the noise in every step the rate stays, and θ follows."""
+    rates, distances = rates_and_distances(lambda k: 0.1 * k)
+    assert rates[100:].min() > 0.05
+    assert rates[900:].mean() > 0.8 * rates[100:200].mean()
+    assert distances[100:].max() < 1.0
+
+
+def test_rates_recover_after_a_jump() -> None:
+    """Rates that have annealed grow again when the optimum jumps, and θ goes there."""
+    rates, distances = rates_and_distances(lambda k: 5.0 if k >= 300 else 0.0)
+    assert rates[300:330].max() > 10 * rates[299]
+    assert distances[301] > 10
+    assert distances[600] < 0.1

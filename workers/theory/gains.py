@@ -1,0 +1,91 @@
+"""Gains that a request leaves to the theory, `"gain": "critical"`: numbers, one for each layer, by its own shape."""
+
+from collections.abc import Sequence
+from math import prod, sqrt
+
+from workers.contract.activations import ActivationSpec
+from workers.contract.base import Violation
+from workers.contract.checks import escape, expanded, pointer_to
+from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.network import Activation, Dropout, Linear
+from workers.contract.nonlinearities import Identity
+from workers.contract.shapes import ExpandedLayer
+from workers.theory.critical import complaint, critical_of
+from workers.theory.weights import gain_for
+
+
+class NotCritical(ValueError):  # noqa: N818 - it says what the network cannot be
+    """A layer's non-linearity has no critical gain that is of use; the message names the nearest remedy."""
+
+    def __init__(self, layer: ExpandedLayer, message: str) -> None:
+        super().__init__(message)
+        self.layer = layer
+
+
+def networks(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
+    """Every variant's layers by name, all gains numbers. Raises where `check` and `without_critical_gain` would have told."""
+    return {name: resolved(layers) for name, layers in expanded(spec).items()}
+
+
+def without_critical_gain(spec: ComparisonSpec) -> list[Violation]:
+    """Where a request asks for a critical gain that there is not, or that would not help."""
+    found: dict[str, Violation] = {}
+    for name, layers in expanded(spec).items():
+        try:
+            resolved(layers)
+        except NotCritical as refusal:
+            pointer = _pointer(spec, name, refusal.layer)
+            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
+    return list(found.values())
+
+
+def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
+    """The layers with every critical gain worked out.
+
+    A layer's σw belongs to the non-linearity below it, for the first one to the one above. Dropout below multiplies both E[θ²] and
+    E[θ′²] by 1/(1−p), so that σw is √(1−p) of what it would be.
+
+    Raises:
+        NotCritical: for the first layer that cannot be.
+    """
+    return [
+        layer.model_copy(update={"init": layer.init.model_copy(update={"gain": _gain(layers, place)})})
+        if layer.init is not None and layer.init.gain == "critical"
+        else layer
+        for place, layer in enumerate(layers)
+    ]
+
+
+def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
+    layer = layers[place]
+    assert layer.init is not None and isinstance(layer.spec, Linear)
+    activation, keep = _below(layers, place)
+    sigma_b = (layer.init.bias_std or 0.0) if layer.spec.bias else 0.0
+    if why := complaint(activation, sigma_b):
+        raise NotCritical(layer, why)
+    wanted = critical_of(activation, sigma_b).sigma_w * sqrt(keep)
+    return gain_for(layer.init, wanted, layer.out_shape[-1], prod(layer.in_shape))
+
+
+def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec, float]:
+    """The non-linearity whose output the layer reads and the share that dropout keeps of it; the next one above the first layer."""
+    keep = 1.0
+    for layer in reversed(layers[:place]):
+        if isinstance(layer.spec, Dropout):
+            keep *= 1 - layer.spec.p
+        elif isinstance(layer.spec, Activation):
+            return layer.spec.activation, keep
+        else:
+            return Identity(), keep
+    above = (layer.spec.activation for layer in layers[place:] if isinstance(layer.spec, Activation))
+    return next(above, Identity()), keep
+
+
+def _pointer(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
+    """To what says that the gain is critical, or to the network where that is a layer of its own."""
+    own = isinstance(layer.spec, Linear) and layer.spec.init is not None and not layer.spec.output
+    field = "output_init" if isinstance(layer.spec, Linear) and layer.spec.output else "init"
+    if variant != BASE and getattr(spec.variants[variant], field) is not None and not own:
+        return f"/variants/{escape(variant)}/{field}/gain"
+    network = pointer_to(spec, variant)
+    return network if own else f"{network}/{field}/gain"

@@ -23,9 +23,10 @@ from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard
 from workers.contract.shapes import ExpandedLayer
 from workers.engine import train
-from workers.engine.evaluation import evaluate
+from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
 from workers.engine.native.rules import KERNELS, LOSSES
+from workers.engine.problems import Split
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.scaling import norms
@@ -105,12 +106,10 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     """As train.advance, which sees to the last measurement itself: nothing moves there."""
     native = _prepare(program)
     step, last = start, program.shard.steps
+    splits = program.data.training, program.data.validation
     while step < min(until, last):
         if step in recording.evaluated:
-            training, validation = (
-                evaluate(program, split) for split in (program.data.training, program.data.validation)
-            )
-            recording.evaluation(step, training, validation)
+            recording.evaluation(step, *(evaluate(program, native, each) for each in splits))
         end = min(until, last, step + (1 if native.by_torch else MOST_STEPS))
         end = min([end, *(other for other in range(step + 1, end) if other in recording.evaluated)])
         _block(program, recording, native, step, end)
@@ -177,6 +176,36 @@ def _lay_out(program: Program, group: Group, rules: Any) -> bool:
     return True
 
 
+def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, Tensor]:
+    """As evaluation.evaluate."""
+    found = torch.empty(len(program.trials), 2, dtype=torch.float64)
+    task = _task(program, native, split, batch=min(SAMPLES_AT_ONCE, len(split.x)), raw=found.data_ptr())
+    native.library.evaluate[program.theta.dtype](ctypes.addressof(task))
+    loss, correct = found.unbind(1)
+    known = ~loss.isnan() if program.loss.correct else torch.zeros_like(loss, dtype=torch.bool)
+    return loss / len(split.x), torch.where(known, correct / len(split.x), torch.nan)
+
+
+def _task(program: Program, native: _Native, split: Split, **more: Any) -> _Task:
+    dtype = program.theta.dtype
+    return _Task(
+        trials=len(program.trials),
+        parameters=program.theta.shape[1],
+        layer_count=len(program.measured),
+        samples=len(split.x),
+        loss=LOSSES.index(program.shard.problem.loss),
+        gemm=native.library.gemm[dtype],
+        layers=ctypes.addressof(native.layers),
+        rules=ctypes.addressof(native.rules),
+        x=split.x.data_ptr(),
+        targets=split.y.data_ptr(),
+        theta=program.theta.data_ptr(),
+        gradient=program.gradient.data_ptr(),
+        previous=program.previous.data_ptr(),
+        **more,
+    )
+
+
 def _block(program: Program, recording: Recording, native: _Native, start: int, end: int) -> None:
     """Updates `start` to `end` of every trial, with what is recorded of them."""
     steps = range(start, end)
@@ -188,26 +217,16 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
     record, keep = flags
     before = program.theta.clone() if recorded and native.by_torch else None
-    task = _Task(
-        trials=trials,
-        parameters=program.theta.shape[1],
-        layer_count=layers,
-        samples=len(split.x),
+    task = _task(
+        program,
+        native,
+        split,
         batch=program.shard.batch_size,
         step_count=len(steps),
-        loss=LOSSES.index(program.shard.problem.loss),
         first_step=start,
-        gemm=native.library.gemm[dtype],
-        layers=ctypes.addressof(native.layers),
-        rules=ctypes.addressof(native.rules),
-        x=split.x.data_ptr(),
-        targets=split.y.data_ptr(),
         rows=rows.data_ptr() if rows is not None else None,
         record=record.data_ptr(),
         keep=keep.data_ptr(),
-        theta=program.theta.data_ptr(),
-        gradient=program.gradient.data_ptr(),
-        previous=program.previous.data_ptr(),
         raw=raw.data_ptr(),
         diverged_step=watch["step"].data_ptr(),
         diverged_layer=watch["layer"].data_ptr(),

@@ -34,7 +34,10 @@ COMMON: tuple[ActivationSpec, ...] = (Identity(), Tanh(), Sigmoid())
 
 
 class Library(NamedTuple):
+    """By precision."""
+
     train: Mapping[torch.dtype, Callable[[int], None]]
+    evaluate: Mapping[torch.dtype, Callable[[int], None]]
     gemm: Mapping[torch.dtype, int]
     """Addresses of torch's own matrix product (BLAS calling convention)."""
 
@@ -50,9 +53,10 @@ def library() -> Library | None:
         log.warning("training without the compiled step, at a third of the speed or less: %s", error)
         return None
     train = {torch.float32: step.train_float32, torch.float64: step.train_float64}
-    for function in train.values():
+    evaluate = {torch.float32: step.evaluate_float32, torch.float64: step.evaluate_float64}
+    for function in [*train.values(), *evaluate.values()]:
         function.argtypes, function.restype = [ctypes.c_void_p], None
-    return Library(train, gemm)
+    return Library(train, evaluate, gemm)
 
 
 @cache

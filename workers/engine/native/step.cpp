@@ -33,7 +33,7 @@ struct LayerSpec {
 };
 
 struct Task {
-    Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;
+    Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
@@ -209,6 +209,14 @@ void update_by(const Rule& rule, T* theta, const T* g, Count offset, Count n, T*
     }
 }
 
+// The first of the highest; a NaN is higher than any number, as in torch.
+template <class T> Count highest(const T* z, Count O) {
+    Count best = 0;
+    for (Count j = 1; j < O; j++)
+        if (z[j] > z[best] || (z[j] != z[j] && z[best] == z[best])) best = j;
+    return best;
+}
+
 template <class T> class Trial {
   public:
     Trial(const Task& task, Scratch<T>& scratch, Count trial)
@@ -219,11 +227,32 @@ template <class T> class Trial {
     void step(Count k, Raw* raw) {
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
+        bottom = gathered();
         forward(raw);
         double loss = descend_from_loss();
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
+    }
+
+    // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
+    void evaluate(double* loss, double* correct) {
+        Count features = task.layers[0].into, outputs = task.layers[L - 1].out;
+        rows = nullptr;
+        *loss = *correct = 0;
+        for (Count start = 0; start < task.samples; start += task.batch) {
+            B = std::min(task.batch, task.samples - start);
+            bottom = (const T*)task.x + start * features;
+            forward(nullptr);
+            const T* output = s.value(L - 1);
+            if (task.loss == 0) {
+                const Count* classes = (const Count*)task.targets + start;
+                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), B, outputs);
+                for (Count b = 0; b < B; b++) *correct += highest(output + b * outputs, outputs) == classes[b];
+            } else {
+                *loss += B * mean_squared_error(output, (const T*)task.targets + start * outputs, rows, s.delta.data(), B, outputs);
+            }
+        }
     }
 
   private:
@@ -243,14 +272,15 @@ template <class T> class Trial {
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
-    void forward(Raw* raw) {
+    const T* gathered() {
         Count F = task.layers[0].into;
         const T* whole = (const T*)task.x;
-        bottom = whole;
-        if (rows) {
-            for (Count b = 0; b < B; b++) std::memcpy(s.input.data() + b * F, whole + rows[b] * F, F * sizeof(T));
-            bottom = s.input.data();
-        }
+        if (!rows) return whole;
+        for (Count b = 0; b < B; b++) std::memcpy(s.input.data() + b * F, whole + rows[b] * F, F * sizeof(T));
+        return s.input.data();
+    }
+
+    void forward(Raw* raw) {
         const T* x = bottom;
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
@@ -323,9 +353,17 @@ template <class T> void train(const Task& task) {
     }
 }
 
+// Into raw: [T, 2], loss and correct answers.
+template <class T> void evaluate(const Task& task) {
+    Scratch<T> scratch(task);
+    for (Count t = 0; t < task.trials; t++) Trial<T>(task, scratch, t).evaluate(task.raw + 2 * t, task.raw + 2 * t + 1);
+}
+
 }  // namespace
 
 extern "C" {
 void train_float32(const Task* task) { train<float>(*task); }
 void train_float64(const Task* task) { train<double>(*task); }
+void evaluate_float32(const Task* task) { evaluate<float>(*task); }
+void evaluate_float64(const Task* task) { evaluate<double>(*task); }
 }

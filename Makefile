@@ -28,7 +28,7 @@ setup: .venv/.current ## make .venv with everything that is needed
 	@touch $@
 
 run: setup ## run the example comparison and show what comes out
-	@$(BIN)/plumbline compare examples/sigmoid-digits.json --out results --data data
+	@$(BIN)/plumbline compare examples/sigmoid-digits.json --out results --data data --report results/report.html
 
 serve: setup ## keep the service up on http://127.0.0.1:8000
 	@$(BIN)/plumbline serve

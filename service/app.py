@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from service import catalogue, comparisons, errors, events, fleet, health, openapi, previews, queue, statistics, trials
 from service.loop import Loop
+from service.report import routes as report
 from service.resources import Resources
 from workers.settings import Settings
 from workers.store.database import Database
@@ -54,7 +55,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     )
     app.state.resources = Resources(settings, database, broker, loop.wake, threading.Event())
     errors.install(app)
-    for part in (comparisons, previews, statistics, trials, events, catalogue, fleet, health):
+    for part in (comparisons, previews, statistics, trials, report, events, catalogue, fleet, health):
         app.include_router(part.router)
     _add_manual(app)
     return app

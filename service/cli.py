@@ -119,6 +119,7 @@ def compare(
         "results"
     ),
     data: DataDirectory = Path("data"),
+    report: Annotated[Path | None, typer.Option(help="File for the report: one page that needs no network.")] = None,
 ) -> None:
     """Runs one comparison on this machine, prints its ranking and its gradient, writes its statistics."""
     try:
@@ -139,6 +140,11 @@ def compare(
                 _fail((answer["error"] or {"message": f"the comparison was {answer['status']}"})["message"])
             _show(answer)
             _write(client, answer, out)
+            if report is not None:
+                report.parent.mkdir(parents=True, exist_ok=True)
+                client.download(f"/v1/comparisons/{answer['id']}/report", report)
+                told = f"The report: open {report.resolve().as_uri()} in a browser"
+                console.print(told, highlight=False, soft_wrap=True)
     except Refused as refusal:
         _fail(f"{spec} was refused: {refusal}")
     except KeyboardInterrupt:

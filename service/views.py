@@ -105,7 +105,7 @@ def address(comparison_id: str) -> str:
 
 def _links(comparison_id: str) -> dict[str, str]:
     here = address(comparison_id)
-    parts = {part: f"{here}/{part}" for part in ("statistics", "trials", "events", "cancel")}
+    parts = {part: f"{here}/{part}" for part in ("statistics", "trials", "report", "events", "cancel")}
     return {"self": here, **parts}
 
 

@@ -1,0 +1,151 @@
+"""The answer in plain words, from a result alone."""
+
+from workers.contract.results import Arm, Diagnosis, Interval, Result
+
+TOLD = 6
+"""Names listed before the rest is counted."""
+
+
+def answer(result: Result, names: dict[tuple[str, str], str]) -> str:
+    """A paragraph: who wins, by how much, who is not told apart, what the signal does, and what to doubt.
+
+    Args:
+        names: of the arms, by variant and optimizer.
+    """
+    sentences = [
+        *_winner(result, names),
+        *_others(result, names),
+        *_signal(result, names),
+        *_doubts(result, names),
+    ]
+    return " ".join(sentences)
+
+
+def number(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.3g}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}".replace("%", " %")
+
+
+def with_interval(found: Interval) -> str:
+    return f"{number(found.iqm)} [{number(found.low)}, {number(found.high)}]"
+
+
+def standing(arm: Arm) -> str:
+    """Against the baseline: better, worse, or not told apart."""
+    versus = arm.versus_baseline
+    if versus is None:
+        return "baseline"
+    if versus.low > 0.5:
+        return "better"
+    return "worse" if versus.high < 0.5 else "not told apart"
+
+
+def setting(arm: Arm) -> str:
+    """What was searched; the learning rate where nothing was."""
+    told = list(arm.searched) or [name for name in ("lr",) if name in arm.hyperparameters]
+    return ", ".join(f"{name} {arm.hyperparameters[name]}" for name in told)
+
+
+def course(diagnosis: Diagnosis | None) -> str:
+    """`vanishing → healthy`, from step 0 to the end."""
+    if diagnosis is None:
+        return "–"
+    start = diagnosis.at_step_0.verdict if diagnosis.at_step_0 else None
+    return diagnosis.verdict if start in (None, diagnosis.verdict) else f"{start} → {diagnosis.verdict}"
+
+
+def _winner(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+    ranked = [arm for arm in result.arms if arm.rank is not None]
+    if not ranked:
+        return ["No arm has a reported trial yet."]
+    best = [arm for arm in ranked if arm.rank == 1]
+    if best[0].test_loss.iqm is None:
+        return ["No arm trains: too many of the trials of each diverged for a finite mean loss."]
+    first = best[0]
+    accuracy = f" and an accuracy of {percent(first.test_accuracy.iqm)}" if first.test_accuracy else ""
+    does = "does" if len(best) == 1 else "do equally"
+    loss = f"a test loss of {number(first.test_loss.iqm)}, 95 % interval {number(first.test_loss.low)} to {number(first.test_loss.high)}"
+    partial = "So far, " if result.partial else ""
+    return [f"{partial}{_listed(_names(best, names))} {does} best of {_counted(len(ranked), 'arm')}: {loss}{accuracy}."]
+
+
+def _others(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+    groups: dict[str, list[Arm]] = {}
+    for arm in result.arms:
+        if arm.versus_baseline is not None:
+            groups.setdefault(standing(arm), []).append(arm)
+    told = []
+    if better := groups.get("better"):
+        told.append(f"{_listed(_names(better, names))} beat{'s' if len(better) == 1 else ''} {result.baseline}")
+    if worse := groups.get("worse"):
+        told.append(f"{_listed(_names(worse, names))} {_is(worse)} worse than {result.baseline}")
+    if even := groups.get("not told apart"):
+        told.append(f"{_listed(_names(even, names))} {_is(even)} not told apart from {result.baseline} by these seeds")
+    return [f"On paired seeds {'; '.join(told)}."] if told else []
+
+
+def _signal(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+    told = []
+    starts: dict[str, str] = {}
+    for arm in result.arms:
+        start = arm.diagnosis.at_step_0 if arm.diagnosis else None
+        if start is not None and start.decades_per_layer is not None and arm.variant not in starts:
+            where = "" if len({a.variant for a in result.arms}) == 1 else f" of {arm.variant}"
+            starts[arm.variant] = _start(where, start.verdict, start.decades_per_layer, start.decades)
+    told += list(starts.values())[:TOLD]
+    ends: dict[str, list[Arm]] = {}
+    for arm in result.arms:
+        if arm.diagnosis is not None:
+            ends.setdefault(arm.diagnosis.verdict, []).append(arm)
+    if ends:
+        parts = [f"{verdict} under {_listed(_names(arms, names))}" for verdict, arms in ends.items()]
+        told.append(f"At the end of training it is {'; '.join(parts)}.")
+    return told
+
+
+def _start(where: str, verdict: str, rate: float, decades: float | None) -> str:
+    if abs(rate) < 0.005:
+        return f"Before the first update the error signal{where} keeps its size from layer to layer ({verdict})."
+    moves = "loses" if rate < 0 else "gains"
+    left = ""
+    if decades is not None and abs(decades) > 0.3:
+        factor = f"{float(f'{10 ** abs(decades):.2g}'):,.6g}" if abs(decades) < 6 else f"10^{abs(decades):.0f}"
+        left = f": what reaches the first hidden layer is {factor} times {'smaller' if decades < 0 else 'larger'} than at the last"
+    return f"Before the first update the error signal{where} {moves} {abs(rate):.2f} decades per layer on its way down{left} ({verdict})."
+
+
+def _doubts(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+    told = []
+    diverged = sum(arm.trials.diverged for arm in result.arms)
+    if diverged:
+        told.append(f"{_counted(diverged, 'reported trial')} diverged, counted as infinitely bad.")
+    edges = [arm for arm in result.arms if arm.at_edge]
+    if edges:
+        told.append(
+            f"The best setting of {_listed(_names(edges, names))} lies at an edge of what was searched: beyond it may be better ones."
+        )
+    few = min((arm.trials.completed + arm.trials.diverged for arm in result.arms if arm.rank is not None), default=0)
+    if few and few < 5:
+        told.append(f"With {_counted(few, 'seed')} an arm these intervals are wide; five or more tell more apart.")
+    return told
+
+
+def _names(arms: list[Arm], names: dict[tuple[str, str], str]) -> list[str]:
+    return [names[arm.variant, arm.optimizer] for arm in arms]
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) > TOLD:
+        return f"{', '.join(names[:TOLD])} and {len(names) - TOLD} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _is(arms: list[Arm]) -> str:
+    return "is" if len(arms) == 1 else "are"

@@ -33,8 +33,8 @@ run: setup ## run the example comparison and show what comes out
 serve: setup ## keep the service up on http://127.0.0.1:8000
 	@$(BIN)/plumbline serve
 
-test: setup ## run all tests
-	@$(BIN)/pytest
+test: setup ## run all tests, two files at a time: most of them wait for something
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: setup ## lint, format, types, and which part may import which
 	@$(BIN)/ruff check .

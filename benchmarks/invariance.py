@@ -9,6 +9,7 @@ each. A scale counts as far as θ, there and at every scale between it and 1, en
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from workers.contract.invariance import Invariance
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
-from workers.engine.optimizers import RULES, Gradients, Hyper
+from workers.engine.optimizers import RULES, Gradients, Hyper, Shape
 
 STEPS, SAMPLES, PARAMETERS = 20, 8, 60
-LAYERS = (slice(0, 40), slice(40, PARAMETERS))
+LAYERS = (slice(0, 24), slice(24, 52), slice(52, PARAMETERS))
+SHAPES = (Shape(4, 5, True), Shape(4, 6, True), Shape(2, 4, False))
 DECADES = range(10, -31, -1)
 TOLERANCE = 0.1
 OMITTED_WHERE_ZERO = ("momentum", "weight_decay")
@@ -68,11 +70,11 @@ def measure(spec: type[Optimizer]) -> Invariance:
             return (scales[:, None] * ((place.double() * curvature)[:, None] + noise)).float()
 
         own = samples(theta)
-        gradients = Gradients(own.mean(1), SAMPLES, LAYERS)
+        gradients = Gradients(own.mean(1), SAMPLES, LAYERS, shapes=SHAPES)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
             at_probe, squares = samples(probed).mean(1), own.square().mean(1)
-            gradients = Gradients(gradients.mean, SAMPLES, LAYERS, at_probe, probed - theta, squares)
+            gradients = replace(gradients, at_probe=at_probe, displacement=probed - theta, sample_squares=squares)
         rule.update(theta, gradients, state, hyper, **flags)
     one = DECADES.index(0)
     way = torch.linalg.vector_norm(theta[one].double() - start)

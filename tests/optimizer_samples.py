@@ -1,6 +1,7 @@
 """Rules at work on rows of θ, and the settings they are tried with. R rows, P parameters of a trial, n samples in a batch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from reference.landscapes import LAYERS, PARAMETERS
+from reference.landscapes import LAYERS, PARAMETERS, SHAPES
 from reference.optimizers import SampleGradients
 from torch import Tensor
 
 from workers.contract.optimizers import OPTIMIZERS, Adam, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
-from workers.engine.optimizers import RULES, Gradients, State
+from workers.engine.optimizers import RULES, Gradients, Shape, State
 
 Array = NDArray[np.float64]
 
@@ -29,10 +30,12 @@ class Run:
         dtype: torch.dtype = torch.float64,
         device: str = "cpu",
         layers: tuple[slice, ...] = LAYERS,
+        shapes: tuple[tuple[int, int, bool], ...] = SHAPES,
     ) -> None:
         self.kind = kind_of(rows[0])
         self.rule = RULES[self.kind]
         self.layers = layers
+        self.shapes = tuple(Shape(*shape) for shape in shapes)
         settings = [numbers_and_flags(row) for row in rows]
         self.flags = settings[0][1]
         self.hyper = {
@@ -49,13 +52,11 @@ class Run:
     def step(self, samples: Callable[[Tensor], Tensor]) -> None:
         """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]."""
         own = samples(self.theta)
-        gradients = Gradients(own.mean(1), own.shape[1], self.layers)
+        gradients = Gradients(own.mean(1), own.shape[1], self.layers, shapes=self.shapes)
         if self.rule.probe is not None:
             probed = self.theta + self.rule.probe(self.theta, gradients, self.state, self.hyper, **self.flags)
             at_probe, squares = samples(probed).mean(1), own.square().mean(1)
-            gradients = Gradients(
-                gradients.mean, own.shape[1], self.layers, at_probe, probed - self.theta, sample_squares=squares
-            )
+            gradients = replace(gradients, at_probe=at_probe, displacement=probed - self.theta, sample_squares=squares)
         self.rule.update(self.theta, gradients, self.state, self.hyper, **self.flags)
 
     def follow(self, landscape: SampleGradients, k: int) -> None:

@@ -208,10 +208,10 @@ def test_a_restarted_row_goes_on_bit_for_bit(case: str) -> None:
 def test_layers_of_one_element(case: str) -> None:
     """Layers as small as can be are trained like any other: θ stays finite, moves, and is where the twin is."""
     rows = CASES[case]
-    layers = tuple(slice(place, place + 1) for place in range(PARAMETERS))
-    run = Run(rows, layers=layers)
+    layers, shapes = tuple(slice(place, place + 1) for place in range(PARAMETERS)), ((1, 1, False),) * PARAMETERS
+    run = Run(rows, layers=layers, shapes=shapes)
     twins = [
-        trajectory(run.kind, row.hyperparameters(), start, noisy_quadratic, layers, 20)
+        trajectory(run.kind, row.hyperparameters(), start, noisy_quadratic, layers, 20, shapes)
         for row, start in zip(rows, starts(len(rows)), strict=True)
     ]
     for k in range(20):

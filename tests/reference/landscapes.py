@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 STEPS, SAMPLES, PARAMETERS = 200, 8, 12
-LAYERS = (slice(0, 7), slice(7, PARAMETERS))
+LAYERS = (slice(0, 6), slice(6, 10), slice(10, PARAMETERS))
+SHAPES = ((2, 2, True), (2, 2, False), (1, 2, False))
+"""Of each layer: units, inputs, whether there is a bias."""
 
 _source = np.random.default_rng(20150420)
 _basis = np.linalg.qr(_source.normal(size=(PARAMETERS, PARAMETERS)))[0]
@@ -54,16 +56,30 @@ def bursts(k: int, theta: Array) -> Array:
     return noisy_quadratic(k, theta) * (30.0 if k % 17 == 16 else 1.0)
 
 
-_inputs, _targets = _source.normal(size=(STEPS, SAMPLES, 6)), _source.normal(size=(STEPS, SAMPLES, 4))
+_inputs, _targets = _source.normal(size=(STEPS, SAMPLES, 2)), _source.normal(size=(STEPS, SAMPLES, 1))
 
 
 def small_network(k: int, theta: Array) -> Array:
-    """Six inputs, one tanh unit with a bias, four outputs that share a bias; a twentieth of the squared error. Layers as in LAYERS."""
-    w, b, v, c = theta[..., :6], theta[..., 6:7], theta[..., 7:11], theta[..., 11:]
-    h = np.tanh((_inputs[k] * w).sum(-1, keepdims=True) + b)
-    error = 0.1 * (h * v + c - _targets[k])
-    delta = (error * v).sum(-1, keepdims=True) * (1 - h**2)
-    return np.concatenate([delta * _inputs[k], delta, error * h, error.sum(-1, keepdims=True)], axis=-1)
+    """Two inputs, two tanh units with biases, two without, one output; a twentieth of the squared error. Layers as in LAYERS."""
+    first, bias, second, last = (theta[..., part] for part in np.split(np.arange(PARAMETERS), [4, 6, 10]))
+    first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
+    below = np.tanh(times(first, _inputs[k]) + bias)
+    above = np.tanh(times(second, below))
+    error = 0.1 * ((above * last).sum(-1, keepdims=True) - _targets[k])
+    delta = error * last * (1 - above**2)
+    under = times(second.swapaxes(-1, -2), delta) * (1 - below**2)
+    return np.concatenate([outer(under, _inputs[k]), under, outer(delta, below), error * above], axis=-1)
+
+
+def times(weight: Array, x: Array) -> Array:
+    product: Array = (weight * x[..., None, :]).sum(-1)
+    return product
+
+
+def outer(delta: Array, x: Array) -> Array:
+    """Row by row, flat."""
+    product = delta[..., :, None] * x[..., None, :]
+    return product.reshape(*product.shape[:-2], -1)
 
 
 LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {

@@ -1,6 +1,6 @@
 """What each rule is compared with: an implementation by others where they have it right, else a slow twin from the paper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,20 @@ import pytorch_optimizer
 import torch
 from numpy.typing import NDArray
 
-from reference import dadapt_sgd, per_layer, rprop, schedule_free_adamw, signsgd, signum, smorms3, vsgd_fd, yogi
+from reference import (
+    adafactor,
+    dadapt_sgd,
+    per_layer,
+    per_unit,
+    rprop,
+    schedule_free_adamw,
+    signsgd,
+    signum,
+    smorms3,
+    vsgd_fd,
+    yogi,
+)
+from reference.landscapes import SHAPES
 
 Array = NDArray[np.float64]
 
@@ -46,6 +59,7 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
     "adabelief": (pytorch_optimizer.AdaBelief, as_they_are),
     "adagrad": (torch.optim.Adagrad, as_they_are),
     "adadelta": (torch.optim.Adadelta, as_they_are),
+    "sm3": (pytorch_optimizer.SM3, as_they_are),
     "lars": (pytorch_optimizer.LARS, as_they_are),
     "schedule_free_sgd": (pytorch_optimizer.ScheduleFreeSGD, schedule_free),
     "novograd": (pytorch_optimizer.NovoGrad, as_they_are),
@@ -55,7 +69,11 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 }
 """A class of torch.optim or pytorch_optimizer, and our hyper-parameters in its words."""
 
+BY_SHAPE = {"adafactor", "sm3", "unit_normalized_gradient"}
+"""Compared on weights and biases of their true shapes."""
+
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
+    "adafactor": adafactor.trajectory,
     "rprop_minus": rprop.minus,
     "rprop_plus": rprop.plus,
     "schedule_free_adamw": schedule_free_adamw.trajectory,
@@ -64,6 +82,7 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "smorms3": smorms3.trajectory,
     "vsgd_fd": vsgd_fd.trajectory,
     "normalized_gradient": per_layer.normalized_gradient,
+    "unit_normalized_gradient": per_unit.normalized_gradient,
     "dadapt_sgd": dadapt_sgd.trajectory,
     "lamb": per_layer.lamb,
     "yogi": yogi.trajectory,
@@ -72,17 +91,39 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
 
 
 def trajectory(
-    kind: str, ours: Arguments, theta: Array, gradients: SampleGradients, layers: tuple[slice, ...], steps: int
+    kind: str,
+    ours: Arguments,
+    theta: Array,
+    gradients: SampleGradients,
+    layers: tuple[slice, ...],
+    steps: int,
+    shapes: tuple[tuple[int, int, bool], ...] = SHAPES,
 ) -> list[Array]:
     """θ [P] after each step, by whatever the rule is compared with."""
     if kind in TRAJECTORIES:
-        return TRAJECTORIES[kind](theta, gradients, layers, steps, **ours)
+        told = {"shapes": shapes} if kind in BY_SHAPE else {}
+        return TRAJECTORIES[kind](theta, gradients, layers, steps, **told, **ours)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # some make tensors of their own
+    rows = [(layer, (1, layer.stop - layer.start)) for layer in layers]
+    tensors = weights_and_biases(layers, shapes) if kind in BY_SHAPE else rows
     try:
-        return by_others(*BY_OTHERS[kind], ours, theta, gradients, layers, steps)
+        return by_others(*BY_OTHERS[kind], ours, theta, gradients, tensors, steps)
     finally:
         torch.set_default_dtype(usual)
+
+
+def weights_and_biases(
+    layers: tuple[slice, ...], shapes: tuple[tuple[int, int, bool], ...]
+) -> list[tuple[slice, tuple[int, ...]]]:
+    """Columns and shape of every tensor."""
+    tensors: list[tuple[slice, tuple[int, ...]]] = []
+    for layer, (out, into, bias) in zip(layers, shapes, strict=True):
+        middle = layer.start + out * into
+        tensors.append((slice(layer.start, middle), (out, into)))
+        if bias:
+            tensors.append((slice(middle, layer.stop), (out,)))
+    return tensors
 
 
 def by_others(
@@ -91,23 +132,27 @@ def by_others(
     ours: Arguments,
     theta: Array,
     gradients: SampleGradients,
-    layers: tuple[slice, ...],
+    tensors: Sequence[tuple[slice, tuple[int, ...]]],
     steps: int,
 ) -> list[Array]:
-    """One parameter a layer: a matrix of one row, since some treat vectors as biases."""
-    parts: list[torch.Tensor] = [torch.nn.Parameter(torch.from_numpy(theta[layer].copy())[None]) for layer in layers]
+    """A parameter for each tensor; where shapes do not matter a layer is a matrix of one row, since some treat vectors as biases."""
+    parts = [torch.nn.Parameter(torch.from_numpy(theta[own].copy()).reshape(shape)) for own, shape in tensors]
     optimizer: Any = make(parts, **translated(ours))
     averages = hasattr(optimizer, "eval")
     path = []
     for k in range(steps):
-        here = torch.cat(parts, 1)[0].detach().numpy()
-        gradient = torch.from_numpy(gradients(k, here).mean(axis=0))
-        for part, layer in zip(parts, layers, strict=True):
-            part.grad = gradient[layer].clone()[None]
+        gradient = torch.from_numpy(gradients(k, flat(parts)).mean(axis=0))
+        for part, (own, shape) in zip(parts, tensors, strict=True):
+            part.grad = gradient[own].clone().reshape(shape)
         optimizer.step()
         if averages:
             optimizer.eval()
-        path.append(torch.cat(parts, 1)[0].detach().numpy())
+        path.append(flat(parts))
         if averages:
             optimizer.train()
     return path
+
+
+def flat(parts: Sequence[torch.Tensor]) -> Array:
+    together: Array = torch.cat([part.detach().flatten() for part in parts]).numpy()
+    return together

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.evaluation import evaluate
-from workers.engine.optimizers import Gradients
+from workers.engine.optimizers import Gradients, Shape
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.statistics import Activity, backward, forward, update
@@ -64,7 +64,9 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
 
 
 def the_gradient(program: Program) -> Gradients:
-    return Gradients(program.gradient, program.shard.batch_size, program.columns)
+    linears = [place.linear for place in program.measured]
+    shapes = tuple(Shape(linear.out, linear.into, linear.bias is not None) for linear in linears)
+    return Gradients(program.gradient, program.shard.batch_size, program.columns, shapes=shapes)
 
 
 def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
@@ -82,7 +84,9 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
-    return Gradients(mean, program.shard.batch_size, program.columns, at_probe, displacement, squares)
+    return replace(
+        the_gradient(program), mean=mean, at_probe=at_probe, displacement=displacement, sample_squares=squares
+    )
 
 
 def measure(program: Program, step: int) -> Columns:

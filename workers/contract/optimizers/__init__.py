@@ -9,12 +9,19 @@ from pydantic import Field
 
 from workers.contract.base import ByKind
 from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nadam, Radam, Yogi
-from workers.contract.optimizers.adaptive import Adadelta, Adagrad, Rmsprop, Smorms3
+from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
-from workers.contract.optimizers.per_layer import Fromage, Lamb, Lars, NormalizedGradient, NovoGrad
+from workers.contract.optimizers.per_layer import (
+    Fromage,
+    Lamb,
+    Lars,
+    NormalizedGradient,
+    NovoGrad,
+    UnitNormalizedGradient,
+)
 from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
 from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
@@ -39,7 +46,10 @@ OPTIMIZERS = (
     Adagrad,
     Adadelta,
     Smorms3,
+    Sm3,
+    Adafactor,
     NormalizedGradient,
+    UnitNormalizedGradient,
     Lars,
     Lamb,
     NovoGrad,
@@ -73,7 +83,10 @@ OptimizerSpec = Annotated[
     | Adagrad
     | Adadelta
     | Smorms3
+    | Sm3
+    | Adafactor
     | NormalizedGradient
+    | UnitNormalizedGradient
     | Lars
     | Lamb
     | NovoGrad
@@ -93,6 +106,7 @@ __all__ = [
     "OPTIMIZERS",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -122,8 +136,10 @@ __all__ = [
     "SgdW",
     "SignSgd",
     "Signum",
+    "Sm3",
     "Smorms3",
     "Tiger",
+    "UnitNormalizedGradient",
     "VsgdFd",
     "Yogi",
 ]

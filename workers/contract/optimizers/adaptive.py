@@ -83,3 +83,44 @@ class Smorms3(Optimizer):
         "r = 1/(m+1); G <- (1-r)G + r*g; v <- (1-r)v + r*g^2; x = G^2/(v+eps); theta <- theta - g*min(x, lr)/(sqrt(v)+eps); m <- 1 + m(1-x)"
     )
     source: ClassVar[str] = "S. Funk, sifter.org, 20 April 2015"
+
+
+class Sm3(Optimizer):
+    """Adagrad whose sums are bounded by one number for each row and one for each column of a weight."""
+
+    kind: Literal["sm3"] = "sm3"
+    lr: PositiveGrid = Field(default=0.1, examples=[0.1, [0.01, 0.1]])
+    """Learning rate; the first steps are about this long."""
+    momentum: FractionGrid = Field(default=0.9, examples=[0.9])
+    """Memory of the running mean of the scaled gradients."""
+    eps: NonNegativeGrid = Field(default=1e-30, examples=[1e-30])
+    """Added to ν, which is a square: gradients below its root make the rule SGD with a tiny step."""
+    family: ClassVar[str] = "adaptive"
+    formula: ClassVar[str] = (
+        "nu <- min(max of nu in its row, max of nu in its column) + g^2; "
+        "m <- momentum*m + (1-momentum)*g/sqrt(nu+eps); theta <- theta - lr*m"
+    )
+    source: ClassVar[str] = "Anil et al. 2019 (arXiv:1901.11150), algorithm 2"
+
+
+class Adafactor(Optimizer):
+    """RMSprop with a mean square of rank one for each weight, clipped, and steps relative to the size of the weights."""
+
+    kind: Literal["adafactor"] = "adafactor"
+    lr: PositiveGrid = Field(default=0.01, examples=[0.01, [0.001, 0.01]])
+    """Largest step relative to the weights' size; from the step 1/lr² on it falls like 1/√k."""
+    eps1: NonNegativeGrid = Field(default=1e-30, examples=[1e-30])
+    """Added to the squares: gradients below its root take smaller steps."""
+    eps2: NonNegativeGrid = Field(default=1e-3, examples=[1e-3])
+    """The least size that weights are taken to have, so that those at zero move."""
+    d: PositiveGrid = Field(default=1.0, examples=[1.0])
+    """The root mean square at which a weight's or a bias's scaled gradient is clipped."""
+    weight_decay: NonNegativeGrid = Field(default=0.0, examples=[0.0])
+    """Decoupled: θ shrinks by lr·weight_decay·θ."""
+    decay: ClassVar[Decay] = "decoupled"
+    family: ClassVar[str] = "adaptive"
+    formula: ClassVar[str] = (
+        "v <- (1-k^-0.8)*v + k^-0.8*(g^2+eps1); V = row means*column means/mean of v; u = g/sqrt(V); "
+        "theta <- theta - min(lr, 1/sqrt(k))*max(eps2, RMS(theta))*u/max(1, RMS(u)/d)"
+    )
+    source: ClassVar[str] = "Shazeer & Stern 2018 (arXiv:1804.04235), algorithms 4 to 6"

@@ -26,6 +26,22 @@ class NormalizedGradient(Optimizer):
     )
 
 
+class UnitNormalizedGradient(Optimizer):
+    """Every unit's incoming weights, its bias among them, move by the same length, whatever the size of their gradient."""
+
+    kind: Literal["unit_normalized_gradient"] = "unit_normalized_gradient"
+    lr: PositiveGrid = Field(default=0.01, examples=[0.01, [0.001, 0.01]])
+    """Length of each unit's step; a layer of O units moves by lr·√O."""
+    momentum: FractionGrid = Field(default=0.9, examples=[0.9])
+    """Memory of the running mean that is normalised."""
+    weight_decay: NonNegativeGrid = Field(default=0.0, examples=[0.0])
+    """Decoupled: θ shrinks by lr·weight_decay·θ."""
+    decay: ClassVar[Decay] = "decoupled"
+    family: ClassVar[str] = "per unit"
+    formula: ClassVar[str] = "m <- momentum*m + (1-momentum)*g; theta_u <- theta_u - lr*m_u/|m_u|"
+    source: ClassVar[str] = "Yu et al. 2017 (arXiv:1707.04822), a block for each unit; momentum: Cutkosky & Mehta 2020"
+
+
 class Lars(Optimizer):
     """Momentum SGD whose learning rate in a layer is in proportion to its weights over its gradient."""
 

@@ -7,6 +7,7 @@ slow twin, and can be captured as a CUDA graph.
 from workers.engine.optimizers import (
     adabelief,
     adadelta,
+    adafactor,
     adagrad,
     adam,
     adamax,
@@ -32,12 +33,14 @@ from workers.engine.optimizers import (
     sgdw,
     signsgd,
     signum,
+    sm3,
     smorms3,
     tiger,
+    unit_normalized_gradient,
     vsgd_fd,
     yogi,
 )
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Rule, Shape, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
@@ -60,7 +63,10 @@ RULES: dict[str, Rule] = {
     "adagrad": adagrad.RULE,
     "adadelta": adadelta.RULE,
     "smorms3": smorms3.RULE,
+    "sm3": sm3.RULE,
+    "adafactor": adafactor.RULE,
     "normalized_gradient": normalized_gradient.RULE,
+    "unit_normalized_gradient": unit_normalized_gradient.RULE,
     "lars": lars.RULE,
     "lamb": lamb.RULE,
     "novograd": novograd.RULE,
@@ -74,4 +80,4 @@ RULES: dict[str, Rule] = {
 }
 """Kind, as the contract spells it, to rule."""
 
-__all__ = ["RULES", "Gradients", "Hyper", "Rule", "State"]
+__all__ = ["RULES", "Gradients", "Hyper", "Rule", "Shape", "State"]

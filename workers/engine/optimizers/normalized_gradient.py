@@ -16,7 +16,7 @@ sizes stays: a weight whose gradient is small beside its neighbours' hardly move
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.norms import norm, ratio
+from workers.engine.optimizers.norms import in_range, ratio
 from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
 
 
@@ -33,13 +33,6 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
         own = direction[:, layer]
         unit, length = in_range(own)
         theta[:, layer].addcmul_(unit, -ratio(hyper["lr"], length, 0.0).to(theta.dtype))
-
-
-def in_range(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The values over the largest of them, whose norm lies in [1, √K], and that norm, float64 [R, 1]; zeros where all are zero."""
-    largest = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
-    unit = values / largest.clamp_min(torch.finfo(values.dtype).tiny)
-    return unit, norm(unit)
 
 
 RULE = Rule(initial_state, update)

@@ -12,6 +12,13 @@ def norm(values: Tensor) -> Tensor:
     return squares.unsqueeze(1).double().sqrt() * largest.double()
 
 
+def in_range(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The values over the largest of them, whose norm lies in [1, √K], and that norm, float64 [R, 1]; zeros where all are zero."""
+    largest = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
+    unit = values / largest.clamp_min(torch.finfo(values.dtype).tiny)
+    return unit, norm(unit)
+
+
 def ratio(numerator: Tensor, denominator: Tensor, otherwise: float) -> Tensor:
     """Numerator over denominator, [R, 1] each; `otherwise` where one of them is zero. NaN goes through."""
     defined = (numerator != 0) & (denominator != 0)

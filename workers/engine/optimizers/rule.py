@@ -10,8 +10,9 @@ A NaN gradient makes θ NaN in its row, except under rules that use only signs: 
 So divergence is to be read off the loss and the gradient, not off θ.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,14 @@ Leave them out of `initial_state` and of every `update`, or of none.
 
 State = dict[str, Tensor]
 """What a rule remembers: tensors of [R, P] or [R, 1], updated in place."""
+
+
+class Shape(NamedTuple):
+    """A layer's parameters: the weight, [out, into] row by row, and after it the bias, [out]."""
+
+    out: int
+    into: int
+    bias: bool
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,16 @@ class Gradients:
     """[R, P] the probe as the floating-point format applied it: (θ + probe) − θ."""
     sample_squares: Tensor | None = None
     """[R, P] mean over samples of the squared gradient of each sample's own loss."""
+    shapes: tuple[Shape, ...] = ()
+    """Of each layer; rules on units and matrices need them."""
+
+    def parts(self) -> Iterator[tuple[slice, tuple[int, ...]]]:
+        """Columns and shape of every layer's weight, (out, into), and bias, (out,), from the input upwards."""
+        for layer, shape in zip(self.layers, self.shapes, strict=True):
+            middle = layer.start + shape.out * shape.into
+            yield slice(layer.start, middle), (shape.out, shape.into)
+            if shape.bias:
+                yield slice(middle, layer.stop), (shape.out,)
 
 
 @dataclass(frozen=True)

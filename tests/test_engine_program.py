@@ -31,7 +31,8 @@ from workers.contract.plan import Shard
 from workers.contract.statistics import STATISTICS
 from workers.engine.execution import choose
 from workers.engine.network import Dropout
-from workers.engine.train import differentiate, look_twice
+from workers.engine.recording import Recording
+from workers.engine.train import advance, differentiate, look_twice
 
 ONE_GRADIENT: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
@@ -214,8 +215,10 @@ def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:
 def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
     """What two-gradient rules are given, by autograd: the gradient at θ + probe under the same dropout, and mean squares over samples."""
     made = program(shard(layers(*DROPPING), *TWO_GRADIENTS, *MORE["two gradients"], batch_size=6, seeds=(0, 1)))
+    advance(made, Recording(made), 0, 2)  # some rules probe where they are in their first step
+    made.step.fill_(2)
     loss, theta = LOSSES["cross_entropy"](), made.theta.clone()
-    x, y = made.batches.at(0)
+    x, y = made.batches.at(2)
     differentiate(made, x, y)
     mean = made.gradient.clone()
     (drops,) = (layer for layer in made.layers if isinstance(layer, Dropout))

@@ -93,7 +93,7 @@ def test_a_worker_says_what_it_is(stack: Stack) -> None:
 def test_a_card_that_torch_cannot_use_is_given_back(stack: Stack) -> None:
     """The worker says so and trains on the CPU; one that is to insist on CUDA ends with one line."""
     only(stack)
-    locks = list(Path(stack.environment["PLUMBLINE_ARTIFACTS"]).glob(".cards/*"))
+    locks = list(Path(stack.environment["PLUMBLINE_LOCKS"]).iterdir())
     assert [lock.name for lock in locks] == ["GPU-of-another-machine.lock"]
     insisting = {**os.environ, **stack.environment, "PLUMBLINE_DEVICE": "cuda"}
     command = [sys.executable, "-m", "workers"]

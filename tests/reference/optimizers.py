@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reference import (
     adafactor,
     dadapt_sgd,
+    muon,
     per_layer,
     per_unit,
     rprop,
@@ -69,11 +70,12 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 }
 """A class of torch.optim or pytorch_optimizer, and our hyper-parameters in its words."""
 
-BY_SHAPE = {"adafactor", "sm3", "unit_normalized_gradient"}
+BY_SHAPE = {"adafactor", "muon", "sm3", "unit_normalized_gradient"}
 """Compared on weights and biases of their true shapes."""
 
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "adafactor": adafactor.trajectory,
+    "muon": muon.trajectory,
     "rprop_minus": rprop.minus,
     "rprop_plus": rprop.plus,
     "schedule_free_adamw": schedule_free_adamw.trajectory,

@@ -46,6 +46,7 @@ MEASURED: dict[str, Invariance] = {
     "lamb": Invariance(1e-04, 1e10, 2),
     "novograd": Invariance(1e-07, 1e10, 2),
     "fromage": Invariance(1e-30, 1e10, 0),
+    "muon": Invariance(1e-30, 1e10, 2),
     "dadapt_sgd": Invariance(1e-30, 1e10, 2),
     "dadapt_adam": Invariance(1e-04, 1e10, 3),
     "prodigy": Invariance(1e-04, 1e10, 4),

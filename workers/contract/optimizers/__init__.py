@@ -22,6 +22,7 @@ from workers.contract.optimizers.per_layer import (
     NovoGrad,
     UnitNormalizedGradient,
 )
+from workers.contract.optimizers.per_matrix import Muon
 from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
 from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
@@ -54,6 +55,7 @@ OPTIMIZERS = (
     Lamb,
     NovoGrad,
     Fromage,
+    Muon,
     DadaptSgd,
     DadaptAdam,
     Prodigy,
@@ -91,6 +93,7 @@ OptimizerSpec = Annotated[
     | Lamb
     | NovoGrad
     | Fromage
+    | Muon
     | DadaptSgd
     | DadaptAdam
     | Prodigy
@@ -118,6 +121,7 @@ __all__ = [
     "Lamb",
     "Lars",
     "Lion",
+    "Muon",
     "Nadam",
     "NormalizedGradient",
     "NovoGrad",

@@ -196,6 +196,12 @@ def test_wrong_credentials_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
         assert probed(strict, key["AccessKeyId"], key["SecretAccessKey"]) == ""
 
 
+def test_credentials_in_a_url_are_not_told() -> None:
+    told = complaint("s3://key:secret@no-such-bucket-anywhere/p?scheme=http&endpoint_override=127.0.0.1:9")
+    assert told is not None and "secret" not in told
+    assert told.startswith("PLUMBLINE_ARTIFACTS is 's3://***@no-such-bucket-anywhere/")
+
+
 def probed(address: str, key: str, secret: str) -> str:
     """What a process with these credentials complains of."""
     code = "import sys; from workers.store.files import complaint; print(complaint(sys.argv[1]) or '', end='')"

@@ -160,10 +160,15 @@ def complaint(root: Root) -> str | None:
         found = probe.names("")
         probe.clear()
     except (OSError, ValueError, pa.ArrowException) as error:
-        return f"PLUMBLINE_ARTIFACTS is {str(root)!r}: {' '.join(str(error).split())}"
-    return (
-        None if found == ["probe.txt"] else f"PLUMBLINE_ARTIFACTS is {str(root)!r}: what is written is not found there"
-    )
+        told = " ".join(str(error).split())
+    else:
+        told = "" if found == ["probe.txt"] else "what is written is not found there"
+    return without_secrets(f"PLUMBLINE_ARTIFACTS is {str(root)!r}: {told}") if told else None
+
+
+def without_secrets(text: str) -> str:
+    """URLs in it keep their places and lose the credentials before the @."""
+    return re.sub(r"://[^/@\s]*@", "://***@", text)
 
 
 def plain(name: str) -> str:

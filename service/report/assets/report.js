@@ -56,4 +56,11 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "600px" });
 for (const place of places) watcher.observe(place);
+// What is in sight comes first, the rest when there is nothing else to do: a page that is searched, saved or captured is whole.
+const later = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
+function drawNext() {
+  const next = places.find((place) => !place.dataset.drawn);
+  if (next) { draw(next); later(drawNext); }
+}
+later(drawNext);
 window.addEventListener("beforeprint", () => { for (const place of places) draw(place); });

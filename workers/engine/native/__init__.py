@@ -32,8 +32,10 @@ from workers.engine.recording import Recording
 from workers.engine.scaling import norms
 from workers.engine.statistics import backward_columns, forward_columns, update_columns
 
-MOST_STEPS = 16
-"""Of a trial before the next one's turn: enough to keep it in the cache, few enough for what is recorded of them to stay small."""
+MOST_STEPS = 64
+"""Of a trial before the next one's turn: its numbers stay in the cache, and what Python does is shared by so many."""
+RECORD_BYTES = 32 * 2**20
+"""What these steps may record before it is turned into columns; fewer steps where there are many trials and layers."""
 
 RAW = (
     *(
@@ -107,10 +109,12 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     native = _prepare(program)
     step, last = start, program.shard.steps
     splits = program.data.training, program.data.validation
+    step_bytes = 8 * len(RAW) * len(program.trials) * len(program.measured)
+    longest = max(1, min(MOST_STEPS, RECORD_BYTES // step_bytes))
     while step < min(until, last):
         if step in recording.evaluated:
             recording.evaluation(step, *(evaluate(program, native, each) for each in splits))
-        end = min(until, last, step + (1 if native.by_torch else MOST_STEPS))
+        end = min(until, last, step + (1 if native.by_torch else longest))
         end = min([end, *(other for other in range(step + 1, end) if other in recording.evaluated)])
         _block(program, recording, native, step, end)
         step = end

@@ -8,10 +8,9 @@ from workers.contract.base import Betas, FractionGrid, NonNegativeGrid, Positive
 from workers.contract.optimizers.base import Decay, Optimizer
 
 
-class Rprop(Optimizer):
-    """iRprop−: a step size for each weight, grown while the gradient's sign holds; full-batch unless it states otherwise."""
+class StepSizes(Optimizer):
+    """What the Rprop family shares: a step size Δ for each weight."""
 
-    kind: Literal["rprop"] = "rprop"
     lr: PositiveGrid = Field(default=0.01, examples=[0.01])
     """Δ₀, the first step size."""
     eta_minus: FractionGrid = Field(default=0.5, examples=[0.5])
@@ -24,50 +23,32 @@ class Rprop(Optimizer):
     """Δmax."""
     full_batch_unless_stated: ClassVar[bool] = True
     family: ClassVar[str] = "sign-based"
+
+
+class Rprop(StepSizes):
+    """iRprop−: a step size for each weight, grown while the gradient's sign holds; full-batch unless it states otherwise."""
+
+    kind: Literal["rprop"] = "rprop"
     formula: ClassVar[str] = (
         "D <- clip(D*(eta_plus if sign holds, eta_minus if it changes)); theta <- theta - sign(g)*D (no move after a change)"
     )
     source: ClassVar[str] = "Riedmiller & Braun 1993; iRprop-: Igel & Huesken 2000; as torch.optim.Rprop"
 
 
-class RpropMinus(Optimizer):
+class RpropMinus(StepSizes):
     """Rprop−: as rprop, but after a change of sign it turns round at once; full-batch unless it states otherwise."""
 
     kind: Literal["rprop_minus"] = "rprop_minus"
-    lr: PositiveGrid = Field(default=0.01, examples=[0.01])
-    """Δ₀, the first step size."""
-    eta_minus: FractionGrid = Field(default=0.5, examples=[0.5])
-    """Factor of the step size when the sign changes."""
-    eta_plus: Annotated[Positive, Field(gt=1, le=10)] = Field(default=1.2, examples=[1.2])
-    """Factor of the step size when the sign holds."""
-    step_min: Positive = Field(default=1e-6, examples=[1e-6])
-    """Δmin."""
-    step_max: Positive = Field(default=50.0, examples=[50.0])
-    """Δmax."""
-    full_batch_unless_stated: ClassVar[bool] = True
-    family: ClassVar[str] = "sign-based"
     formula: ClassVar[str] = (
         "D <- clip(D*(eta_plus if sign holds, eta_minus if it changes)); theta <- theta - sign(g)*D"
     )
     source: ClassVar[str] = "Riedmiller 1994; Rprop-: Igel & Huesken 2000"
 
 
-class RpropPlus(Optimizer):
+class RpropPlus(StepSizes):
     """Rprop+: as rprop, but a change of sign takes the last step back; full-batch unless it states otherwise."""
 
     kind: Literal["rprop_plus"] = "rprop_plus"
-    lr: PositiveGrid = Field(default=0.01, examples=[0.01])
-    """Δ₀, the first step size."""
-    eta_minus: FractionGrid = Field(default=0.5, examples=[0.5])
-    """Factor of the step size when the sign changes."""
-    eta_plus: Annotated[Positive, Field(gt=1, le=10)] = Field(default=1.2, examples=[1.2])
-    """Factor of the step size when the sign holds."""
-    step_min: Positive = Field(default=1e-6, examples=[1e-6])
-    """Δmin."""
-    step_max: Positive = Field(default=50.0, examples=[50.0])
-    """Δmax."""
-    full_batch_unless_stated: ClassVar[bool] = True
-    family: ClassVar[str] = "sign-based"
     formula: ClassVar[str] = (
         "D <- clip(D*(eta_plus if sign holds, eta_minus if it changes)); theta <- theta - sign(g)*D (a change undoes the last move)"
     )

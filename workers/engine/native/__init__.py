@@ -38,18 +38,8 @@ RECORD_BYTES = 32 * 2**20
 """What these steps may record before it is turned into columns; fewer steps where there are many trials and layers."""
 
 RAW = (
-    *(
-        "peak",
-        "exponent",
-        "square",
-        "mean",
-        "centred_square",
-        "zeros",
-        "nonfinite",
-        "flips",
-        "product",
-        "square_before",
-    ),
+    *("peak", "exponent", "square", "mean", "centred_square", "zeros", "nonfinite"),
+    *("flips", "product", "square_before"),
     *("delta_exponent", "delta_square", "sample_square"),
     *("nothing", "activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead"),
     *("weight_norm", "update_norm", "eps_dominated"),

@@ -8,6 +8,7 @@ from math import inf, isnan
 import numpy as np
 import pyarrow as pa
 
+from workers.analysis.advice import advice
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
 from workers.analysis.predicted import beside, predict
@@ -24,7 +25,7 @@ from workers.analysis.selection import (
     grids,
     identity,
 )
-from workers.analysis.signals import Course, courses
+from workers.analysis.signals import Course, courses, early_step
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.optimizers import OptimizerSpec, Pattern
@@ -62,12 +63,12 @@ def build_result(
     Args:
         trials: all that are planned so far, in any order, ended or not.
         curves: columns as in a trial's report; for `steps_to_target`.
-        statistics: `signals.COLUMNS`, at step 0 and the last step at least; for the diagnosis.
+        statistics: `signals.COLUMNS`, at step 0, the early and the last step at least; for the diagnosis.
     """
     arms = _arms(spec, trials)
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
-    followed = courses(statistics)
+    followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     expected = _expected(spec)
     views = [_view(spec, arm, arms, reached, followed, expected) for arm in arms]
     losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
@@ -141,16 +142,21 @@ def _view(
         searched=searched,
         at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
-        diagnosis=_diagnosis(arm, followed, expected),
+        diagnosis=_diagnosis(spec, arm, followed, expected),
     )
 
 
-def _diagnosis(arm: _Arm, followed: dict[int, Course], expected: Callable[[_Arm], Prediction]) -> Diagnosis | None:
-    """What was measured, and beside step 0 what was to be expected."""
+def _diagnosis(
+    spec: ComparisonSpec, arm: _Arm, followed: dict[int, Course], expected: Callable[[_Arm], Prediction]
+) -> Diagnosis | None:
+    """What was measured, beside step 0 what was to be expected, and what would help."""
     found = diagnose(Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed))
-    if found is None or found.at_step_0 is None:
-        return found
-    return found.model_copy(update={"predicted_at_step_0": beside(expected(arm), found.at_step_0)})
+    if found is None:
+        return None
+    update: dict[str, object] = {"advice": advice(spec, arm.variant, arm.optimizer, arm.setting, found)}
+    if found.at_step_0 is not None:
+        update["predicted_at_step_0"] = beside(expected(arm), found.at_step_0)
+    return found.model_copy(update=update)
 
 
 def _expected(spec: ComparisonSpec) -> Callable[[_Arm], Prediction]:

@@ -88,6 +88,8 @@ class Gradients:
     batch_size: int
     """Samples in the batch, n."""
     layout: Layout
+    loss: Tensor
+    """float64 [R, 1], the mean loss over the batch; of a diverged trial the last finite one."""
     at_probe: Tensor | None = None
     """[R, P] gradient of the same samples at θ + probe; two-gradient rules need it."""
     displacement: Tensor | None = None

@@ -94,8 +94,10 @@ def test_step_0_and_the_last_step_stand_side_by_side() -> None:
     assert found.evidence == [
         "At step 0 the error signal falls by 0.63 decades per layer: "
         "its norm is 1 at hidden.5.linear and 0.00071 at hidden.0.linear.",
+        "At step 0 it has lost more than two decades from hidden.1.linear on down, in 2 of 6 hidden layers.",
         "At step 100 the error signal falls by 0.02 decades per layer: "
         "its norm is 1 at hidden.5.linear and 0.79 at hidden.0.linear.",
+        "Between the top and the bottom hidden layer δ changes by -3.1 at step 0, -0.1 at step 100 decades: vanishing → healthy.",
     ]
 
 

@@ -97,7 +97,7 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
 
 
 def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpec) -> pa.Table:
-    """The statistics that a diagnosis reads, at the first, an early and the last recorded step of every trial, a batch of rows at a time."""
+    """The statistics that a diagnosis reads, at step 0, an early step and every trial's last, a batch of rows at a time."""
     early = signals.early_step(spec.record.steps(spec.steps))
     kept = [
         batch.filter(pa.array(_looked_at(batch, early)))
@@ -112,7 +112,7 @@ def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpe
 
 
 def _looked_at(batch: pa.RecordBatch, early: int) -> NDArray[np.bool_]:
-    """Rows of step 0, of the early step, and of the last step of their trial within this batch: at most one step a trial and batch too many."""
+    """Rows of step 0, the early one, and the last of their trial within this batch: at most one a trial and batch too many."""
     trial, step = batch.column("trial").to_numpy(), batch.column("step").to_numpy()
     last_row = np.searchsorted(trial, trial, side="right") - 1  # rows are ordered by trial, then by step
     found: NDArray[np.bool_] = (step == 0) | (step == early) | (step == step[last_row])

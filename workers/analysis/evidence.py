@@ -139,7 +139,9 @@ def _dead(moment: Profile) -> str | None:
     if not (shares > SOME).any():
         return None
     worst = int(np.nanargmax(shares))
-    return f"{shares[worst]:.0%} of the units of {names[worst]} are dead: their derivative is below 1e-6 on every sample"
+    return (
+        f"{shares[worst]:.0%} of the units of {names[worst]} are dead: their derivative is below 1e-6 on every sample"
+    )
 
 
 SENTENCES: tuple[Callable[[Profile], str | None], ...] = (

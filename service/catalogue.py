@@ -11,7 +11,8 @@ from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.invariance import MEASURED
-from workers.contract.network import LAYERS, Layers, Mlp
+from workers.contract.layers import LAYERS, NORMALIZATIONS
+from workers.contract.network import SHORTCUTS, Layers, Mlp
 from workers.contract.optimizers import GRADIENTS, OPTIMIZERS, Decay, Optimizer, Pattern
 from workers.contract.problems import PROBLEMS, Loss
 from workers.contract.results import View
@@ -135,6 +136,10 @@ class Catalogue(View):
     """Forms of writing a network."""
     layers: list[Entry] = Field(examples=[[]])
     """What a network of kind `layers` is made of."""
+    normalizations: list[Entry] = Field(examples=[[]])
+    """What a normalisation can be."""
+    shortcuts: list[Entry] = Field(examples=[[]])
+    """What can go round each hidden layer of an `mlp`."""
     statistics: list[Column] = Field(examples=[[]])
     """What is measured per trial, recorded step and layer."""
     keys: list[Column] = Field(examples=[[]])
@@ -157,6 +162,8 @@ def build() -> Catalogue:
         problems=[_problem(model) for model in PROBLEMS],
         networks=[_entry(model) for model in (Mlp, Layers)],
         layers=[_entry(model) for model in LAYERS],
+        normalizations=[_entry(model) for model in NORMALIZATIONS],
+        shortcuts=[_entry(model) for model in SHORTCUTS],
         statistics=[
             Column(name=name, description=found.description, group=found.group) for name, found in STATISTICS.items()
         ],

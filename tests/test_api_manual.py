@@ -15,7 +15,8 @@ from service.views import Page
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.network import LAYERS
+from workers.contract.layers import LAYERS, NORMALIZATIONS
+from workers.contract.network import SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
 from workers.contract.problems import PROBLEMS
 from workers.contract.results import Comparison, TrialReport, View
@@ -165,7 +166,7 @@ def test_short_forms_are_in_the_manual(document: Schema) -> None:
     optimizer = schemas["ComparisonSpec"]["properties"]["optimizers"]["items"]
     assert set(optimizer["anyOf"][0]["enum"]) == {model.model_fields["kind"].default for model in OPTIMIZERS}
     layer = schemas["Layers"]["properties"]["layers"]["items"]
-    assert layer["anyOf"][0]["enum"] == ["dropout"]
+    assert layer["anyOf"][0]["enum"] == ["dropout", "flatten"]
     assert "anyOf" not in schemas["ComparisonSpec"]["properties"]["network"]
 
 
@@ -198,6 +199,8 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
         "initialisers": INITIALISERS,
         "problems": PROBLEMS,
         "layers": LAYERS,
+        "normalizations": NORMALIZATIONS,
+        "shortcuts": SHORTCUTS,
     }
     for family, models_ in expected.items():
         entries = found[family]
@@ -219,7 +222,7 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
     for entry in found["activations"]:
         assert entry["formula"] or entry["kind"] == "expression"
         assert entry["source"]
-    for entry in found["initialisers"]:
+    for entry in found["initialisers"] + found["normalizations"] + found["shortcuts"]:
         assert entry["source"]
 
 

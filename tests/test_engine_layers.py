@@ -81,7 +81,7 @@ def test_the_error_signal_is_the_gradient_at_the_pre_activation(network: str) ->
                 kept.append(here)
         signals = torch.autograd.grad(LOSSES["cross_entropy"]()(here, y[row]), kept)
         for place, expected in zip(planned.measured, signals, strict=True):
-            torch.testing.assert_close(place.linear.error_signal[row], expected, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(place.layer.error_signal[row], expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", NON_LINEARITIES)

@@ -1,8 +1,10 @@
 """How a shard runs on this machine: which trials share a batched program, and how many programs run at a time."""
 
 import math
+from math import prod
 
 from workers.contract.plan import Execution, Shard
+from workers.contract.shapes import walk
 from workers.engine import native
 
 ELEMENTS_IN_CACHE = 100_000
@@ -23,7 +25,7 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
         return Execution(
             device="cpu", threads=threads, chunks=_even(trials, CHUNKS_PER_THREAD * threads), path="native"
         )
-    widest = max(layer.out_shape[0] for layer in shard.network)
+    widest = max(prod(layer.out_shape) for layer in walk(shard.network))
     size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
     rounds = math.ceil(trials / (size * threads))
     return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads))

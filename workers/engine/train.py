@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from workers.engine.evaluation import evaluate
+from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients, Shape
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
-from workers.engine.statistics import Activity, backward, forward, update
+from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -32,7 +33,8 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.evaluation(step, training, validation)
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
-        program.watch.look(loss, program.step)
+        outputs = [place.layer.output for place in program.measured]
+        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         columns = measure(program, step) if step in recording.steps else None
         if step == last:
             assert columns is not None
@@ -64,8 +66,10 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
 
 
 def the_gradient(program: Program) -> Gradients:
-    linears = [place.linear for place in program.measured]
-    shapes = tuple(Shape(linear.out, linear.into, linear.bias is not None) for linear in linears)
+    shapes = tuple(
+        Shape(weight[0], weight[1], bias=bool(rest))
+        for weight, *rest in (place.row.tensors for place in program.measured)
+    )
     return Gradients(program.gradient, program.shard.batch_size, program.columns, shapes=shapes)
 
 
@@ -73,7 +77,8 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
     squares = torch.empty_like(program.gradient)
     for place, columns in zip(program.measured, program.columns, strict=True):
-        place.linear.sample_squares(squares[:, columns])
+        if isinstance(place.layer, Linear):
+            place.layer.sample_squares(squares[:, columns])
     theta, mean = program.theta.clone(), program.gradient.clone()
     for group in program.groups:
         assert group.rule.probe is not None
@@ -91,19 +96,35 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
 
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward` and `forward`."""
-    before = [program.previous[:, columns] for columns in program.columns] if step else None
-    found = backward([place.linear for place in program.measured], before)
-    return found | forward([_activity(place) for place in program.measured])
+    before = of_layers(program, program.previous) if step else None
+    gradients = of_layers(program, program.gradient)
+    signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
+    return backward(signals, before) | forward([_activity(place) for place in program.measured])
+
+
+def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
+    """[T, P] -> [T, n] of each measured layer."""
+    return [flat[:, columns] for columns in program.columns]
+
+
+def _signal(place: Measured, gradient: Tensor) -> Signal:
+    layer, alone = place.layer, place.row.tensors == place.row.layer.tensors
+    samples = None
+    if isinstance(layer, Linear) and alone and layer.input.dim() == 3:
+        samples = Samples(layer.error_signal, layer.input, layer.bias is not None)
+    return Signal(gradient, place.error_signal, samples)
 
 
 def _activity(place: Measured) -> Activity:
-    z = place.activation.input if place.activation else place.linear.output
-    return Activity(place.non_linearity, z, place.activation.value if place.activation else z)
+    z, a = place.layer.output, place.layer.output
+    if place.activation is not None:
+        z, a = place.activation.input, place.activation.value
+    return Activity(place.non_linearity, z.flatten(2), a.flatten(2))
 
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = ([theta[:, columns] for columns in program.columns] for theta in (before, program.theta))
+    start, end = of_layers(program, before), of_layers(program, program.theta)
     moved = end if before is not program.theta else None
     return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
 

@@ -7,9 +7,9 @@ from workers.contract.activations import ActivationSpec
 from workers.contract.base import Violation
 from workers.contract.checks import escape, expanded, pointer_to
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.network import Activation, Dropout, Linear
+from workers.contract.layers import Activation, Dropout, Linear
 from workers.contract.nonlinearities import Identity
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, walk
 from workers.theory.critical import complaint, critical_of
 from workers.theory.weights import gain_for
 
@@ -48,12 +48,24 @@ def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     Raises:
         NotCritical: for the first layer that cannot be.
     """
-    return [
-        layer.model_copy(update={"init": layer.init.model_copy(update={"gain": _gain(layers, place)})})
+    everything = list(walk(layers))
+    gains = {
+        layer.path: _gain(everything, place)
+        for place, layer in enumerate(everything)
         if layer.init is not None and layer.init.gain == "critical"
-        else layer
-        for place, layer in enumerate(layers)
-    ]
+    }
+    return _with_gains(layers, gains) if gains else list(layers)
+
+
+def _with_gains(layers: Sequence[ExpandedLayer], gains: dict[str, float]) -> list[ExpandedLayer]:
+    """By path."""
+    found = []
+    for layer in layers:
+        update: dict[str, object] = {"layers": _with_gains(layer.layers, gains)} if layer.layers else {}
+        if layer.path in gains and layer.init is not None:
+            update["init"] = layer.init.model_copy(update={"gain": gains[layer.path]})
+        found.append(layer.model_copy(update=update) if update else layer)
+    return found
 
 
 def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
@@ -75,7 +87,7 @@ def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec,
             keep *= 1 - layer.spec.p
         elif isinstance(layer.spec, Activation):
             return layer.spec.activation, keep
-        else:
+        elif layer.depth is not None:
             return Identity(), keep
     above = (layer.spec.activation for layer in layers[place:] if isinstance(layer.spec, Activation))
     return next(above, Identity()), keep

@@ -30,6 +30,8 @@ class Optimizer(Spec):
     source: ClassVar[str]
     family: ClassVar[str]
     full_batch_unless_stated: ClassVar[bool] = False
+    reads_samples: ClassVar[bool] = False
+    """Whether it needs the squared gradients of single samples, which only dense layers on features give."""
 
     @property
     def label(self) -> str:

@@ -21,6 +21,7 @@ class VsgdFd(Optimizer):
     probe_scale: Positive = Field(default=1e-3, le=1, examples=[1e-3])
     """The probe is at least this long relative to the layer's weights, so that float32 does not absorb it."""
     pattern: ClassVar[Pattern] = "two_gradients"
+    reads_samples: ClassVar[bool] = True
     family: ClassVar[str] = "curvature"
     formula: ClassVar[str] = (
         "h = |g(theta+p) - g(theta)|/|p|; eta = (mean h/mean h^2) * n*G^2/(v + (n-1)*G^2); theta <- theta - eta*g"

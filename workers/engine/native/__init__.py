@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
 from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard
@@ -26,6 +26,7 @@ from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
 from workers.engine.native.rules import KERNELS, LOSSES
+from workers.engine.network import Linear
 from workers.engine.problems import Split
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
@@ -128,7 +129,8 @@ def _prepare(program: Program) -> _Native:
     assert found is not None
     layers = (_Layer * len(program.measured))()
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
-        linear = place.linear
+        linear = place.layer
+        assert isinstance(linear, Linear)
         weights = linear.out * linear.into
         slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
         slot.bias = columns.start + weights if linear.bias is not None else -1
@@ -244,7 +246,7 @@ def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
     counts = [columns.stop - columns.start for columns in program.columns]
     found = backward_columns(sums, counts, program.theta.dtype)
-    found |= forward_columns(sums, [place.linear.out for place in program.measured], program.shard.batch_size)
+    found |= forward_columns(sums, [place.row.tensors[0][0] for place in program.measured], program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
     return found | update_columns(sums["weight_norm"], sums["update_norm"], found["gradient_norm"], eps_dominated)
 

@@ -68,10 +68,8 @@ class Row(NamedTuple):
     """
 
     layer: ExpandedLayer
-    columns: slice
-    """Of a trial's parameters, layer after layer in the order of `walk`."""
     tensors: tuple[Shape, ...]
-    """Their shapes, one after another."""
+    """The parameters' shapes, one after another, layer after layer in the order of `walk`."""
 
 
 class Misfit(Exception):  # noqa: N818 - it carries a violation, it is not a failure of ours
@@ -94,17 +92,15 @@ def rows(layers: Sequence[ExpandedLayer]) -> list[Row]:
     found: list[Row] = []
     start: ExpandedLayer | None = None
     tensors: list[Shape] = []
-    own, stop = 0, 0
     for layer in walk(layers):
         if layer.depth is not None:
             if start is not None:
-                found.append(Row(start, slice(own, stop), tuple(tensors)))
-                own, tensors = stop, []
+                found.append(Row(start, tuple(tensors)))
+                tensors = []
             start = layer
         tensors += layer.tensors
-        stop += layer.own_parameters
     assert start is not None, "a network has an output layer"
-    return [*found, Row(start, slice(own, stop), tuple(tensors))]
+    return [*found, Row(start, tuple(tensors))]
 
 
 def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedLayer]:

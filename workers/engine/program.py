@@ -21,7 +21,7 @@ from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
-from workers.engine.optimizers import RULES, Hyper, Rule, State
+from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -88,10 +88,15 @@ class Program:
     step: Tensor
     """int64 scalar: updates made so far."""
     watch: Watch
-    columns: tuple[slice, ...]
-    """Of each measured layer in the flat tensors."""
     remembering: list[Remembering]
     """Layers with running statistics."""
+    layout: Layout
+    """Of the flat tensors, by measured layer."""
+
+    @property
+    def columns(self) -> tuple[slice, ...]:
+        """Of each measured layer in the flat tensors."""
+        return self.layout.columns
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
@@ -110,11 +115,12 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     step = torch.zeros((), dtype=torch.int64, device=device)
     seeds = [trial.seed for trial in trials]
     layers = _built(shard.network, _slots(shard.network, theta, gradient, seeds, step))
-    every = list(_every(layers))
-    for layer in every:
+    everything = list(every(layers))
+    for layer in everything:
         layer.initialise()
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
+    layout = Layout.of(row.tensors for row in places)
     return Program(
         shard=shard,
         trials=trials,
@@ -124,14 +130,14 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
-        groups=_groups(trials, theta),
+        groups=_groups(trials, theta, layout),
         theta=theta,
         gradient=gradient,
         previous=previous,
         step=step,
         watch=Watch(len(measured), len(trials), device, dtype),
-        columns=tuple(row.columns for row in places),
-        remembering=[cast(Remembering, layer) for layer in every if hasattr(layer, "state")],
+        remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
+        layout=layout,
     )
 
 
@@ -155,10 +161,11 @@ def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Lay
     return made
 
 
-def _every(layers: Sequence[Layer]) -> Iterator[Layer]:
+def every(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """All layers, in the order of `walk`."""
     for layer in layers:
         if isinstance(layer, Residual | Highway):
-            yield from _every(layer.inside)
+            yield from every(layer.inside)
         yield layer
 
 
@@ -178,7 +185,7 @@ def _measured(
             yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
 
 
-def _groups(trials: list[Trial], theta: Tensor) -> list[Group]:
+def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
     for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
@@ -188,7 +195,7 @@ def _groups(trials: list[Trial], theta: Tensor) -> list[Group]:
         flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
         hyper = _hyper(settings, theta.device)
         rule = RULES[kind]
-        groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, **flags)))
+        groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
-from workers.engine.optimizers import Gradients, Shape
+from workers.engine.optimizers import Gradients
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
@@ -66,20 +66,17 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
 
 
 def the_gradient(program: Program) -> Gradients:
-    shapes = tuple(
-        Shape(weight[0], weight[1], bias=bool(rest))
-        for weight, *rest in (place.row.tensors for place in program.measured)
-    )
-    return Gradients(program.gradient, program.shard.batch_size, program.columns, shapes=shapes)
+    return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
 def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
-    squares = torch.empty_like(program.gradient)
+    squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
-        if isinstance(place.layer, Linear):
-            place.layer.sample_squares(squares[:, columns])
+        if (linear := dense(place)) is not None:
+            linear.sample_squares(squares[:, columns])
     theta, mean = program.theta.clone(), program.gradient.clone()
+    running = [(tensor, tensor.clone()) for layer in program.remembering for tensor in layer.state.values()]
     for group in program.groups:
         assert group.rule.probe is not None
         own = of_rows(the_gradient(program), group.rows)
@@ -89,6 +86,8 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
+    for tensor, before in running:
+        tensor.copy_(before)
     return replace(
         the_gradient(program), mean=mean, at_probe=at_probe, displacement=displacement, sample_squares=squares
     )
@@ -108,11 +107,15 @@ def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
 
 
 def _signal(place: Measured, gradient: Tensor) -> Signal:
-    layer, alone = place.layer, place.row.tensors == place.row.layer.tensors
-    samples = None
-    if isinstance(layer, Linear) and alone and layer.input.dim() == 3:
-        samples = Samples(layer.error_signal, layer.input, layer.bias is not None)
+    linear = dense(place)
+    samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
     return Signal(gradient, place.error_signal, samples)
+
+
+def dense(place: Measured) -> Linear | None:
+    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+    alone = place.row.tensors == place.row.layer.tensors
+    return place.layer if isinstance(place.layer, Linear) and alone and place.layer.input.dim() == 3 else None
 
 
 def _activity(place: Measured) -> Activity:
@@ -138,7 +141,7 @@ def eps_dominance(program: Program) -> Tensor:
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
     for group in program.groups:
         if group.rule.eps_dominated is not None:
-            mask = group.rule.eps_dominated(group.state, group.hyper)
+            mask = group.rule.eps_dominated(group.state, group.hyper, program.layout)
             for share, columns in zip(shares, program.columns, strict=True):
                 share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
     return shares

@@ -8,7 +8,7 @@ from workers.contract.layers import Linear, Normalization
 from workers.contract.memory import shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
-from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
+from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
 
 class Limits(NamedTuple):
@@ -32,10 +32,12 @@ def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
 
 def expanded(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
     """Every variant's layers by name. Raises Misfit where `check` would have told."""
-    return {
-        name: expand(network, spec.problem.shape, spec.problem.output_shape)
-        for name, network in spec.networks().items()
-    }
+    found = {}
+    for name, layers in spec.expansions.items():
+        if isinstance(layers, Misfit):
+            raise layers
+        found[name] = layers
+    return found
 
 
 def _over(pointer: str, what: str, asked: int, limit: int) -> Violation:
@@ -142,13 +144,11 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                 pointer = f"/variants/{escape(name)}/{field}"
                 message = f"the network is a list of layers, where a {field} is a layer: give the variant a `network` that has it"
                 found[pointer] = Violation(pointer=pointer, message=message, code="inconsistent")
-    for name, network in spec.networks().items():
+    for name, layers in spec.expansions.items():
         where = pointer_to(spec, name)
-        try:
-            layers = expand(network, spec.problem.shape, spec.problem.output_shape)
-        except Misfit as misfit:
-            pointer = where + misfit.violation.pointer
-            found.setdefault(pointer, misfit.violation.model_copy(update={"pointer": pointer}))
+        if isinstance(layers, Misfit):
+            pointer = where + layers.violation.pointer
+            found.setdefault(pointer, layers.violation.model_copy(update={"pointer": pointer}))
             continue
         for index, optimizer in enumerate(spec.optimizers):
             if optimizer.reads_samples and (odd := _without_sample_gradients(layers)):

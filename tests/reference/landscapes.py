@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 
 STEPS, SAMPLES, PARAMETERS = 200, 8, 12
 LAYERS = (slice(0, 6), slice(6, 10), slice(10, PARAMETERS))
-SHAPES = ((2, 2, True), (2, 2, False), (1, 2, False))
-"""Of each layer: units, inputs, whether there is a bias."""
+SHAPES = (((2, 2), (2,)), ((2, 2),), ((1, 2),))
+"""Of each layer's weight, and bias if there is one."""
 
 _source = np.random.default_rng(20150420)
 _basis = np.linalg.qr(_source.normal(size=(PARAMETERS, PARAMETERS)))[0]

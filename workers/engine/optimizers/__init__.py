@@ -41,7 +41,7 @@ from workers.engine.optimizers import (
     vsgd_fd,
     yogi,
 )
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, Shape, State
+from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
@@ -82,4 +82,4 @@ RULES: dict[str, Rule] = {
 }
 """Kind, as the contract spells it, to rule."""
 
-__all__ = ["RULES", "Gradients", "Hyper", "Rule", "Shape", "State"]
+__all__ = ["RULES", "Gradients", "Hyper", "LayerParameters", "Layout", "Rule", "Shape", "State"]

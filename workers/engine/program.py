@@ -19,6 +19,7 @@ from workers.engine.divergence import Watch
 from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Dropout, Layer, Linear, Slots
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -119,7 +120,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(layers) if isinstance(layer, Linear)),
-        groups=_groups(trials, theta, layout),
+        groups=_groups(shard, trials, theta, layout),
         theta=theta,
         gradient=gradient,
         previous=previous,
@@ -139,16 +140,16 @@ def _measured(specs: list[ExpandedLayer], layers: list[Layer]) -> list[Measured]
     return found
 
 
-def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
+def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
-    for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
+    for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
         settings = [trial.hyperparameters for trial in members]
         rows = slice(start, start + len(settings))
         start = rows.stop
         flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
         hyper = _hyper(settings, theta.device)
-        rule = RULES[kind]
+        rule = wrapped(RULES[kind], shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
 

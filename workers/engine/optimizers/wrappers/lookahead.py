@@ -27,9 +27,8 @@ def lookahead(rule: Rule, steps: int) -> Rule:
 
     def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, **flags: Any) -> None:
         rule.update(theta, gradients, state, hyper, **flags)
-        due = state[COUNT].add_(1) % hyper["lookahead.k"] == 0
-        slow = state[SLOW]
-        slow.lerp_(theta, torch.where(due, hyper["lookahead.alpha"], 0.0).to(theta.dtype))
-        theta.copy_(torch.where(due, slow, theta))
+        due = (state[COUNT].add_(1) % hyper["lookahead.k"] == 0).double()  # 1 or 0: a product costs less than a choice
+        slow = state[SLOW].lerp_(theta, (due * hyper["lookahead.alpha"]).to(theta.dtype))
+        theta.lerp_(slow, due.to(theta.dtype))
 
     return replace(rule, initial_state=initial_state, update=update)

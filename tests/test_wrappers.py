@@ -1,0 +1,158 @@
+"""What stands round a rule: against torch's schedulers and clipping and pytorch_optimizer's wrappers, and what every wrapper promises round every rule."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from optimizer_samples import SPECS, Run, given, of_rows, starts
+from pydantic import TypeAdapter
+from reference import wrapped as reference
+from reference.landscapes import LANDSCAPES, PARAMETERS, SAMPLES, SHAPES, STEPS, noisy_quadratic
+from torch import Tensor
+
+from workers.contract.optimizers import Optimizer, OptimizerSpec
+from workers.contract.optimizers.misfits import misfits
+from workers.contract.optimizers.wrappers import FIELDS
+from workers.engine.optimizers.wrappers import WRAPPERS
+from workers.engine.optimizers.wrappers.depth import FACTOR
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def parsed(**body: Any) -> Optimizer:
+    spec: Optimizer = TypeAdapter(OptimizerSpec).validate_python(body)
+    return spec
+
+
+SGD, ADAM, RMSPROP = {"kind": "sgd", "momentum": 0.9, "lr": 0.05}, {"kind": "adam", "lr": 0.05}, {"kind": "rmsprop"}
+ADAMW = {"kind": "adamw", "lr": 0.1, "weight_decay": 0.1}
+
+CASES: dict[str, list[dict[str, Any]]] = {
+    "linear_warmup": [
+        SGD | {"schedule": {"kind": "linear_warmup", "warmup_steps": steps}} for steps in (0, 1, 7, STEPS - 1)
+    ],
+    "linear": [
+        ADAM | {"schedule": {"kind": "linear", "warmup_steps": steps, "final_factor": final}}
+        for steps, final in ((0, 0.0), (30, 0.1), (1, 0.5))
+    ],
+    "cosine": [
+        ADAMW | {"schedule": {"kind": "cosine", "warmup_steps": steps, "final_factor": final}}
+        for steps, final in ((0, 0.0), (30, 0.1), (2, 0.9))
+    ],
+    "step": [
+        RMSPROP | {"schedule": {"kind": "step", "warmup_steps": steps, "step_size": size, "gamma": gamma}}
+        for steps, size, gamma in ((0, 300, 0.1), (10, 50, 0.5), (0, 1, 0.99))
+    ],
+    "value": [SGD | {"clip": {"kind": "value", "clip_value": value}} for value in (1e-3, 0.1, 1e6)],
+    "norm": [ADAM | {"clip": {"kind": "norm", "max_norm": value}} for value in (1e-3, 0.3, 1e6)],
+    "norm_per_layer": [SGD | {"clip": {"kind": "norm_per_layer", "max_norm": value}} for value in (1e-3, 0.3, 1e6)],
+    "adaptive": [
+        SGD | {"clip": {"kind": "adaptive", "clip_factor": factor, "eps": eps}}
+        for factor, eps in ((0.01, 1e-3), (0.3, 0.5), (100.0, 1e-3))
+    ],
+    "coupled": [RMSPROP | {"added_decay": {"kind": "coupled", "weight_decay": value}} for value in (0.0, 0.1)],
+    "decoupled": [
+        ADAMW | {"weight_decay": 0.0, "added_decay": {"kind": "decoupled", "weight_decay": value}} for value in (0.0, 0.1)
+    ],
+    "power": [ADAM | {"depth_lr": {"kind": "power", "power": value}} for value in (-1, 0, 1.5)],
+    "exponential": [
+        ADAMW | {"schedule": {"kind": "cosine"}, "depth_lr": {"kind": "exponential", "base": value}} for value in (0.5, 2)
+    ],
+    "sam": [SGD | {"sam": {"kind": "sam", "rho": value}} for value in (0.01, 0.5)],
+    "asam": [ADAM | {"sam": {"kind": "asam", "rho": value}} for value in (0.01, 0.5)],
+    "lookahead": [SGD | {"lookahead": {"k": k, "alpha": alpha}} for k, alpha in ((5, 0.5), (1, 0.1), (7, 1.0))],
+    "all of them": [
+        SGD
+        | {
+            "weight_decay": 0.0,
+            "schedule": {"kind": "cosine", "warmup_steps": warmup},
+            "clip": {"kind": "norm", "max_norm": 0.5},
+            "sam": {"kind": "sam", "rho": rho},
+            "lookahead": {"k": 5, "alpha": 0.5},
+            "added_decay": {"kind": "coupled", "weight_decay": 0.1},
+        }
+        for warmup, rho in ((0, 0.1), (20, 0.05))
+    ],
+}
+"""Rows that are trained together; compared with others' code."""
+
+WRAPPED = {f"{field} {kind}": (field, kind) for field, table in WRAPPERS.items() for kind in table}
+
+
+def around(kind: str, field: str, wrapper: str) -> Optimizer | None:
+    """A rule at its defaults with one wrapper at its defaults; None where that is refused."""
+    own = {"weight_decay": 0.0} if field == "added_decay" and "weight_decay" in SPECS[kind].model_fields else {}
+    spec = parsed(kind=kind, **own, **{field: {"kind": wrapper}})
+    return None if list(misfits(spec, STEPS)) else spec
+
+
+PAIRS = [
+    (kind, name) for kind in SPECS for name, place in WRAPPED.items() if around(kind, *place) is not None
+]
+
+
+def test_the_table_is_the_contract() -> None:
+    """Every wrapper that can be asked for is there, in the same order of stacking, and no other."""
+    offered = {
+        field: [each.model_fields["kind"].default for each in specs if each.changes] for field, specs in FIELDS.items()
+    }
+    assert {field: list(table) for field, table in WRAPPERS.items()} == offered
+    assert list(WRAPPERS) == list(FIELDS)
+    assert set(FIELDS) <= set(Optimizer.model_fields)
+
+
+@pytest.mark.parametrize("landscape", ["noisy_quadratic", "bursts", "small_network"])
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_code_of_others(case: str, landscape: str) -> None:
+    """In every step, 200 on the first landscape, each row is where torch's or pytorch_optimizer's code takes it."""
+    rows, gradients = [parsed(**body) for body in CASES[case]], LANDSCAPES[landscape]
+    steps = STEPS if landscape == "noisy_quadratic" else 40
+    run = Run(rows)
+    twins = [
+        reference.trajectory(row, start, gradients, SHAPES, steps, STEPS)
+        for row, start in zip(rows, starts(len(rows)), strict=True)
+    ]
+    for k in range(steps):
+        run.follow(gradients, k)
+        expected = np.stack([twin[k] for twin in twins])
+        np.testing.assert_allclose(run.theta.numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=f"step {k}")
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
+def test_round_every_rule(kind: str, name: str) -> None:
+    """Round every rule: waits for no device; rows do not see each other, not even a NaN; resumed bit for bit."""
+    spec = around(kind, *WRAPPED[name])
+    assert spec is not None
+    meta = Run([spec], torch.float32, "meta")
+    meta.step(lambda theta: theta.new_empty(theta.shape[0], SAMPLES, theta.shape[1]))
+
+    together, alone = Run([spec, spec, spec], torch.float32), Run([spec], torch.float32)
+    alone.start_at(together.theta[1:2])
+    resumed = Run([spec, spec, spec], torch.float32)
+
+    def poisoned(k: int) -> Callable[[Tensor], Tensor]:
+        def samples(theta: Tensor) -> Tensor:
+            own = of_rows(noisy_quadratic, k, theta)
+            if k >= 4:
+                own[0] = torch.nan
+            return own
+
+        return samples
+
+    for k in range(12):
+        together.step(poisoned(k))
+        alone.follow(noisy_quadratic, k)
+        if k == 5:
+            resumed.theta.copy_(together.theta)
+            for key, value in together.state.items():
+                resumed.state[key].copy_(value)
+        elif k > 5:
+            resumed.step(poisoned(k))
+    assert torch.equal(resumed.theta[1:], together.theta[1:])
+    torch.testing.assert_close(together.theta[1:2], alone.theta, rtol=1e-5, atol=1e-6)

@@ -69,7 +69,9 @@ def measure(spec: type[Optimizer]) -> Invariance:
             return (scales[:, None] * ((place.double() * curvature)[:, None] + noise)).float()
 
         own = samples(theta)
-        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT)
+        place = theta.double()
+        loss = scales * ((place.square() * curvature / 2).sum(1) + place @ noise.mean(0))[:, None]
+        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
             at_probe, squares = samples(probed).mean(1), own.square().mean(1)

@@ -16,6 +16,7 @@ from optimizer_samples import (
     bounds,
     given,
     kind_of,
+    loss_of,
     numbers_and_flags,
     of_rows,
     starts,
@@ -30,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from workers.contract.optimizers import (
     OPTIMIZERS,
     Adam,
+    IrpropPlus,
     Optimizer,
     Rmsprop,
     Rprop,
@@ -42,7 +44,7 @@ from workers.contract.optimizers import (
 )
 from workers.engine.optimizers import RULES, Gradients, Layout
 
-BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "signsgd", "signum", "lion", "tiger"}
+BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger"}
 """torch's sign(NaN) is 0: where only signs count, a NaN gradient moves nothing."""
 
 STEPS_OF = {
@@ -247,7 +249,9 @@ def test_a_diverged_row_stays_alone(case: str, poison: float) -> None:
         if k < 5:
             poisoned.follow(noisy_quadratic, k)
         else:
-            poisoned.step(spoilt(k))
+            loss = loss_of(noisy_quadratic, k, poisoned.theta)
+            loss[0] = poison
+            poisoned.step(spoilt(k), loss)
     assert torch.equal(poisoned.theta[1:], sound.theta[1:])
     for name, value in poisoned.state.items():
         assert torch.equal(value[1:], sound.state[name][1:])
@@ -385,6 +389,7 @@ def test_hintons_rmsprop_is_a_setting() -> None:
         (Rprop(), True),
         (RpropMinus(), True),
         (RpropPlus(), True),
+        (IrpropPlus(), True),
         (SignSgd(lr=0.01), True),
         (Rmsprop(), False),
         (Rmsprop(alpha=0.9, eps=0.0), False),
@@ -451,7 +456,7 @@ def test_vsgd_fd_learns_digits_without_a_rate() -> None:
     each_sample = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
     each_row = torch.func.vmap(each_sample, (0, None, None))
 
-    layout = Layout.of([shapes[:2], shapes[2:]])
+    layout, zero = Layout.of([shapes[:2], shapes[2:]]), torch.zeros(2, 1)
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(2, sum(sizes), generator=generator) / 8
     numbers, _ = numbers_and_flags(VsgdFd())
@@ -463,11 +468,11 @@ def test_vsgd_fd_learns_digits_without_a_rate() -> None:
     for _ in range(300):
         batch = torch.randint(1000, (64,), generator=generator)
         own = each_row(theta, x[batch], y[batch])
-        gradients = Gradients(own.mean(1), 64, layout)
+        gradients = Gradients(own.mean(1), 64, layout, zero)
         probed = theta + rule.probe(theta, gradients, state, hyper)
         there = each_row(probed, x[batch], y[batch]).mean(1)
         rule.update(
-            theta, Gradients(own.mean(1), 64, layout, there, probed - theta, own.square().mean(1)), state, hyper
+            theta, Gradients(own.mean(1), 64, layout, zero, there, probed - theta, own.square().mean(1)), state, hyper
         )
     after = [loss(row, x[1000:], y[1000:]).item() for row in theta]
     assert all(value > 2 for value in before)

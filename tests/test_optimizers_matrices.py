@@ -46,7 +46,7 @@ def test_weights_of_any_shape(kind: str) -> None:
     path = trajectory(kind, spec.hyperparameters(), START, quadratic, LAYERS, len(NOISE), SHAPES)
     for k, expected in enumerate(path):
         mean = torch.from_numpy(quadratic(k, theta[0].numpy()).mean(axis=0))[None]
-        RULES[kind].update(theta, Gradients(mean, NOISE.shape[1], layout), state, hyper, **flags)
+        RULES[kind].update(theta, Gradients(mean, NOISE.shape[1], layout, torch.zeros(1, 1)), state, hyper, **flags)
         np.testing.assert_allclose(theta[0].numpy(), expected, rtol=within, atol=within, err_msg=f"step {k}")
 
 

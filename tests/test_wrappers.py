@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from optimizer_samples import SPECS, Run, given, of_rows, starts
+from optimizer_samples import SPECS, Run, of_rows, starts
 from pydantic import TypeAdapter
 from reference import wrapped as reference
-from reference.landscapes import LANDSCAPES, PARAMETERS, SAMPLES, SHAPES, STEPS, noisy_quadratic
+from reference.landscapes import LANDSCAPES, SAMPLES, SHAPES, STEPS, noisy_quadratic
 from torch import Tensor
 
 from workers.contract.optimizers import Optimizer, OptimizerSpec
 from workers.contract.optimizers.misfits import misfits
 from workers.contract.optimizers.wrappers import FIELDS
 from workers.engine.optimizers.wrappers import WRAPPERS
-from workers.engine.optimizers.wrappers.depth import FACTOR
 
 
 @pytest.fixture(autouse=True)
@@ -58,15 +57,17 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
     "coupled": [RMSPROP | {"added_decay": {"kind": "coupled", "weight_decay": value}} for value in (0.0, 0.1)],
     "decoupled": [
-        ADAMW | {"weight_decay": 0.0, "added_decay": {"kind": "decoupled", "weight_decay": value}} for value in (0.0, 0.1)
+        ADAMW | {"weight_decay": 0.0, "added_decay": {"kind": "decoupled", "weight_decay": value}}
+        for value in (0.0, 0.1)
     ],
     "power": [ADAM | {"depth_lr": {"kind": "power", "power": value}} for value in (-1, 0, 1.5)],
     "exponential": [
-        ADAMW | {"schedule": {"kind": "cosine"}, "depth_lr": {"kind": "exponential", "base": value}} for value in (0.5, 2)
+        ADAMW | {"schedule": {"kind": "cosine"}, "depth_lr": {"kind": "exponential", "base": value}}
+        for value in (0.5, 2)
     ],
     "sam": [SGD | {"sam": {"kind": "sam", "rho": value}} for value in (0.01, 0.5)],
     "asam": [ADAM | {"sam": {"kind": "asam", "rho": value}} for value in (0.01, 0.5)],
-    "lookahead": [SGD | {"lookahead": {"k": k, "alpha": alpha}} for k, alpha in ((5, 0.5), (1, 0.1), (7, 1.0))],
+    "lookahead": [SGD | {"lookahead": {"k": k, "alpha": alpha}} for k, alpha in ((5, 0.5), (1, 0.1), (7, 0.99))],
     "all of them": [
         SGD
         | {
@@ -92,9 +93,7 @@ def around(kind: str, field: str, wrapper: str) -> Optimizer | None:
     return None if list(misfits(spec, STEPS)) else spec
 
 
-PAIRS = [
-    (kind, name) for kind in SPECS for name, place in WRAPPED.items() if around(kind, *place) is not None
-]
+PAIRS = [(kind, name) for kind in SPECS for name, place in WRAPPED.items() if around(kind, *place) is not None]
 
 
 def test_the_table_is_the_contract() -> None:

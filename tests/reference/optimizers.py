@@ -22,7 +22,7 @@ from reference import (
     vsgd_fd,
     yogi,
 )
-from reference.landscapes import SHAPES
+from reference.landscapes import LOSSES, SHAPES
 from reference.tensors import Shapes, tensors
 
 Array = NDArray[np.float64]
@@ -74,9 +74,13 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 BY_SHAPE = {"adafactor", "muon", "sm3", "unit_normalized_gradient"}
 """Compared on weights and biases of their true shapes."""
 
+BY_LOSS = {"irprop_plus"}
+"""Told how to compute the loss of a step's samples."""
+
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "adafactor": adafactor.trajectory,
     "muon": muon.trajectory,
+    "irprop_plus": rprop.improved_plus,
     "rprop_minus": rprop.minus,
     "rprop_plus": rprop.plus,
     "schedule_free_adamw": schedule_free_adamw.trajectory,
@@ -104,7 +108,9 @@ def trajectory(
 ) -> list[Array]:
     """θ [P] after each step, by whatever the rule is compared with."""
     if kind in TRAJECTORIES:
-        told = {"shapes": shapes} if kind in BY_SHAPE else {}
+        told: Arguments = {"shapes": shapes} if kind in BY_SHAPE else {}
+        if kind in BY_LOSS:
+            told["losses"] = LOSSES[gradients]
         return TRAJECTORIES[kind](theta, gradients, layers, steps, **told, **ours)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # some make tensors of their own

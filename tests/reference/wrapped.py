@@ -54,6 +54,8 @@ def trajectory(
         optimizer = pytorch_optimizer.SAM(
             parts, lambda groups, **_: base, rho=sam.rho, adaptive=sam.kind == "asam", perturb_eps=0.0
         )
+        for group in base.param_groups:
+            group |= {"rho": sam.rho, "adaptive": sam.kind == "asam"}
     stepping: Any = base
     if "lookahead" in around:
         look = around["lookahead"]

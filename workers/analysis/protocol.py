@@ -154,7 +154,8 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         wrappers={
                             optimizer.label: around
                             for optimizer in members
-                            if (around := optimizer.wrapper_kinds()) and any(t.optimizer == optimizer.label for t in trials)
+                            if (around := optimizer.wrapper_kinds())
+                            and any(t.optimizer == optimizer.label for t in trials)
                         },
                     )
                 )

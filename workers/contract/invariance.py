@@ -24,6 +24,7 @@ MEASURED: dict[str, Invariance] = {
     "rprop": Invariance(1e-30, 1e10, 2),
     "rprop_minus": Invariance(1e-30, 1e10, 2),
     "rprop_plus": Invariance(1e-30, 1e10, 2),
+    "irprop_plus": Invariance(1e-30, 1e10, 2),
     "signsgd": Invariance(1e-30, 1e10, 0),
     "signum": Invariance(1e-30, 1e10, 1),
     "lion": Invariance(1e-30, 1e10, 1),

@@ -50,4 +50,3 @@ def decoupled(rule: Rule, steps: int) -> Rule:
         rule.update(theta, gradients, state, hyper, **flags)
 
     return replace(rule, update=update)
-

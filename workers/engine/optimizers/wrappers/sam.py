@@ -32,9 +32,7 @@ def seeking(rule: Rule, ascent: Callable[[Tensor, Tensor, Tensor], Tensor]) -> R
 
     def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, **flags: Any) -> None:
         assert gradients.at_probe is not None
-        there = replace(
-            gradients, mean=gradients.at_probe, at_probe=None, displacement=None, sample_squares=None
-        )
+        there = replace(gradients, mean=gradients.at_probe, at_probe=None, displacement=None, sample_squares=None)
         rule.update(theta, there, state, hyper, **flags)
 
     return replace(rule, update=update, probe=probe)

@@ -1,21 +1,25 @@
-"""What stands round a rule: against torch's schedulers and clipping and pytorch_optimizer's wrappers, and what every wrapper promises round every rule."""
+"""What stands round a rule: against torch's and pytorch_optimizer's code, and what every wrapper promises round every rule."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_optimizer
 import torch
-from optimizer_samples import SPECS, Run, of_rows, starts
+from optimizer_samples import SPECS, Run, given, of_rows, starts
 from pydantic import TypeAdapter
 from reference import wrapped as reference
-from reference.landscapes import LANDSCAPES, SAMPLES, SHAPES, STEPS, noisy_quadratic
+from reference.landscapes import LANDSCAPES, NOISE, PARAMETERS, SAMPLES, SHAPES, STEPS, noisy_quadratic
 from torch import Tensor
 
 from workers.contract.optimizers import Optimizer, OptimizerSpec
 from workers.contract.optimizers.misfits import misfits
 from workers.contract.optimizers.wrappers import FIELDS
+from workers.engine.optimizers import Gradients
 from workers.engine.optimizers.wrappers import WRAPPERS
+from workers.engine.optimizers.wrappers.clip import RATIO
+from workers.engine.optimizers.wrappers.depth import FACTOR
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +127,80 @@ def test_equals_the_code_of_others(case: str, landscape: str) -> None:
         np.testing.assert_allclose(run.theta.numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=f"step {k}")
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sam_climbs_as_pytorch_optimizers_does(adaptive: bool) -> None:
+    """From the same weights and gradient to the same place, within the float32 in which the other takes its norm."""
+    theta, gradient = (torch.from_numpy(starts(2)[row]) for row in (0, 1))
+    part = torch.nn.Parameter(theta.clone())
+    part.grad = gradient.clone()
+    other: Any = pytorch_optimizer.SAM([part], torch.optim.SGD, rho=0.3, adaptive=adaptive, lr=0.1)
+    other.first_step()
+    run = Run([parsed(kind="sgd", sam={"kind": "asam" if adaptive else "sam", "rho": 0.3})])
+    assert run.rule.probe is not None
+    gradients = Gradients(gradient[None], 1, run.layout, torch.zeros(1, 1))
+    way = run.rule.probe(theta[None], gradients, run.state, run.hyper, **run.flags)
+    torch.testing.assert_close(theta + way[0], part.detach(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "kind", ["sgd", "adam", "lamb", "muon", "normalized_gradient", "schedule_free_sgd", "novograd"]
+)
+def test_depth_reaches_a_layer_and_no_other(kind: str) -> None:
+    """Under given gradients each layer goes where it would go if its learning rate were everybody's."""
+    rate = 0.02
+    run = Run([parsed(kind=kind, lr=rate, depth_lr={"kind": "exponential", "base": 3.0})])
+    alone = [Run([parsed(kind=kind, lr=rate * 3.0**above)]) for above in (2, 1, 0)]
+    for k in range(20):
+        own = torch.from_numpy(NOISE[k])[None]
+        for each in (run, *alone):
+            each.step(given(own))
+    for columns, other in zip(run.layout.columns, alone, strict=True):
+        torch.testing.assert_close(run.theta[:, columns], other.theta[:, columns], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "ratio"), [("sgd", 1e12), ("adam", 1e3), ("signsgd", 1.0)])
+def test_auto_makes_all_layers_move_alike(kind: str, ratio: float) -> None:
+    """However much smaller the gradient below, and where float32 swallows the first steps whole, all layers soon move alike."""
+    spec = parsed(kind=kind, depth_lr="auto", **({"eps": 1e-30} if kind == "adam" else {}))
+    run = Run([spec], torch.float32)
+    scale = torch.ones(PARAMETERS)
+    scale[run.layout.columns[0]] = 1 / ratio
+    moved = []
+    for k in range(120):
+        before = run.theta.clone()
+        run.step(given(torch.from_numpy(NOISE[k]).float()[None] * scale))
+        moved.append((run.theta - before)[0])
+    own, last = (torch.stack(moved[-40:])[:, run.layout.columns[place]].square().mean().sqrt() for place in (0, -1))
+    assert 0.4 < own / last < 2.5
+    grown = run.state[FACTOR][0, 0].exp()
+    assert (0.05 * ratio < grown < 20 * ratio) if kind == "sgd" else (0.2 < grown < 5)
+
+
+def test_auto_stays_within_its_bound_and_rests_without_a_signal() -> None:
+    """A factor leaves neither side of its bound; where nothing moves, or no number is finite, it stays as it is."""
+    run = Run([parsed(kind="sgd", depth_lr={"kind": "auto", "bound": 4.0, "smoothing": 0.0})])
+    own = torch.from_numpy(NOISE[0])[None].clone()
+    own[:, :, run.layout.columns[0]] *= 1e-6
+    own[:, :, run.layout.columns[1]] *= 1e6
+    run.step(given(own))
+    torch.testing.assert_close(run.state[FACTOR].exp(), torch.tensor([[4.0, 0.25, 1.0]], dtype=torch.float64))
+    for nothing in (torch.zeros_like(own), torch.full_like(own, torch.nan)):
+        before = run.state[FACTOR].clone()
+        run.step(given(nothing))
+        assert torch.equal(run.state[FACTOR], before)
+
+
+def test_clipping_says_what_it_left() -> None:
+    """The remembered ratio is the clipped gradient's norm over the raw one's, layer by layer, also below float32's squares."""
+    run = Run([parsed(kind="sgd", clip={"kind": "value", "clip_value": 1e-25})], torch.float32)
+    own = torch.from_numpy(NOISE[0]).float()[None] * 1e-24
+    run.step(given(own))
+    raw = own.mean(1).double()
+    norms = [(raw[:, each].clamp(-1e-25, 1e-25).norm() / raw[:, each].norm()).item() for each in run.layout.columns]
+    torch.testing.assert_close(run.state[RATIO], torch.tensor([norms], dtype=torch.float64), rtol=1e-5, atol=0)
+    assert min(norms) < 0.9
+
+
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_round_every_rule(kind: str, name: str) -> None:
     """Round every rule: waits for no device; rows do not see each other, not even a NaN; resumed bit for bit."""
@@ -146,7 +224,7 @@ def test_round_every_rule(kind: str, name: str) -> None:
 
     for k in range(12):
         together.step(poisoned(k))
-        alone.follow(noisy_quadratic, k)
+        alone.step(lambda theta, k=k: of_rows(noisy_quadratic, k, theta))
         if k == 5:
             resumed.theta.copy_(together.theta)
             for key, value in together.state.items():

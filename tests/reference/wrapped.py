@@ -48,18 +48,10 @@ def trajectory(
         groups = parts
     optimizer: Any = make(groups, **arguments)
     scheduler = scheduled(around["schedule"], optimizer, total) if "schedule" in around else None
-    base = optimizer
-    if "sam" in around:
-        sam = around["sam"]
-        optimizer = pytorch_optimizer.SAM(
-            parts, lambda groups, **_: base, rho=sam.rho, adaptive=sam.kind == "asam", perturb_eps=0.0
-        )
-        for group in base.param_groups:
-            group |= {"rho": sam.rho, "adaptive": sam.kind == "asam"}
-    stepping: Any = base
+    stepping: Any = optimizer
     if "lookahead" in around:
         look = around["lookahead"]
-        stepping = pytorch_optimizer.Lookahead(base, k=look.k, alpha=look.alpha, pullback_momentum="none")
+        stepping = pytorch_optimizer.Lookahead(optimizer, k=look.k, alpha=look.alpha, pullback_momentum="none")
     path = []
     for k in range(steps):
 
@@ -72,11 +64,13 @@ def trajectory(
 
         look_at()
         if "sam" in around:
-            saved = [part.detach().clone() for part in parts]
-            optimizer.first_step()
+            kept = [part.detach().clone() for part in parts]
+            with torch.no_grad():
+                for part, way in zip(parts, ascent(around["sam"], parts), strict=True):
+                    part.add_(way)
             look_at()
             with torch.no_grad():
-                for part, value in zip(parts, saved, strict=True):
+                for part, value in zip(parts, kept, strict=True):
                     part.copy_(value)
         if "clip" in around:
             clipped(around["clip"], layers)
@@ -85,6 +79,14 @@ def trajectory(
             scheduler.step()
         path.append(flat(parts))
     return path
+
+
+def ascent(spec: Any, parts: Sequence[Parameter]) -> list[torch.Tensor]:
+    """Foret et al., equation 2; Kwon et al., equation 10 with η = 0. pytorch_optimizer's has the norm in float32."""
+    scales = [part.abs() if spec.kind == "asam" else torch.ones_like(part) for part in parts]
+    gradients = [part.grad if part.grad is not None else torch.zeros_like(part) for part in parts]
+    length = sum(float((scale * g).square().sum()) for scale, g in zip(scales, gradients, strict=True)) ** 0.5
+    return [spec.rho * scale**2 * g / length for scale, g in zip(scales, gradients, strict=True)]
 
 
 def in_layers(parts: Sequence[Parameter], shapes: Shapes) -> list[list[Parameter]]:

@@ -1,8 +1,8 @@
 """What may stand round any rule: learning rates by depth and by step, weight decay, clipping, SAM, look-ahead.
 
-g is the gradient, θ the parameters, k the updates made so far, N those of the whole training, l a layer with parameters, 0 at the input, L of
-them. A number given as a list is a grid; results call it by field and name, as in `clip.max_norm`. From the rule outwards they are stacked in the
-order of `FIELDS`: SAM's second gradient is clipped, and look-ahead averages what all the others have made.
+g is the gradient, θ the parameters, k the updates made so far, N those of the whole training, l a layer with parameters, 0 at the input,
+L of them. A number given as a list is a grid; results call it by field and name, as in `clip.max_norm`. From the rule outwards they are
+stacked in the order of `FIELDS`: SAM's second gradient is clipped, and look-ahead averages what all the others have made.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -193,7 +193,7 @@ class ClipLayerNorm(Wrapper):
 
 
 class ClipAdaptive(Wrapper):
-    """Adaptive gradient clipping (AGC): a unit's gradient is shortened where it is long beside the unit's weights; not in the last layer."""
+    """Adaptive gradient clipping (AGC): a unit's gradient is shortened where it is long beside its weights; not in the last layer."""
 
     kind: Literal["adaptive"] = "adaptive"
     clip_factor: PositiveGrid = Field(default=0.01, examples=[0.01, [0.01, 0.04, 0.16]])

@@ -1,7 +1,7 @@
 """What stands round a rule: functions from a rule to a rule, so that neither the loop nor the rules know of them.
 
-Their numbers arrive in `Hyper` as field and name, `clip.max_norm`, and what they remember stands in the rule's state under such names: a checkpoint
-knows no difference. What a rule promises (rule.py), they promise, too.
+Their numbers arrive in `Hyper` as field and name, `clip.max_norm`, and what they remember stands in the rule's state under such names: a
+checkpoint knows no difference. What a rule promises (rule.py), they promise, too.
 """
 
 from collections.abc import Callable, Mapping

@@ -5,14 +5,14 @@
     norm_per_layer   g_l ← g_l·min(1, max_norm/(‖g_l‖ + 1e-6))                 a layer's weights and bias as one vector
     adaptive         G_i ← G_i·min(1, clip_factor·max(‖W_i‖, eps)/‖G_i‖)        i a row of a weight, or a whole bias; not in the last layer
 
-Source: torch.nn.utils.clip_grad_value_ and clip_grad_norm_, whose 1e-6 makes the clipped norm a little less than max_norm; Brock et al. 2021
-(arXiv:2102.06171), equation 3, and for the last layer section 4.1; as pytorch_optimizer's agc but for its floor of 1e-6 under ‖G_i‖, which does not
-matter where something is clipped unless clip_factor·eps is below 1e-6.
+Source: torch.nn.utils.clip_grad_value_ and clip_grad_norm_, whose 1e-6 makes the clipped norm a little less than max_norm; Brock et al.
+2021 (arXiv:2102.06171), equation 3, and for the last layer section 4.1; as pytorch_optimizer's agc but for its floor of 1e-6 under ‖G_i‖,
+which does not matter where something is clipped unless clip_factor·eps is below 1e-6.
 
-A second gradient that a rule asks for is clipped like the first. `gradient_*` in the statistics are those of the gradient before; `clip_ratio` says
-what was left of it, and is remembered here for them.
-Failure modes: a threshold that always clips makes the step's length its own (normalised gradient descent); clipped by value, the gradient turns. A
-rule that does not depend on the gradient's magnitude is changed by `value` and `adaptive` only in the proportions, by a `norm` hardly at all.
+A second gradient that a rule asks for is clipped like the first. `gradient_*` in the statistics are those of the gradient before;
+`clip_ratio` says what was left of it, and is remembered here for them. Failure modes: a max_norm below the 1e-6 shortens every gradient.
+A threshold that always clips makes the step's length its own (normalised gradient descent); clipped by value, the gradient turns. A rule
+that does not depend on the gradient's magnitude is changed by `value` and `adaptive` only in the proportions, by a `norm` hardly at all.
 """
 
 from collections.abc import Callable

@@ -3,11 +3,11 @@
     coupled      g ← g + λ·θ                         where the gradient is taken, θ + p for a second one
     decoupled    θ ← (1 − lr·λ)·θ before the step      (1 − λ)·θ for rules without lr
 
-Source: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithms 1 and 2; as weight_decay in torch.optim.Adam and AdamW. Each sample's own gradient
-gains λ·θ, too, so the mean of their squares by λθ·(2g + λθ). lr is that of the step, before it is changed by depth.
+Source: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithms 1 and 2; as weight_decay in torch.optim.Adam and AdamW. Each sample's own
+gradient gains λ·θ, too, so the mean of their squares by λθ·(2g + λθ). lr is that of the step, before it is changed by depth.
 
-Failure modes: coupled, the decay of a rule that does not depend on the gradient's magnitude is as strong as the gradient, and stronger where that
-vanishes; decoupled, layers that no gradient reaches shrink towards zero.
+Failure modes: coupled, the decay of a rule that does not depend on the gradient's magnitude is as strong as the gradient, and stronger
+where that vanishes; decoupled, layers that no gradient reaches shrink towards zero.
 """
 
 from dataclasses import replace

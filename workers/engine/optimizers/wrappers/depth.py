@@ -7,16 +7,17 @@
                    c_l ← 10·c_l                                       where the last layer moved, l did not, and ∇_l ≠ 0
                    within [1/bound, bound]
 
-The last layer has lr in all of them. Source: ours. The two laws are for those who know what their network does (`prediction` of a preview tells the
-decades per layer). `auto` equalises what a step moves, not the gradient's size: under SGD the two are the same, and c_l becomes the ratio of the
-layers' gradients; a rule that does not depend on the gradient's magnitude moves all layers alike by itself and keeps c_l near 1. Being measured
-at θ, it notices a step that rounding has swallowed. The last layer's steps still shrink with its gradient, and all others with them.
+The last layer has lr in all of them. Source: ours. The two laws are for those who know what their network does (`prediction` of a preview
+tells the decades per layer). `auto` equalises what a step moves, not the gradient's size: under SGD the two are the same, and c_l becomes
+the ratio of the layers' gradients; a rule that does not depend on the gradient's magnitude moves all layers alike by itself and keeps c_l
+near 1. Being measured at θ, it notices a step that rounding has swallowed. The last layer's steps still shrink with its gradient, and all
+others with them.
 
-Fixed points: those of the rule; c_l rests where all layers move alike.
-Failure modes of `auto`: a gradient that is noise is amplified like one that is signal, so a layer below a collapsed one wanders; layers whose true
-scale is smaller (a much smaller initialisation) move too far; a layer whose gradient returns at once after having vanished is thrown by c_l for the
-some 1/(1 − smoothing) steps until that has fallen; if the last layer stands still, nothing is learnt of the others. The rule's own decoupled weight
-decay is part of what moved and is scaled, too: `added_decay` is not. Rules that sum over layers (Prodigy, D-Adaptation) see the scaled rates.
+Fixed points: those of the rule; c_l rests where all layers move alike. Failure modes of `auto`: a gradient that is noise is amplified
+like one that is signal, so a layer below a collapsed one wanders; layers whose true scale is smaller (a much smaller initialisation) move
+too far; a layer whose gradient returns at once after having vanished is thrown by c_l for the some 1/(1 − smoothing) steps until that has
+fallen; if the last layer stands still, nothing is learnt of the others. The rule's own decoupled weight decay is part of what moved and
+is scaled, too: `added_decay` is not. Rules that sum over layers (Prodigy, D-Adaptation) see the scaled rates.
 """
 
 from collections.abc import Callable

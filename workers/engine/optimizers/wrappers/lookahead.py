@@ -2,11 +2,11 @@
 
     φ = θ at the start; after every k-th step: φ ← φ + alpha·(θ − φ); θ ← φ
 
-Source: Zhang et al. 2019 (arXiv:1907.08610), algorithm 1; step for step pytorch_optimizer's Lookahead(pullback_momentum='none'). What the rule
-remembers stays as it is. Losses are measured at θ, as everywhere.
+Source: Zhang et al. 2019 (arXiv:1907.08610), algorithm 1; step for step pytorch_optimizer's Lookahead(pullback_momentum='none'). What the
+rule remembers stays as it is. Losses are measured at θ, as everywhere.
 
-alpha = 1 leaves the rule as it is, k = 1 multiplies every step by alpha. Failure modes: a remembered velocity does not know that θ was taken back;
-rules that keep an average or a place of their own (schedule-free, Prodigy) measure from where they think θ is.
+alpha = 1 leaves the rule as it is, k = 1 multiplies every step by alpha. Failure modes: a remembered velocity does not know that θ was
+taken back; rules that keep an average or a place of their own (schedule-free, Prodigy) measure from where they think θ is.
 """
 
 from dataclasses import replace

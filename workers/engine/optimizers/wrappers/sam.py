@@ -4,12 +4,12 @@
     e = rho·θ²⊙g/‖θ⊙g‖                                  asam
     the rule is given ∇(θ + e) of the same samples in g's place; θ stays where it is
 
-Source: Foret et al. 2021 (arXiv:2010.01412), equations 2 and 3; Kwon et al. 2021 (arXiv:2102.11600), with η = 0; step for step pytorch_optimizer's
-SAM, but without its 1e-12 beside ‖g‖, which would end the ascent where gradients vanish.
+Source: Foret et al. 2021 (arXiv:2010.01412), equations 2 and 3; Kwon et al. 2021 (arXiv:2102.11600), with η = 0; step for step
+pytorch_optimizer's SAM, but without its 1e-12 beside ‖g‖, which would end the ascent where gradients vanish.
 
-A zero gradient leads nowhere: the rule is given it twice. Two gradients a step.
-Failure modes: rho is a length in the space of all weights, so in a large or a deep network it means less for each; where g is dominated by one
-layer, only that layer is displaced. In float32 elements of e below 6e-8·|θ| are absorbed: of layers whose gradient has vanished nothing is felt.
+A zero gradient leads nowhere: the rule is given it twice. Two gradients a step. Failure modes: rho is a length in the space of all
+weights, so in a large or a deep network it means less for each; where g is dominated by one layer, only that layer is displaced. In
+float32 elements of e below 6e-8·|θ| are absorbed: of layers whose gradient has vanished nothing is felt.
 """
 
 from collections.abc import Callable

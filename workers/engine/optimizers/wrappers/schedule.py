@@ -6,11 +6,11 @@
     lr_k = lr·gamma^⌊(k − W)/step_size⌋                           step
     lr_k = lr                                                    linear_warmup
 
-Source: torch.optim.lr_scheduler, step for step: SequentialLR of LinearLR(1/W, total_iters=W−1) and LinearLR, CosineAnnealingLR or StepLR. The last
-update of all, k = N − 1, is not yet at p = 1.
+Source: torch.optim.lr_scheduler, step for step: SequentialLR of LinearLR(1/W, total_iters=W−1) and LinearLR, CosineAnnealingLR or StepLR.
+The last update of all, k = N − 1, is not yet at p = 1.
 
-k is a tensor, so that a captured step counts by itself; rows have schedules of their own. A rule's decoupled weight decay follows lr, as in torch.
-Failure modes: what a rule remembers in units of steps (momentum) was made with other learning rates.
+k is a tensor, so that a captured step counts by itself; rows have schedules of their own. A rule's decoupled weight decay follows lr, as
+in torch. Failure modes: what a rule remembers in units of steps (momentum) was made with other learning rates.
 """
 
 from collections.abc import Callable

@@ -21,7 +21,7 @@ from workers.contract.previews import Estimate, Preview, PreviewedLayer, Preview
 from workers.contract.shapes import ExpandedLayer
 from workers.store import fleet
 from workers.store.fleet import Worker
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 Group = tuple[list[ExpandedLayer], int, Pattern, list[OptimizerSpec]]
 """Layers of a variant, batch size, pattern, and the optimizers that have these: what can train together."""

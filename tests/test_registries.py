@@ -28,7 +28,7 @@ FAMILIES: dict[str, tuple[Specs, Any, Iterable[str], str]] = {
 }
 """Specs of the contract, their union, the engine's table, and where that stands."""
 
-COMPOSED = {"repeat", "expression", "scaled", "normalised"}
+COMPOSED = {"repeat", "expression", "scaled", "normalised", "shaped"}
 """Layers that are gone once a network is expanded, and non-linearities that are compiled from their formulas."""
 
 

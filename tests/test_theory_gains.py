@@ -13,7 +13,7 @@ from workers.analysis.protocol import first_round
 from workers.contract.checks import Limits
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.network import Linear
-from workers.theory.gains import networks, resolved
+from workers.theory.resolution import networks, resolved
 from workers.theory.weights import sigma_w
 
 

@@ -11,7 +11,7 @@ from workers.analysis.selection import Setting, TrialScore, choose, defaults, se
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 __all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "trials_by_round", "tuned"]
 

@@ -30,7 +30,7 @@ from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.previews import Prediction
 from workers.contract.results import Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 EVALUATIONS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 """Gradients that a step takes."""

@@ -7,7 +7,7 @@ from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.memory import shard_bytes
 from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
-from workers.contract.shapes import ExpandedLayer, Misfit, expand
+from workers.contract.shapes import ExpandedLayer, Misfit
 
 
 class Limits(NamedTuple):
@@ -31,9 +31,12 @@ def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
 
 def expanded(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
     """Every variant's layers by name. Raises Misfit where `check` would have told."""
-    return {
-        name: expand(network, spec.problem.features, spec.problem.outputs) for name, network in spec.networks().items()
-    }
+    found = {}
+    for name, layers in spec.expansions.items():
+        if isinstance(layers, Misfit):
+            raise layers
+        found[name] = layers
+    return found
 
 
 def _over(pointer: str, what: str, asked: int, limit: int) -> Violation:
@@ -132,13 +135,11 @@ def _batch(pointer: str, asked: int, available: int) -> Violation:
 
 def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     found: dict[str, Violation] = {}
-    for name, network in spec.networks().items():
+    for name, layers in spec.expansions.items():
         where = pointer_to(spec, name)
-        try:
-            layers = expand(network, spec.problem.features, spec.problem.outputs)
-        except Misfit as misfit:
-            pointer = where + misfit.violation.pointer
-            found.setdefault(pointer, misfit.violation.model_copy(update={"pointer": pointer}))
+        if isinstance(layers, Misfit):
+            pointer = where + layers.violation.pointer
+            found.setdefault(pointer, layers.violation.model_copy(update={"pointer": pointer}))
             continue
         parameters = sum(layer.parameters for layer in layers)
         if parameters > limits.parameters:

@@ -1,5 +1,6 @@
 """The request: what is compared, how it is tuned, how long it trains and what is recorded."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from workers.contract.base import Number, Positive, Spec, Whole
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
+from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 BASE = "base"
 """The variant that always runs: the network as given."""
@@ -117,6 +119,17 @@ class ComparisonSpec(Spec):
     def networks(self) -> dict[str, Mlp | Layers]:
         """Every variant's network by name, `base` first."""
         return {BASE: self.network} | {name: vary(self.network, variant) for name, variant in self.variants.items()}
+
+    @cached_property
+    def expansions(self) -> dict[str, list[ExpandedLayer] | Misfit]:
+        """Every variant's layers by name, or why there are none. Once for all that asks: it takes milliseconds."""
+        found: dict[str, list[ExpandedLayer] | Misfit] = {}
+        for name, network in self.networks().items():
+            try:
+                found[name] = expand(network, self.problem.features, self.problem.outputs)
+            except Misfit as misfit:
+                found[name] = misfit
+        return found
 
     def batch_of(self, optimizer: OptimizerSpec) -> int:
         """Samples in a batch of this optimizer."""

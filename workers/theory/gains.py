@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from math import prod, sqrt
 
 from workers.contract.activations import ActivationSpec
-from workers.contract.base import Violation
-from workers.contract.checks import escape, expanded, pointer_to
-from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.network import Activation, Dropout, Linear
 from workers.contract.nonlinearities import Identity
 from workers.contract.shapes import ExpandedLayer
@@ -22,24 +19,7 @@ class NotCritical(ValueError):  # noqa: N818 - it says what the network cannot b
         self.layer = layer
 
 
-def networks(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
-    """Every variant's layers by name, all gains numbers. Raises where `check` and `without_critical_gain` would have told."""
-    return {name: resolved(layers) for name, layers in expanded(spec).items()}
-
-
-def without_critical_gain(spec: ComparisonSpec) -> list[Violation]:
-    """Where a request asks for a critical gain that there is not, or that would not help."""
-    found: dict[str, Violation] = {}
-    for name, layers in expanded(spec).items():
-        try:
-            resolved(layers)
-        except NotCritical as refusal:
-            pointer = _pointer(spec, name, refusal.layer)
-            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
-    return list(found.values())
-
-
-def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
+def with_gains(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     """The layers with every critical gain worked out.
 
     A layer's σw belongs to the non-linearity below it, for the first one to the one above. Dropout below multiplies both E[θ²] and
@@ -79,13 +59,3 @@ def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec,
             return Identity(), keep
     above = (layer.spec.activation for layer in layers[place:] if isinstance(layer.spec, Activation))
     return next(above, Identity()), keep
-
-
-def _pointer(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
-    """To what says that the gain is critical, or to the network where that is a layer of its own."""
-    own = isinstance(layer.spec, Linear) and layer.spec.init is not None and not layer.spec.output
-    field = "output_init" if isinstance(layer.spec, Linear) and layer.spec.output else "init"
-    if variant != BASE and getattr(spec.variants[variant], field) is not None and not own:
-        return f"/variants/{escape(variant)}/{field}/gain"
-    network = pointer_to(spec, variant)
-    return network if own else f"{network}/{field}/gain"

@@ -166,7 +166,9 @@ def build() -> Catalogue:
     return Catalogue(
         optimizers=[_optimizer(model) for model in OPTIMIZERS],
         wrappers=[
-            WrapperEntry(field=field, **_entry(model).model_dump()) for field, models in FIELDS.items() for model in models
+            WrapperEntry(field=field, **_entry(model).model_dump())
+            for field, models in FIELDS.items()
+            for model in models
         ],
         activations=[_entry(model) for model in ACTIVATIONS],
         initialisers=[_entry(model) for model in INITIALISERS],

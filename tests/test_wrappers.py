@@ -1,14 +1,12 @@
 """What stands round a rule: against torch's and pytorch_optimizer's code, and what every wrapper promises round every rule."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_optimizer
 import torch
-from engine_samples import EnginePath, assert_close, assert_same, mlp, only, shard, train, train_interrupted
 from optimizer_samples import SPECS, Run, given, of_rows, starts
 from pydantic import TypeAdapter
 from reference import wrapped as reference
@@ -20,8 +18,6 @@ from workers.contract.comparison import Tuning
 from workers.contract.optimizers import Optimizer, OptimizerSpec
 from workers.contract.optimizers.misfits import misfits
 from workers.contract.optimizers.wrappers import FIELDS
-from workers.engine.execution import choose
-from workers.engine.native import build
 from workers.engine.optimizers import Gradients
 from workers.engine.optimizers.wrappers import WRAPPERS
 from workers.engine.optimizers.wrappers.clip import RATIO
@@ -239,56 +235,6 @@ def test_round_every_rule(kind: str, name: str) -> None:
             resumed.step(poisoned(k))
     assert torch.equal(resumed.theta[1:], together.theta[1:])
     torch.testing.assert_close(together.theta[1:2], alone.theta, rtol=1e-5, atol=1e-6)
-
-
-SCHEDULED: list[Any] = [
-    body | {"schedule": schedule}
-    for body, schedule in (
-        (SGD, {"kind": "cosine", "warmup_steps": 10}),
-        (ADAM, {"kind": "linear_warmup", "warmup_steps": 70}),
-        (RMSPROP, {"kind": "step", "step_size": 9, "gamma": 0.5}),
-        ({"kind": "smorms3"}, {"kind": "linear", "final_factor": 0.1}),
-        ({"kind": "signum"}, "cosine"),
-    )
-]
-AROUND: list[Any] = [
-    SGD | {"clip": {"kind": "adaptive"}},
-    ADAM | {"lookahead": {"k": 7}, "added_decay": "decoupled"},
-    SGD | {"depth_lr": "auto", "schedule": "cosine"},
-    RMSPROP | {"depth_lr": "exponential", "clip": "value"},
-    "signsgd",
-]
-SHARPNESS: list[Any] = [SGD | {"sam": "sam", "clip": {"kind": "norm", "max_norm": 0.1}}, ADAM | {"sam": "asam"}]
-
-
-@pytest.mark.parametrize("optimizers", [SCHEDULED, [*SCHEDULED, *AROUND]], ids=["schedules", "all"])
-def test_the_compiled_path_agrees(optimizers: list[Any]) -> None:
-    """Schedules, which it knows, and everything else, which torch does between its steps, give what the definition gives."""
-    if build.library() is None:
-        pytest.skip("no C++ compiler on this machine")
-    planned = shard(mlp("tanh"), *optimizers, steps=90, recorded=[0, 1, 2, 30, 71, 90])
-    assert_close(train(planned, path="native"), train(planned), rel=1e-7)
-
-
-def test_chunks_end_where_torch_takes_over() -> None:
-    """Trials that the compiled code updates by itself never wait for torch: a schedule is among them, clipping is not."""
-    if build.library() is None:
-        pytest.skip("no C++ compiler on this machine")
-    planned = shard(mlp("tanh"), SCHEDULED[0], "sgd", AROUND[0], "lion", "adam", seeds=tuple(range(10)))
-    assert choose(planned, "cpu", 1).chunks == [5, 5, 5, 5, 20, 3, 3, 2, 2]
-
-
-@pytest.mark.parametrize("path", ["portable", "native"])
-@pytest.mark.parametrize("optimizers", [[*SCHEDULED, *AROUND], SHARPNESS], ids=["one gradient", "two gradients"])
-def test_wrapped_trials_in_a_shard(optimizers: list[Any], path: EnginePath, tmp_path: Path) -> None:
-    """Interrupted, the same bit for bit; alone, or in other chunks, the same up to rounding."""
-    planned = shard(mlp("tanh"), *optimizers, steps=24, recorded=[0, 5, 24])
-    if path == "native" and choose(planned, "cpu", 1).path != "native":
-        pytest.skip("not on the compiled path")
-    undisturbed = train(planned, path=path)
-    assert_same(train_interrupted(planned, [7, 16], tmp_path, path=path), undisturbed)
-    for place in range(len(optimizers)):
-        assert_close(train(only(planned, place), path=path), undisturbed, rel=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The fast path on the CPU: whole steps of dense networks in compiled code, one trial after the other. K steps, T trials, L layers.
 
-One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the
-portable one of train.py, which is the definition: same state before, same state and same records after, up to rounding.
-A rule without a kernel, or with more than a schedule round it, is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
+One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
+train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
+more than a schedule round it, is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
 portable path. So nobody who adds a rule or a layer has to know of this folder.
 
 Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
@@ -57,7 +57,13 @@ class _Layer(Structure):
 
 
 class _Rule(Structure):
-    _fields_ = [("kind", c_int64), ("hyper", c_double * 8), ("state", c_void_p * 4), ("step", c_void_p), ("rates", c_void_p)]
+    _fields_ = [
+        ("kind", c_int64),
+        ("hyper", c_double * 8),
+        ("state", c_void_p * 4),
+        ("step", c_void_p),
+        ("rates", c_void_p),
+    ]
 
 
 class _Task(Structure):

@@ -30,9 +30,8 @@ def no_grad() -> Iterator[None]:
         yield
 
 
-def parsed(**body: Any) -> Optimizer:
-    spec: Optimizer = TypeAdapter(OptimizerSpec).validate_python(body)
-    return spec
+def parsed(**body: Any) -> Any:
+    return TypeAdapter(OptimizerSpec).validate_python(body)
 
 
 SGD, ADAM, RMSPROP = {"kind": "sgd", "momentum": 0.9, "lr": 0.05}, {"kind": "adam", "lr": 0.05}, {"kind": "rmsprop"}
@@ -95,7 +94,7 @@ WRAPPED = {f"{field} {kind}": (field, kind) for field, table in WRAPPERS.items()
 def around(kind: str, field: str, wrapper: str) -> Optimizer | None:
     """A rule at its defaults with one wrapper at its defaults; None where that is refused."""
     own = {"weight_decay": 0.0} if field == "added_decay" and "weight_decay" in SPECS[kind].model_fields else {}
-    spec = parsed(kind=kind, **own, **{field: {"kind": wrapper}})
+    spec: Optimizer = parsed(kind=kind, **own, **{field: {"kind": wrapper}})
     return None if list(misfits(spec, STEPS)) else spec
 
 
@@ -215,6 +214,9 @@ def test_round_every_rule(kind: str, name: str) -> None:
     alone.start_at(together.theta[1:2])
     resumed = Run([spec, spec, spec], torch.float32)
 
+    def sound(k: int) -> Callable[[Tensor], Tensor]:
+        return lambda theta: of_rows(noisy_quadratic, k, theta)
+
     def poisoned(k: int) -> Callable[[Tensor], Tensor]:
         def samples(theta: Tensor) -> Tensor:
             own = of_rows(noisy_quadratic, k, theta)
@@ -226,7 +228,7 @@ def test_round_every_rule(kind: str, name: str) -> None:
 
     for k in range(12):
         together.step(poisoned(k))
-        alone.step(lambda theta, k=k: of_rows(noisy_quadratic, k, theta))
+        alone.step(sound(k))
         if k == 5:
             resumed.theta.copy_(together.theta)
             for key, value in together.state.items():

@@ -17,7 +17,6 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LR
 from reference.optimizers import BY_OTHERS, Arguments, flat
 from reference.tensors import Shapes
 from workers.contract.optimizers import Optimizer
-from workers.contract.optimizers.wrappers import Wrapper
 
 Array = NDArray[np.float64]
 SampleGradients = Callable[[int, Array], Array]
@@ -34,12 +33,11 @@ def trajectory(
         parts.append(Parameter(torch.from_numpy(theta[start : start + size].copy()).reshape(shape)))
         start += size
     layers = in_layers(parts, shapes)
-    around = spec.wrappers()
+    around: dict[str, Any] = dict(spec.wrappers())
     make, translated = BY_OTHERS[spec.model_dump()["kind"]]
     arguments = translated(own)
     decay = around.get("added_decay")
     if decay is not None:
-        assert isinstance(decay.kind, str)
         arguments["weight_decay"] = decay.weight_decay
     if "depth_lr" in around:
         rates = depth_factors(around["depth_lr"], len(layers))
@@ -128,7 +126,7 @@ def clipped(spec: Any, layers: list[list[Parameter]]) -> None:
                 part.grad = pytorch_optimizer.agc(part, part.grad, spec.eps, spec.clip_factor)
 
 
-def depth_factors(spec: Wrapper | Any, layers: int) -> list[float]:
+def depth_factors(spec: Any, layers: int) -> list[float]:
     if spec.kind == "power":
         return [(layers - place) ** spec.power for place in range(layers)]
     return [spec.base ** (layers - 1 - place) for place in range(layers)]

@@ -1,6 +1,7 @@
 """What stands round a rule and cannot: refused at the door, with the field, the reason and what to change."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from workers.contract.optimizers.base import Optimizer
 
@@ -42,5 +43,4 @@ def refusal(rule: type[Optimizer], field: str) -> str | None:
 
 def values(number_or_grid: object) -> list[float]:
     """One or several, as a list."""
-    found: list[float] = number_or_grid if isinstance(number_or_grid, list) else [number_or_grid]
-    return found
+    return cast(list[float], number_or_grid if isinstance(number_or_grid, list) else [number_or_grid])

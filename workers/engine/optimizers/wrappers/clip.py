@@ -10,7 +10,7 @@ Source: torch.nn.utils.clip_grad_value_ and clip_grad_norm_, whose 1e-6 makes th
 which does not matter where something is clipped unless clip_factor·eps is below 1e-6.
 
 A second gradient that a rule asks for is clipped like the first. `gradient_*` in the statistics are those of the gradient before;
-`clip_ratio` says what was left of it, and is remembered here for them. Failure modes: a max_norm below the 1e-6 shortens every gradient.
+`clip.ratio` says what was left of it, and is remembered here for them. Failure modes: a max_norm below the 1e-6 shortens every gradient.
 A threshold that always clips makes the step's length its own (normalised gradient descent); clipped by value, the gradient turns. A rule
 that does not depend on the gradient's magnitude is changed by `value` and `adaptive` only in the proportions, by a `norm` hardly at all.
 """
@@ -84,7 +84,8 @@ def beside_weights(gradient: Tensor, theta: Tensor, hyper: Hyper, layout: Layout
 
 def length_of(units: Tensor) -> Tensor:
     """[R, U, n] -> ‖·‖₂ of each, float64 [R, U]."""
-    return norm(units.flatten(0, 1)).unflatten(0, units.shape[:2]).squeeze(2)
+    found: Tensor = norm(units.flatten(0, 1)).unflatten(0, units.shape[:2])
+    return found.squeeze(2)
 
 
 CLIPS: dict[str, Clip] = {

@@ -96,10 +96,11 @@ def shard(
         network=expand(_network.validate_python(network), data.shape, data.output_shape),
         trials=trials,
         batch_size=batch_size,
-        pattern=specs[0].pattern,
+        pattern=specs[0].evaluation,
         precision=precision,
         steps=steps,
         recorded=list(range(steps + 1)) if recorded is None else recorded,
+        wrappers={f"{place} {spec.kind}": kinds for place, spec in enumerate(specs) if (kinds := spec.wrapper_kinds())},
     )
 
 

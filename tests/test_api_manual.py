@@ -18,6 +18,7 @@ from workers.contract.initialisers import INITIALISERS
 from workers.contract.layers import LAYERS, NORMALIZATIONS
 from workers.contract.network import SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
+from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS
 from workers.contract.results import Comparison, TrialReport, View
 from workers.contract.statistics import COLUMNS
@@ -219,6 +220,10 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
             assert parameter["default"] is not None
             if parameter["type"] in ("number", "integer"):
                 assert (parameter["minimum"] is None) != (parameter["above"] is None)
+    offered = [(field, model.model_fields["kind"].default) for field, models_ in FIELDS.items() for model in models_]
+    assert [(entry["field"], entry["kind"]) for entry in found["wrappers"]] == offered
+    assert all(entry["formula"] and entry["source"] and entry["description"] for entry in found["wrappers"])
+    assert {entry["kind"]: entry["refuses"] for entry in found["optimizers"]}["sgd"] == {}
     for entry in found["activations"]:
         assert entry["formula"] or entry["kind"] == "expression"
         assert entry["source"]

@@ -151,6 +151,12 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
                         device=spec.device,
+                        wrappers={
+                            optimizer.label: around
+                            for optimizer in members
+                            if (around := optimizer.wrapper_kinds())
+                            and any(t.optimizer == optimizer.label for t in trials)
+                        },
                     )
                 )
     return shards

@@ -169,7 +169,7 @@ def _scores(
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(reached.get(trial.trial, inf)) for trial in trials]
-    evaluations = [EVALUATIONS[optimizer.pattern] * step for step in steps]
+    evaluations = [EVALUATIONS[optimizer.evaluation] * step for step in steps]
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),

@@ -8,6 +8,7 @@ from workers.contract.layers import Linear, Normalization
 from workers.contract.memory import shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
+from workers.contract.optimizers.misfits import misfits, values
 from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
 
@@ -115,18 +116,16 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         if (
             isinstance(optimizer, Sgd)
             and optimizer.nesterov
-            and (0 in _values(optimizer.momentum) or any(_values(optimizer.dampening)))
+            and (0 in values(optimizer.momentum) or any(values(optimizer.dampening)))
         ):
             message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
             found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
+        for field, message in misfits(optimizer, spec.steps):
+            found.append(Violation(pointer=f"{here}/{field}", message=message, code="inconsistent"))
     return found
-
-
-def _values(number_or_grid: float | list[float]) -> list[float]:
-    return number_or_grid if isinstance(number_or_grid, list) else [number_or_grid]
 
 
 def _batch(pointer: str, asked: int, available: int) -> Violation:

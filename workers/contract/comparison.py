@@ -141,5 +141,5 @@ class ComparisonSpec(Spec):
         """Optimizers by batch size and pattern, each group in the order of the request: what can share a batched program."""
         groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
         for optimizer in self.optimizers:
-            groups.setdefault((self.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
+            groups.setdefault((self.batch_of(optimizer), optimizer.evaluation), []).append(optimizer)
         return groups

@@ -22,6 +22,7 @@ from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual,
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -130,7 +131,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
-        groups=_groups(trials, theta, layout),
+        groups=_groups(shard, trials, theta, layout),
         theta=theta,
         gradient=gradient,
         previous=previous,
@@ -185,16 +186,16 @@ def _measured(
             yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
 
 
-def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
+def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
-    for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
+    for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
         settings = [trial.hyperparameters for trial in members]
         rows = slice(start, start + len(settings))
         start = rows.stop
         flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
         hyper = _hyper(settings, theta.device)
-        rule = RULES[kind]
+        rule = wrapped(RULES[kind], shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
 

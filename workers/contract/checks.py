@@ -114,6 +114,10 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         ):
             message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
             found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
+        if isinstance(optimizer, Bridged) and optimizer.kind.endswith("/SGD"):
+            given = optimizer.hyperparameters()
+            if given["nesterov"] and (0 in _numbers(given["momentum"]) or any(_numbers(given["dampening"]))):
+                found.append(_nesterov(here))
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))

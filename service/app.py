@@ -34,7 +34,8 @@ pointer to what is wrong.
 def create_app(settings: Settings, database: Database) -> FastAPI:
     """The application over an open database. Its loop runs from start-up to shutdown; the database stays the caller's."""
     broker = queue.connect(settings.broker_url)
-    loop = Loop(database, partial(queue.send, broker), lease_seconds=settings.lease_seconds)
+    send = partial(queue.send, broker)
+    loop = Loop(database, send, artifacts=settings.artifacts, lease_seconds=settings.lease_seconds)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from workers.store import fleet, jobs, leases
+from workers.store import documents, fleet, jobs, leases
 from workers.store.database import Database
 from workers.store.dispatch import publish_due
+from workers.store.files import Root
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,13 @@ LEASE = "dispatcher"
 class Loop:
     """A thread that takes a turn each second, and at once when it is woken."""
 
-    def __init__(self, database: Database, send: Callable[[str, str], None], *, lease_seconds: float) -> None:
+    def __init__(
+        self, database: Database, send: Callable[[str, str], None], *, artifacts: Root, lease_seconds: float
+    ) -> None:
         """`lease_seconds` is that of the workers."""
         self._database, self._send, self._lease_seconds = database, send, lease_seconds
+        self._artifacts = artifacts
+        self._untold: set[str] = set()
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._woken = threading.Event()
         self._stopping = False
@@ -77,9 +82,12 @@ class Loop:
                 return
             self._holds_until = time.monotonic() + LEASE_SECONDS / 2
             now = datetime.now(UTC)
-            jobs.reap(self._database, now)
+            self._untold |= {lost.comparison_id for lost in jobs.reap(self._database, now) if lost.untold}
             fleet.forget_silent(self._database, now=now, lease_seconds=self._lease_seconds)
         publish_due(self._database, self._send)
+        for comparison_id in list(self._untold):  # last, and again each turn while the artifacts' place is away
+            documents.tell(self._database, self._artifacts, comparison_id)
+            self._untold.discard(comparison_id)
 
     def _complain(self, error: Exception) -> None:
         """Says once that something is down, not once a second."""

@@ -140,7 +140,7 @@ def make_due(db: Database) -> None:
 
 def lose_workers(db: Database) -> int:
     """Every lease runs out and is reaped; what was lost is due. Returns how many jobs that were."""
-    reaped = jobs.reap(db, datetime.now(UTC) + timedelta(hours=1))
+    reaped = len(jobs.reap(db, datetime.now(UTC) + timedelta(hours=1)))
     make_due(db)
     return reaped
 

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from store_samples import accept, claim_next, due_ids, found, half_slice, lose_workers, make_due, opened, states
 from store_samples import whole_slice as finished
 
+from service.loop import Loop
 from workers import decide as deciding
 from workers.analysis.protocol import first_round, totals
 from workers.analysis.result import build_result
@@ -341,6 +342,40 @@ def test_a_decision_that_cannot_be_made_fails_the_comparison(db: Database, setti
     )
 
 
+def test_a_decision_whose_workers_die_is_told_by_the_loop(db: Database, settings: Settings) -> None:
+    """Lost three times, the comparison has failed; its documents are written by whoever reaps, once their place is back."""
+    begin(db, PLAIN)
+    train(db, settings)
+    for _ in range(2):
+        assert claim_next(db).kind == "decision"
+        assert lose_workers(db) == 1
+    claim_next(db, lease_seconds=-1)
+    place = Path(settings.artifacts)
+    away = place.rename(place.with_name("away"))
+    place.write_text("a file where a directory was")
+    loop = Loop(db, lambda *_: None, artifacts=settings.artifacts, lease_seconds=60)
+    loop.start()
+    try:
+        wait_until(lambda: found(db).status == "failed")
+        place.unlink()
+        away.rename(place)
+        loop.wake()
+        wait_until((place / "c" / "trials.json").exists)
+    finally:
+        loop.stop()
+    about = written(settings, "comparison.json")
+    assert about["status"] == "failed" and about["error"] == found(db).error
+    assert about["error"]["code"] == "worker_lost" and about["finished_at"] == ended_at(db)
+    assert len(written(settings, "trials.json")) == found(db).trials_total
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+
+
 def test_a_decision_that_fails_once_is_made_by_the_next_attempt(db: Database, settings: Settings) -> None:
     """The part is back, as on a volume that was away for a moment."""
     begin(db, PLAIN)
@@ -383,7 +418,7 @@ def test_the_lease_is_kept_while_a_decision_takes_long(
                 seen.add(session.scalars(until).one())
             time.sleep(0.02)
         assert len(seen) == 5
-        assert jobs.reap(db, min(seen) + timedelta(milliseconds=1)) == 0
+        assert jobs.reap(db, min(seen) + timedelta(milliseconds=1)) == []
 
     during(monkeypatch, wait_for_renewals)
     decide(db, claim, settings)

@@ -314,9 +314,9 @@ def test_a_silent_worker_loses_its_job(db: Database) -> None:
     jobs.commit_slice(db, claim, half_slice())
     claim = claim_next(db, lease_seconds=5)
     assert jobs.renew(db, claim, live_steps=8, lease_seconds=30) == "continue"
-    assert jobs.reap(db, later(20)) == 0
-    assert jobs.reap(db, later(31)) == 1
-    assert jobs.reap(db, later(31)) == 0
+    assert jobs.reap(db, later(20)) == []
+    assert jobs.reap(db, later(31)) == [jobs.Reaped("c", untold=False)]
+    assert jobs.reap(db, later(31)) == []
     make_due(db)
     taken = again(db, claim)
     assert taken is not None
@@ -328,7 +328,7 @@ def test_eight_reapers_reap_once(db: Database) -> None:
     accept(db, shards=4)
     for _ in range(4):
         claim_next(db)
-    assert sum(at_once(8, lambda _: jobs.reap(db, later(61)))) == 4
+    assert sum(at_once(8, lambda _: len(jobs.reap(db, later(61))))) == 4
     with db.read() as session:
         assert set(session.scalars(select(tables.job.c.failures))) == {1}
 

@@ -16,7 +16,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Shard, Trial
 from workers.contract.shapes import expand
 from workers.settings import Settings
-from workers.store import comparisons, jobs
+from workers.store import artifacts, comparisons, jobs
 from workers.store.comparisons import NewRound
 from workers.store.database import Database, open_database
 from workers.store.jobs import Claim
@@ -103,6 +103,39 @@ def test_trains_a_shard_in_slices(database: Database, supervised: Callable[..., 
     assert (trial.outcome, trial.test_loss) == ("completed", 0.5)
     assert len(pids) == 1
     assert executions == {False, True}
+
+
+def test_only_the_last_checkpoint_is_kept(
+    database: Database, supervised: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    """Each committed slice removes what it supersedes, the last one its own, too; what another attempt left goes with it."""
+    supervisor = supervised(slice_seconds=0.3)
+    job = accept(database, "c", steps=60)
+    folder = tmp_path / "artifacts" / "c" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / f"{job}-0-7.pt").write_text("of an attempt that never committed")
+    slices = 0
+    while (claim := jobs.claim(database, job, worker="test", lease_seconds=15)) is not None:
+        assert claim.checkpoint is None or [claim.checkpoint] == [
+            f"checkpoints/{path.name}" for path in folder.iterdir()
+        ]
+        supervisor.train(database, claim)
+        slices += 1
+    assert slices > 2 and list(folder.iterdir()) == []
+
+
+def test_a_place_that_is_away_keeps_checkpoints_and_nothing_fails(
+    database: Database, supervised: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slice is committed all the same."""
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("the bucket does not answer")
+
+    monkeypatch.setattr(artifacts, "drop_checkpoints", away)
+    job = accept(database, "c", steps=20)
+    supervised().train(database, claimed(database, job))
+    assert comparisons.trials(database, "c")[0].outcome == "completed"
 
 
 @pytest.mark.parametrize("fault", ["crash", "killed", "garbage", "memory", "hang", "frozen"])

@@ -22,7 +22,7 @@ from workers.analysis.result import build_result
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.results import ENDED
 from workers.settings import Settings
-from workers.store import artifacts, comparisons, jobs
+from workers.store import artifacts, comparisons, documents, jobs
 from workers.store.comparisons import ComparisonRecord, NewRound, TrialRecord
 from workers.store.database import Database
 from workers.store.jobs import Claim, LostClaim
@@ -42,7 +42,7 @@ def decide(db: Database, claim: Claim, settings: Settings) -> None:
         message = f"the round could not be evaluated: {type(error).__name__}: {error}"
         try:
             jobs.fail_attempt(db, claim, code="decision_failed", message=message, progressed=False)
-            _tell_failure(db, claim, settings)
+            documents.tell(db, settings.artifacts, claim.comparison_id)
         except LostClaim:
             log.warning("decision %s attempt %d: lost before its failure was told", claim.job_id, claim.attempt)
 
@@ -74,13 +74,6 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     if not closed and (ended := comparisons.find(db, claim.comparison_id)):
         _write_files(db, settings, ended, comparisons.trials(db, claim.comparison_id), told)
         jobs.store_partial_result(db, claim, told)
-
-
-def _tell_failure(db: Database, claim: Claim, settings: Settings) -> None:
-    """What is known of a comparison that a decision has failed for good. Its parts stay as they are: they may be the reason."""
-    record = comparisons.find(db, claim.comparison_id)
-    if record is not None and record.status in ENDED:
-        _write_documents(settings, record, comparisons.trials(db, claim.comparison_id), record.result)
 
 
 def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
@@ -135,26 +128,7 @@ def _write_files(
     """All that is known of a comparison that has ended, so that its folder alone is enough to rebuild its record."""
     parts = [*jobs.parts(db, record.id, "statistics"), *jobs.parts(db, record.id, "curves")]
     artifacts.compact(settings.artifacts, record.id, parts)
-    _write_documents(settings, record, trials, result)
-
-
-def _write_documents(
-    settings: Settings, record: ComparisonRecord, trials: list[TrialRecord], result: dict[str, Any] | None
-) -> None:
-    root, name = settings.artifacts, record.id
-    about = {
-        "id": name,
-        "status": record.status,
-        "error": record.error,
-        "created_at": record.created_at.isoformat(),
-        "started_at": record.started_at.isoformat() if record.started_at else None,
-        "finished_at": record.finished_at.isoformat() if record.finished_at else None,
-        "spec": record.spec,
-    }
-    artifacts.write_json(root, name, "comparison.json", about)
-    artifacts.write_json(root, name, "trials.json", [dataclasses.asdict(trial) for trial in trials])
-    if result is not None:
-        artifacts.write_json(root, name, "result.json", result)
+    documents.write(settings.artifacts, record, trials, result)
 
 
 @contextmanager

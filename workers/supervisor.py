@@ -12,7 +12,7 @@ from typing import Any
 
 from workers.contract.plan import Execution
 from workers.settings import Settings
-from workers.store import jobs
+from workers.store import artifacts, jobs
 from workers.store.database import Database
 from workers.store.jobs import Claim, LostClaim, Part, Slice, TrialOutcome
 from workers.trainer_process import COMMAND, Message, TrainerDied, TrainerProcess
@@ -162,6 +162,13 @@ class Supervisor:
             jobs.commit_slice(db, claim, slice_)
         except LostClaim:
             log.warning("job %s attempt %d: lost before it could be committed", claim.job_id, claim.attempt)
+            return
+        try:
+            artifacts.drop_checkpoints(
+                self._settings.artifacts, claim.comparison_id, claim.job_id, keep=slice_.checkpoint
+            )
+        except OSError as error:  # they go when the comparison's files are merged
+            log.warning("job %s: superseded checkpoints stay for now: %s", claim.job_id, error)
 
     def _replace(self) -> None:
         if self._trainer is not None:

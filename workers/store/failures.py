@@ -1,5 +1,6 @@
 """Attempts that end without a slice: the job is tried again, and after three in a row without progress its comparison fails."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,15 @@ BACK_OFF_SECONDS = 1.0
 """After the first failure; twice as long after the second."""
 
 job = tables.job
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A job that was taken from a worker that fell silent."""
+
+    comparison_id: str
+    untold: bool
+    """It was a decision, lost once too often: nobody is left who would write the comparison's documents."""
 
 
 def fail_attempt(db: Database, claim: Claim, *, code: str, message: str, progressed: bool) -> None:
@@ -37,25 +47,27 @@ def fail_attempt(db: Database, claim: Claim, *, code: str, message: str, progres
         _give_back(session, owner, claim.job_id, claim.kind, failures, datetime.now(UTC) + wait, error)
 
 
-def reap(db: Database, now: datetime) -> int:
-    """Requeues the jobs of workers that fell silent. Returns how many. Nothing of such an attempt was recorded."""
+def reap(db: Database, now: datetime) -> list[Reaped]:
+    """Requeues the jobs of workers that fell silent, and returns them. Nothing of such an attempt was recorded."""
     expired = (job.c.state == "running", job.c.lease_until < now)
     with db.read() as session:
         found = session.execute(select(job.c.id, job.c.comparison_id).where(*expired)).all()
-    return sum(_reap(db, job_id, comparison_id, now) for job_id, comparison_id in found)
+    reaped = (_reap(db, job_id, comparison_id, now) for job_id, comparison_id in found)
+    return [one for one in reaped if one is not None]
 
 
-def _reap(db: Database, job_id: str, comparison_id: str, now: datetime) -> bool:
+def _reap(db: Database, job_id: str, comparison_id: str, now: datetime) -> Reaped | None:
     with db.write() as session:
         owner = rounds.lock(session, comparison_id)
         still = (job.c.id == job_id, job.c.state == "running", job.c.lease_until < now)
         row = session.execute(select(job.c.kind, job.c.failures, job.c.worker).where(*still)).one_or_none()
         if owner is None or row is None:
-            return False
+            return None
         message = f"worker {row.worker} fell silent while it had the job, {ATTEMPTS} attempts in a row without progress"
         error = {"code": "worker_lost", "message": message}
-        _give_back(session, owner, job_id, row.kind, row.failures + 1, now, error)
-        return True
+        failures = row.failures + 1
+        _give_back(session, owner, job_id, row.kind, failures, now, error)
+        return Reaped(comparison_id, untold=row.kind == "decision" and failures >= ATTEMPTS)
 
 
 def _give_back(

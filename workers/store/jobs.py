@@ -6,7 +6,7 @@ job is due again or has succeeded; or fails, after which it is tried again; or f
 
 from workers.store.claims import Claim, LostClaim, claim, claim_in_turn, freeze_execution, renew
 from workers.store.decisions import close_round, store_partial_result
-from workers.store.failures import fail_attempt, reap
+from workers.store.failures import Reaped, fail_attempt, reap
 from workers.store.parts import Part
 from workers.store.slices import Slice, TrialOutcome, commit_slice, parts
 from workers.store.turns import DueJob, due, mark_published
@@ -16,6 +16,7 @@ __all__ = [
     "DueJob",
     "LostClaim",
     "Part",
+    "Reaped",
     "Slice",
     "TrialOutcome",
     "claim",

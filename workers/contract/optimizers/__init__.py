@@ -24,7 +24,16 @@ from workers.contract.optimizers.per_layer import (
     UnitNormalizedGradient,
 )
 from workers.contract.optimizers.per_matrix import Muon
-from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
+from workers.contract.optimizers.sign_based import (
+    IrpropPlus,
+    Lion,
+    Rprop,
+    RpropMinus,
+    RpropPlus,
+    SignSgd,
+    Signum,
+    Tiger,
+)
 from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
 OPTIMIZERS = (
@@ -34,6 +43,7 @@ OPTIMIZERS = (
     Rprop,
     RpropMinus,
     RpropPlus,
+    IrpropPlus,
     SignSgd,
     Signum,
     Lion,
@@ -73,6 +83,7 @@ OptimizerSpec = Annotated[
     | Rprop
     | RpropMinus
     | RpropPlus
+    | IrpropPlus
     | SignSgd
     | Signum
     | Lion
@@ -124,6 +135,7 @@ __all__ = [
     "DadaptSgd",
     "Decay",
     "Fromage",
+    "IrpropPlus",
     "Lamb",
     "Lars",
     "Lion",

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#TMP
-from workers.engine.optimizers.rule import Layout
-LAYOUT = Layout.of([((4, 5), (4,)), ((4, 6), (4,)), ((2, 4),)]); PARAMETERS=60; SCALES=41
-def range_of(rule): return None, None
+from benchmarks.invariance import DECADES, LAYOUT, PARAMETERS, range_of
 from workers.analysis.protocol import first_round
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Class
 from workers.contract.plan import Execution
 from workers.engine.optimizers.bridge import SETTLED_BY_US, Row, bridged, class_of, drawing_from
-#TMP from workers.engine.shard import Training
+from workers.engine.shard import Training
 
 PACKAGES = {"torch.optim": "torch", "pytorch_optimizer": "pytorch_optimizer"}
 TABLE = Path(__file__).parents[1] / "workers" / "contract" / "optimizers" / "signatures.json"
@@ -79,9 +77,12 @@ def kinds() -> Iterator[str]:
         module = __import__(package, fromlist=["*"])
         for name in sorted(dir(module), key=str.lower):
             found = getattr(module, name)
-            if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer:
-                if not inspect.isabstract(found):
-                    yield f"{package}/{name}"
+            if (
+                inspect.isclass(found)
+                and issubclass(found, torch.optim.Optimizer)
+                and found is not torch.optim.Optimizer
+            ) and not inspect.isabstract(found):
+                yield f"{package}/{name}"
 
 
 def examine(measured: bool) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -116,22 +117,30 @@ def about(kind: str, measured: bool) -> dict[str, Any]:
     for parameter in parameters:
         if parameter.default is parameter.empty and parameter.name in WRAPPED:
             raise Refusal(WRAPPED[parameter.name])
-    words = described(cls)
-    arguments = {
-        each.name: own | ({"description": words[each.name]} if each.name in words else {})
-        for each in parameters[1:]
-        if each.name not in SETTLED_BY_US and each.kind is each.POSITIONAL_OR_KEYWORD and (own := argument(each))
-    }
+    arguments = arguments_in(cls)
     setting: dict[str, Any] = {name: 1000 for name, own in arguments.items() if own.get("required")}
     found = behaviour(cls, setting)
+    grouped = found.get("grouped", False)
+    arguments = {name: own for name, own in arguments.items() if works(cls, setting, name, own, grouped)}
     for name, own in arguments.items():
-        own |= bounds(cls, setting, name, own, found.get("grouped", False))
+        own |= bounds(cls, setting, name, own, grouped)
     if hasattr(cls, "eval"):
         found["averaged"] = True
     if measured:
-        rule = bridged(kind, Class("", {}, **found), [setting] * SCALES, [0] * SCALES)
-        found["down_to"], found["up_to"] = range_of(rule)
+        rows = len(DECADES)
+        rule = bridged(kind, Class("", {}, **found), [setting] * rows, [0] * rows)
+        found["down_to"], found["up_to"] = range_of(rule, {}, {})
     return {"description": summary(cls), **found, "arguments": arguments}
+
+
+def arguments_in(cls: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """What the constructor takes beside parameters, by name: type, default, words."""
+    words = described(cls)
+    return {
+        each.name: own | ({"description": words[each.name]} if each.name in words else {})
+        for each in list(inspect.signature(cls).parameters.values())[1:]
+        if each.name not in SETTLED_BY_US and each.kind is each.POSITIONAL_OR_KEYWORD and (own := argument(each))
+    }
 
 
 def argument(parameter: inspect.Parameter) -> dict[str, Any] | None:
@@ -146,7 +155,7 @@ def argument(parameter: inspect.Parameter) -> dict[str, Any] | None:
         return {"type": "boolean", "default": default}
     if isinstance(default, int | float):
         if isinstance(default, float) or "float" in annotation:
-            return {"type": "number", "default": float(default)}
+            return {"type": "number", **({"default": float(default)} if np.isfinite(default) else {})}
         return {"type": "integer", "default": default}
     if isinstance(default, tuple) and all(isinstance(item, int | float) for item in default) and "float" in annotation:
         return {"type": "numbers", "default": [float(item) for item in default], "length": len(default)}
@@ -160,7 +169,7 @@ def argument(parameter: inspect.Parameter) -> dict[str, Any] | None:
     return None
 
 
-def described(cls: type) -> dict[str, str]:
+def described(cls: Callable[..., Any]) -> dict[str, str]:
     """The first sentence on each argument, of a docstring's Args."""
     text = inspect.getdoc(cls) or ""
     _, found, rest = text.partition("Args:")
@@ -170,8 +179,8 @@ def described(cls: type) -> dict[str, str]:
     return words
 
 
-def summary(cls: type) -> str:
-    return sentence((inspect.getdoc(cls) or cls.__name__).split("Args:")[0].removeprefix("Implements "))
+def summary(cls: Callable[..., Any]) -> str:
+    return sentence((inspect.getdoc(cls) or "").split("Args:")[0].removeprefix("Implements "))
 
 
 def sentence(text: str) -> str:
@@ -196,11 +205,9 @@ class Trained:
         k = self.row.step
         gradient = 0.1 * self.theta + 0.05 * torch.sin(torch.arange(PARAMETERS) * (k + 1.0))
         with drawing_from(0, k):
-            before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+            before = generators()
             self.row.update([gradient[columns].view(shape) for columns, shape in LAYOUT.parts], None)
-            after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
-        self.drew |= any(not np.array_equal(one, other) for one, other in zip(before[:2], after[:2], strict=True))
-        self.drew |= before[2] != after[2]
+            self.drew |= generators() != before
 
     def resumed_in(self, other: "Trained") -> "Trained":
         kept = io.BytesIO()
@@ -209,6 +216,12 @@ class Trained:
         other.theta.copy_(self.theta)
         other.row.load(torch.load(kept, weights_only=True))
         return other
+
+
+def generators() -> list[Any]:
+    """Where the global generators are."""
+    words: Any = np.random.get_state(legacy=False)
+    return [torch.get_rng_state().tolist(), words["state"]["pos"], words["state"]["key"].tolist(), random.getstate()]
 
 
 @torch.no_grad()
@@ -275,10 +288,11 @@ def bounds(
 
     if own["type"] == "numbers":
         default = own["default"]
-        found = [
-            interval(lambda value, i=i: accepts([*default[:i], value, *default[i + 1 :]]), NUMBERS, default[i])
-            for i in range(len(default))
-        ]
+
+        def replaced(place: int, value: float) -> bool:
+            return accepts([*default[:place], value, *default[place + 1 :]])
+
+        found = [interval(partial(replaced, place), NUMBERS, centre) for place, centre in enumerate(default)]
         together = {
             bound: (max if bound in ("minimum", "above") else min)(each[bound] for each in found if bound in each)
             for bound in {bound for each in found for bound in each}
@@ -297,11 +311,27 @@ def bounds(
     return found_bounds
 
 
+def works(cls: Callable[..., Any], setting: dict[str, Any], name: str, own: dict[str, Any], grouped: bool) -> bool:
+    """Whether every choice of a switch that the constructor takes also survives some steps."""
+    choices = own.get("choices", [not own["default"]] if own["type"] == "boolean" else [])
+    for choice in choices:
+        try:
+            trained = Trained(cls, setting | {name: choice}, grouped)
+        except Exception:  # noqa: S112 - together with another argument it may
+            continue
+        try:
+            with torch.no_grad():
+                for _ in range(STEPS):
+                    trained.step()
+        except Exception:  # whatever it is, nobody should be offered it
+            return False
+    return True
+
+
 def within(value: float, found: dict[str, float]) -> bool:
-    return (
-        found.get("minimum", value) <= value <= found.get("maximum", value)
-        and found.get("above", -np.inf) < value < found.get("below", np.inf)
-    )
+    return found.get("minimum", value) <= value <= found.get("maximum", value) and found.get(
+        "above", -np.inf
+    ) < value < found.get("below", np.inf)
 
 
 def interval(accepts: Callable[[Any], bool], tried: tuple[Any, ...], centre: float) -> dict[str, float]:

@@ -121,9 +121,9 @@ def _needs_object(place: Place, _: Details) -> str:
 
 
 def _nearest(asked: object, available: list[str]) -> str:
-    lowered = str(asked).lower()[:80]
-    near = get_close_matches(lowered, available, n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else "."
+    lowered = {name.lower(): name for name in available}
+    near = get_close_matches(str(asked).lower()[:80], lowered, n=1, cutoff=0.6)
+    return f", did you mean {lowered[near[0]]!r}?" if near else "."
 
 
 def _shown(value: object) -> str:

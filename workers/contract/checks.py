@@ -1,11 +1,11 @@
 """What types cannot say of a request: references, shapes, limits. Everything knowable is refused at the door."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.memory import shard_bytes
-from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
+from workers.contract.memory import remembered_by, shard_bytes
+from workers.contract.optimizers import Bridged, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 
@@ -69,6 +69,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
                 pattern=pattern,
                 precision=spec.precision,
                 recorded=len(spec.record.steps(spec.steps)),
+                remembered=remembered_by(members),
             )
             if needed > limits.memory_bytes:
                 message = (
@@ -112,16 +113,20 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
             and optimizer.nesterov
             and (0 in _values(optimizer.momentum) or any(_values(optimizer.dampening)))
         ):
-            message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
-            found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
+            found.append(_nesterov(here))
         if isinstance(optimizer, Bridged) and optimizer.kind.endswith("/SGD"):
-            given = optimizer.hyperparameters()
-            if given["nesterov"] and (0 in _numbers(given["momentum"]) or any(_numbers(given["dampening"]))):
+            given: dict[str, Any] = optimizer.hyperparameters()
+            if given["nesterov"] and (0 in _values(given["momentum"]) or any(_values(given["dampening"]))):
                 found.append(_nesterov(here))
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
     return found
+
+
+def _nesterov(here: str) -> Violation:
+    message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
+    return Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent")
 
 
 def _values(number_or_grid: float | list[float]) -> list[float]:

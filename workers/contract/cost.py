@@ -17,6 +17,9 @@ UPDATE = 32.0
 LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
 """What a layer of a batched program takes in a step however little there is to compute."""
 
+BRIDGE_SECONDS = 2e-4
+"""What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
+
 GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 
 
@@ -24,6 +27,11 @@ def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern:
     """Of one trial's step: 2.6·6·B·P a gradient, and 32 P for the update."""
     parameters = sum(layer.parameters for layer in network)
     return parameters * (GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size + UPDATE)
+
+
+def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
+    """What a step of one trial takes more where its optimizer is an object of its own."""
+    return BRIDGE_SECONDS * sum(layer.depth is not None for layer in network)
 
 
 def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
@@ -19,6 +20,7 @@ from workers.engine.divergence import Watch
 from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Dropout, Layer, Linear, Slots
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.bridge import bridged
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -143,14 +145,24 @@ def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
     for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
-        settings = [trial.hyperparameters for trial in members]
+        own = list(members)
+        settings = [trial.hyperparameters for trial in own]
         rows = slice(start, start + len(settings))
         start = rows.stop
-        flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
-        hyper = _hyper(settings, theta.device)
-        rule = RULES[kind]
+        if kind in BRIDGED:
+            rule = bridged(kind, BRIDGED[kind], settings, [trial.seed for trial in own])
+            flags, hyper = {}, _hyper([_rate(setting) for setting in settings], theta.device)
+        else:
+            rule = RULES[kind]
+            flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
+            hyper = _hyper(settings, theta.device)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
+
+
+def _rate(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The learning rate, where there is one: all that a bridged rule hears of while it trains."""
+    return {name: value for name, value in setting.items() if name == "lr"}
 
 
 def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
@@ -161,7 +173,7 @@ def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
         for name, value in setting.items():
             if isinstance(value, list):
                 numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
-            elif not isinstance(value, bool):
+            elif not isinstance(value, bool | str):
                 numbers[name] = float(value)
         flat.append(numbers)
     return {
@@ -177,6 +189,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "theta": program.theta,
         "previous": program.previous,
         "groups": [group.state for group in program.groups],
+        "objects": [group.rule.save() if group.rule.save else None for group in program.groups],
         "watch": program.watch.state,
     }
 
@@ -192,3 +205,6 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     ]:
         for name, tensor in mine.items():
             tensor.copy_(state[name])
+    for group, kept in zip(program.groups, saved["objects"], strict=True):
+        if group.rule.load:
+            group.rule.load(kept)

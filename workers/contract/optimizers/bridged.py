@@ -81,9 +81,9 @@ else:
 
 
 class Bridged(Optimizer):
-    """Any class of torch.optim or pytorch_optimizer that trains from gradients alone, run as it is: slower than a rule of ours, one object
-    for each trial. Its constructor's arguments stand beside `kind`; the catalogue lists them under `bridged`, and under `refused` the classes
-    that cannot run here. A float argument given as a list is a grid.
+    """Any class of torch.optim or pytorch_optimizer that trains from gradients alone, run as it is: slower than a rule of ours, one
+    object for each trial. Its constructor's arguments stand beside `kind`; the catalogue lists them under `bridged`, and under `refused`
+    the classes that cannot run here. A float argument given as a list is a grid.
     """
 
     model_config = ConfigDict(
@@ -123,28 +123,26 @@ def arguments_of(kind: str) -> type[Spec]:
 
 
 def _field(argument: Argument) -> tuple[Any, Any]:
-    number = Annotated[
-        float if argument.type in ("number", "numbers") else int,
-        BeforeValidator(strict_number),
-        Field(
-            gt=argument.above,
-            ge=argument.minimum if argument.minimum is not None or argument.above is not None else -FURTHEST,
-            lt=argument.below,
-            le=argument.maximum if argument.maximum is not None or argument.below is not None else FURTHEST,
-        ),
-    ]
+    """Type and default as pydantic wants them."""
+    reals = argument.type in ("number", "numbers")
+    bounds = Field(
+        gt=argument.above,
+        ge=-FURTHEST if argument.minimum is None and argument.above is None else argument.minimum,
+        lt=argument.below,
+        le=FURTHEST if argument.maximum is None and argument.below is None else argument.maximum,
+    )
+    number: Any = Annotated[float if reals else int, BeforeValidator(strict_number), bounds]
+    grid: Any = Annotated[list[number], Field(min_length=1, max_length=MOST_VALUES), Tag("grid")]
     types: dict[str, Any] = {
-        "number": Annotated[
-            Annotated[number, Tag("value")]
-            | Annotated[list[number], Field(min_length=1, max_length=MOST_VALUES), Tag("grid")],
-            Discriminator(value_or_grid),
-        ],
+        "number": Annotated[Annotated[number, Tag("value")] | grid, Discriminator(value_or_grid)],
         "integer": number,
         "boolean": Annotated[bool, Field(strict=True)],
-        "string": Literal[argument.choices] if argument.choices else str,
+        "string": Literal[argument.choices or ("",)],
         "numbers": Annotated[list[number], Field(min_length=argument.length, max_length=argument.length)],
     }
-    optional = argument.default is None and not argument.required
-    wanted = Annotated[number, BeforeValidator(strict_number)] if optional and argument.type == "number" else types[argument.type]
-    default = ... if argument.required else argument.default
-    return wanted | None if optional else wanted, Field(default=default, description=argument.description)
+    if argument.required:
+        return types[argument.type], Field(description=argument.description)
+    if argument.default is None:
+        single = number if argument.type == "number" else types[argument.type]
+        return single | None, Field(default=None, description=argument.description)
+    return types[argument.type], Field(default=argument.default, description=argument.description)

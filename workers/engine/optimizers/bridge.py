@@ -59,7 +59,11 @@ def bridged(kind: str, about: Class, settings: Sequence[dict[str, Scalar]], seed
                 theta[index] = torch.nan
                 continue
             with drawing_from(seed, row.step) if about.random else nullcontext():
-                row.update([gradients.mean[index, columns].view(shape) for columns, shape in gradients.layout.parts], rate)
+                own = [gradients.mean[index, columns].view(shape) for columns, shape in gradients.layout.parts]
+                try:
+                    row.update(own, rate)
+                except Exception as error:
+                    raise RuntimeError(f"{kind} fails in its step {row.step + 1}: {error}") from error
 
     def save() -> Any:
         return [row.save() for row in rows]
@@ -96,7 +100,9 @@ class Row:
             parameter.grad = own
         try:
             self.optimizer.step()
-        except torch.linalg.LinAlgError:  # a decomposition that does not exist: the row has diverged
+        except Exception as error:
+            if not undefined(error):
+                raise
             for view in self.views:
                 view.fill_(torch.nan)
         for parameter, view in zip(self.parameters, self.views, strict=True):
@@ -143,12 +149,19 @@ def class_of(kind: str) -> Callable[..., torch.optim.Optimizer]:
     return found
 
 
+def undefined(error: Exception) -> bool:
+    """Whether it is one of arithmetic, a division by zero or a decomposition that does not exist: the row has diverged."""
+    domain = isinstance(error, ValueError) and "math domain" in str(error)
+    return domain or isinstance(error, ArithmeticError | torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+
+
 def by_muon(parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
     """Groups as the classes round Muon want them: hidden weights are matrices, the output layer and the rest go by AdamW."""
     matrices = [parameter for parameter in parameters if parameter.dim() == 2]
     hidden = {id(parameter) for parameter in matrices[:-1]}
     groups = [
-        {"params": [p for p in parameters if (id(p) in hidden) == chosen], "use_muon": chosen} for chosen in (True, False)
+        {"params": [p for p in parameters if (id(p) in hidden) == chosen], "use_muon": chosen}
+        for chosen in (True, False)
     ]
     return [group for group in groups if group["params"]]
 
@@ -156,7 +169,11 @@ def by_muon(parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
 def remembered(optimizer: torch.optim.Optimizer) -> list[str]:
     """Attributes beside state and groups that a class keeps on itself: counters, warm-ups, the last loss."""
     settled = {"defaults", "state", "param_groups", *SETTLED_BY_US}
-    return [name for name, value in vars(optimizer).items() if name[0] != "_" and name not in settled and not callable(value)]
+    return [
+        name
+        for name, value in vars(optimizer).items()
+        if name[0] != "_" and name not in settled and not callable(value)
+    ]
 
 
 @contextmanager
@@ -164,7 +181,7 @@ def drawing_from(seed: int, step: int) -> Iterator[None]:
     """Whatever is drawn within comes from (seed, "optimizer", step); the global generators are as before."""
     key = derive(seed, "optimizer", step)
     with _GENERATORS, torch.random.fork_rng():
-        numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what the classes draw from
+        numpy, python = np.random.get_state(), random.getstate()
         torch.manual_seed(key)
         np.random.seed(key % 2**32)
         random.seed(key)

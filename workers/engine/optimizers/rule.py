@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -111,6 +111,10 @@ class Rule:
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
+    save: Callable[[], Any] | None = None
+    """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
+    load: Callable[[Any], None] | None = None
+    """Takes back what `save` gave."""
 
 
 def decayed(theta: Tensor, gradient: Tensor, hyper: Hyper) -> Tensor:

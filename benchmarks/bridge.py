@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks.invariance import DECADES, LAYOUT, PARAMETERS, range_of
 from workers.analysis.protocol import first_round
 from workers.contract.comparison import ComparisonSpec
+from workers.contract.optimizers import Optimizer
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Class
 from workers.contract.plan import Execution
 from workers.engine.optimizers.bridge import SETTLED_BY_US, Row, bridged, class_of, drawing_from
@@ -134,12 +135,16 @@ def about(kind: str, measured: bool) -> dict[str, Any]:
 
 
 def arguments_in(cls: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """What the constructor takes beside parameters, by name: type, default, words."""
+    """What the constructor takes beside parameters, by name: type, default, words. What an optimizer here has a field of that name for
+    keeps its default.
+    """
     words = described(cls)
     return {
         each.name: own | ({"description": words[each.name]} if each.name in words else {})
         for each in list(inspect.signature(cls).parameters.values())[1:]
-        if each.name not in SETTLED_BY_US and each.kind is each.POSITIONAL_OR_KEYWORD and (own := argument(each))
+        if each.name not in {*SETTLED_BY_US, *Optimizer.model_fields}
+        and each.kind is each.POSITIONAL_OR_KEYWORD
+        and (own := argument(each))
     }
 
 
@@ -194,8 +199,10 @@ def sentence(text: str) -> str:
 class Trained:
     """θ [P] and the object that updates it."""
 
-    def __init__(self, cls: Callable[..., Any], setting: dict[str, Any], grouped: bool) -> None:
-        self.theta = 0.3 * torch.randn(PARAMETERS, generator=torch.Generator().manual_seed(0))
+    def __init__(
+        self, cls: Callable[..., Any], setting: dict[str, Any], grouped: bool, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.theta = (0.3 * torch.randn(PARAMETERS, generator=torch.Generator().manual_seed(0))).to(dtype)
         views = [self.theta[columns].view(shape) for columns, shape in LAYOUT.parts]
         self.row = Row(cls, setting, views, grouped)
         self.drew = False
@@ -246,7 +253,20 @@ def behaviour(cls: Callable[..., Any], setting: dict[str, Any]) -> dict[str, Any
     except Exception as error:  # whatever it is, it is the answer
         raise Refusal(reason(error)) from None
     found: dict[str, Any] = {"remembered_per_parameter": round(numbers_in(undisturbed.row.save()) / PARAMETERS, 2)}
-    return found | {name: True for name, yes in (("random", undisturbed.drew), ("grouped", grouped)) if yes}
+    single = float32_only(cls, setting, grouped)
+    told = {"random": undisturbed.drew, "grouped": grouped, "float32_only": single}
+    return found | {name: True for name, yes in told.items() if yes}
+
+
+def float32_only(cls: Callable[..., Any], setting: dict[str, Any], grouped: bool) -> bool:
+    """Whether it fails on parameters in float64."""
+    double = Trained(cls, setting, grouped, torch.float64)
+    try:
+        for _ in range(STEPS):
+            double.step()
+    except Exception:  # whatever it is, it is the answer
+        return True
+    return False
 
 
 def wants_groups(cls: Callable[..., Any], setting: dict[str, Any]) -> bool:

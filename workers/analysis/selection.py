@@ -7,7 +7,7 @@ from math import inf, isnan, log10, prod
 from typing import cast
 
 from workers.contract.comparison import Tuning
-from workers.contract.optimizers import OptimizerSpec, default_of
+from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Scalar
 from workers.contract.results import Outcome
 
@@ -55,7 +55,7 @@ def grids(optimizer: OptimizerSpec, tuning: Tuning | None) -> dict[str, list[flo
     written: dict[str, list[float]] = {}
     for name, value in values.items():
         # betas are a list in themselves; where the default is a number a list is a grid
-        if isinstance(value, list) and not isinstance(default_of(optimizer, name), list):
+        if isinstance(value, list) and not isinstance(optimizer.default(name), list):
             written[name] = list(dict.fromkeys(value))
     lr = values.get("lr")
     if written or tuning is None or not isinstance(lr, float):
@@ -81,7 +81,7 @@ def defaults(optimizer: OptimizerSpec) -> Setting:
     """The untuned setting: what is written, and the rule's own default where a grid is written."""
     setting: Setting = {}
     for name, value in optimizer.hyperparameters().items():
-        default = default_of(optimizer, name)
+        default = optimizer.default(name)
         grid = isinstance(value, list) and not isinstance(default, list)
         setting[name] = cast(Scalar, default if grid else value)
     return setting

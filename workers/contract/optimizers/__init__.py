@@ -12,7 +12,7 @@ from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nad
 from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
-from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged, default_of
+from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import VsgdFd
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
@@ -164,5 +164,4 @@ __all__ = [
     "UnitNormalizedGradient",
     "VsgdFd",
     "Yogi",
-    "default_of",
 ]

@@ -5,6 +5,7 @@ A class that can run has arguments and what was measured of it; one that cannot 
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -51,6 +52,8 @@ class Class(NamedTuple):
     """It wants hidden weights and the rest as groups that say `use_muon`."""
     averaged: bool = False
     """It has an evaluation mode, at an average of its iterates, which is not used: losses are taken where gradients are."""
+    float32_only: bool = False
+    """It fails on parameters in float64."""
     remembered_per_parameter: float = 0.0
     """Numbers kept for each parameter of a small network."""
     down_to: float | None = None
@@ -95,6 +98,7 @@ class Bridged(Optimizer):
     kind: Kind = Field(examples=["pytorch_optimizer/ADOPT"])
     """Package and class."""
     family: ClassVar[str] = "bridge"
+    refuses: ClassVar[Mapping[str, str]] = {"depth_lr": "its object has one learning rate for all layers"}
 
     @model_validator(mode="before")
     @classmethod
@@ -106,13 +110,8 @@ class Bridged(Optimizer):
         given = {name: value for name, value in body.items() if name not in cls.model_fields}
         return own | arguments_of(body["kind"]).model_validate(given).model_dump(exclude_none=True)
 
-
-def default_of(optimizer: Optimizer, name: str) -> Value:
-    """What a hyper-parameter is if nobody states it."""
-    if isinstance(optimizer, Bridged):
-        return BRIDGED[optimizer.kind].arguments[name].default
-    default: Value = type(optimizer).model_fields[name].default
-    return default
+    def default(self, name: str) -> object:
+        return super().default(name) if "." in name else BRIDGED[self.kind].arguments[name].default
 
 
 @cache

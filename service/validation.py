@@ -86,7 +86,7 @@ def _tell_kind(place: Place, details: Details) -> Violation:
         return Violation(pointer=place.pointer, message=message, code="missing")
     asked = place.value.get("kind") if isinstance(place.value, dict) else place.value
     pointer = f"{place.pointer}/kind" if isinstance(place.value, dict) else place.pointer
-    if asked in REFUSED:
+    if isinstance(asked, str) and asked in REFUSED:
         message = f"{asked} cannot run here: {REFUSED[asked]}. The catalogue lists what can, under `bridged`"
         return Violation(pointer=pointer, message=message, code="cannot_run")
     message = f"there is no {noun} {_shown(asked)}{_nearest(asked, available)} There is: {_listed(available)}"

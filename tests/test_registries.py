@@ -49,7 +49,7 @@ def test_contract_and_engine_name_the_same(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_union_is_the_tuple(family: str) -> None:
-    """What requests may say and what the catalogue shows are the same specs, in the same order; classes of others have a table of their own."""
+    """What requests may say and what the catalogue shows are the same, in the same order; classes of others have their own table."""
     specs, union, _, _ = FAMILIES[family]
     members = get_args(get_args(union)[0])
     missing = [kind_of(spec) for spec in {*specs, *members} - {Bridged} if spec not in specs or spec not in members]

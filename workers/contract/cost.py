@@ -17,6 +17,9 @@ UPDATE = 32.0
 LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
 """What a layer of a batched program takes in a step however little there is to compute."""
 
+BRIDGE_SECONDS = 2e-4
+"""What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
+
 GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 
 
@@ -26,6 +29,11 @@ def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern:
     parameters = sum(layer.own_parameters for layer in layers)
     used = sum(layer.own_parameters * layer.spec.positions(layer.in_shape) for layer in layers)
     return GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
+
+
+def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
+    """What a step of one trial takes more where its optimizer is an object of its own."""
+    return BRIDGE_SECONDS * sum(layer.depth is not None for layer in walk(network))
 
 
 def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:

@@ -16,7 +16,7 @@ GradientRange = Literal["standard", "extended"]
 CURVE_POINTS = 100
 """A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
 
-Scalar = bool | int | float | list[float]
+Scalar = bool | int | float | str | list[float]
 
 
 class Trial(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
 from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
@@ -23,6 +24,7 @@ from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual,
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
@@ -211,14 +213,33 @@ def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) ->
     groups = []
     start = 0
     for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
-        settings = [trial.hyperparameters for trial in members]
+        own = list(members)
+        settings = [trial.hyperparameters for trial in own]
         rows = slice(start, start + len(settings))
         start = rows.stop
-        flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
-        hyper = _hyper(settings, theta.device)
-        rule = wrapped(RULES[kind], shard.wrappers.get(name, {}), shard.steps)
+        flags: dict[str, bool] = {}
+        if kind in BRIDGED:
+            rule = bridged(
+                kind, BRIDGED[kind], [_arguments(setting) for setting in settings], [trial.seed for trial in own]
+            )
+            hyper = _hyper([_heard(setting) for setting in settings], theta.device)
+        else:
+            rule = RULES[kind]
+            flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
+            hyper = _hyper(settings, theta.device)
+        rule = wrapped(rule, shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
+
+
+def _arguments(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged class's constructor is given."""
+    return {name: value for name, value in setting.items() if "." not in name}
+
+
+def _heard(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged rule and its wrappers hear of while it trains: the learning rate, where there is one, and the wrappers' numbers."""
+    return {name: value for name, value in setting.items() if name == "lr" or "." in name}
 
 
 def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
@@ -229,7 +250,7 @@ def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
         for name, value in setting.items():
             if isinstance(value, list):
                 numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
-            elif not isinstance(value, bool):
+            elif not isinstance(value, bool | str):
                 numbers[name] = float(value)
         flat.append(numbers)
     return {
@@ -245,6 +266,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "theta": program.theta,
         "previous": program.previous,
         "groups": [group.state for group in program.groups],
+        "objects": [group.rule.save() if group.rule.save else None for group in program.groups],
         "watch": program.watch.state,
         "layers": [layer.state for layer in program.remembering],
         "extended": program.extended.state if program.extended else {},
@@ -264,3 +286,6 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     ]:
         for name, tensor in mine.items():
             tensor.copy_(state[name])
+    for group, kept in zip(program.groups, saved["objects"], strict=True):
+        if group.rule.load:
+            group.rule.load(kept)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -115,6 +115,10 @@ class Rule:
     degrees: Mapping[str, int] | None = None
     """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by: for its state of [R, P], by which power of
     that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
+    save: Callable[[], Any] | None = None
+    """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
+    load: Callable[[Any], None] | None = None
+    """Takes back what `save` gave."""
 
 
 def at(number: Tensor, columns: slice) -> Tensor:

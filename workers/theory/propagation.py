@@ -217,7 +217,7 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
 
 
 def residual(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
-    """x + s F(x): squares add up both ways, and means add before they are squared (Yang & Schoenholz 2017)."""
+    """Sum x + s F(x): squares add up both ways, and means add before they are squared (Yang & Schoenholz 2017)."""
     assert isinstance(layer.spec, Residual) and layer.spec.scale != "depth"
     scale = layer.spec.scale
     branch, back = _branch(layer, x, seen)
@@ -239,7 +239,7 @@ def residual(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]
 
 
 def highway(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
-    """t F(x) + (1 − t) x, t = σ(W x + b) drawn apart from F and x (Srivastava et al. 2015, eq. 3); δ comes down through t, too."""
+    """A mixture t F(x) + (1 − t) x, t = σ(W x + b) drawn apart from both (Srivastava et al. 2015, eq. 3); δ comes down through t, too."""
     assert isinstance(layer.spec, Highway)
     if len(layer.in_shape) != 1:
         raise Unpredictable("there is no theory here for highway layers at every step of a sequence")

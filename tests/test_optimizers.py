@@ -85,7 +85,7 @@ def test_the_docstring_says_what_a_user_must_know(kind: str) -> None:
     """Every rule's file has its formula, where it comes from, where it rests and how it fails."""
     told = (importlib.import_module(f"workers.engine.optimizers.{kind}").__doc__ or "").lower()
     for part in ("θ ←", "source: ", "fixed points", "failure modes"):
-        assert part in told.replace("θ_l ←", "θ ←"), part
+        assert part in told.replace("θ_l ←", "θ ←").replace("θ_b ←", "θ ←"), part
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=kind_of)

@@ -12,7 +12,7 @@ from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nad
 from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
-from workers.contract.optimizers.curvature import VsgdFd
+from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
     Fromage,
@@ -71,6 +71,9 @@ OPTIMIZERS = (
     Prodigy,
     ScheduleFreeSgd,
     ScheduleFreeAdamW,
+    VsgdL,
+    VsgdB,
+    VsgdG,
     VsgdFd,
 )
 
@@ -110,6 +113,9 @@ OptimizerSpec = Annotated[
     | Prodigy
     | ScheduleFreeSgd
     | ScheduleFreeAdamW
+    | VsgdL
+    | VsgdB
+    | VsgdG
     | VsgdFd,
     Field(discriminator="kind"),
     ByKind,
@@ -156,6 +162,9 @@ __all__ = [
     "Smorms3",
     "Tiger",
     "UnitNormalizedGradient",
+    "VsgdB",
     "VsgdFd",
+    "VsgdG",
+    "VsgdL",
     "Yogi",
 ]

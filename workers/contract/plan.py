@@ -14,7 +14,7 @@ Role = Literal["tuning", "final", "defaults"]
 CURVE_POINTS = 100
 """A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
 
-Scalar = bool | int | float | list[float]
+Scalar = bool | int | float | str | list[float]
 
 
 class Trial(BaseModel):
@@ -66,6 +66,8 @@ class Shard(BaseModel):
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    wrappers: dict[str, dict[str, str]] = {}
+    """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
 
     @property
     def evaluated(self) -> list[int]:

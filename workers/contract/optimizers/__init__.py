@@ -12,6 +12,7 @@ from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nad
 from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
+from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
@@ -76,6 +77,7 @@ OPTIMIZERS = (
     VsgdG,
     VsgdFd,
 )
+"""Rules of ours. `Bridged` stands for all others."""
 
 OptimizerSpec = Annotated[
     Sgd
@@ -116,14 +118,17 @@ OptimizerSpec = Annotated[
     | VsgdL
     | VsgdB
     | VsgdG
-    | VsgdFd,
+    | VsgdFd
+    | Bridged,
     Field(discriminator="kind"),
     ByKind,
 ]
 
 __all__ = [
+    "BRIDGED",
     "GRADIENTS",
     "OPTIMIZERS",
+    "REFUSED",
     "AdaBelief",
     "Adadelta",
     "Adafactor",
@@ -131,6 +136,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Bridged",
     "DadaptAdam",
     "DadaptSgd",
     "Decay",

@@ -75,8 +75,8 @@ class Run:
 
     def follow(self, landscape: SampleGradients, k: int) -> None:
         """Step k on a landscape, each row where it is."""
-        curvature = torch.from_numpy(CURVATURES[landscape](k, self.theta.double().numpy())).mean(1).to(self.theta)
-        self.step(lambda theta: of_rows(landscape, k, theta), loss_of(landscape, k, self.theta), curvature)
+        loss, curvature = loss_of(landscape, k, self.theta), curvature_of(landscape, k, self.theta)
+        self.step(lambda theta: of_rows(landscape, k, theta), loss, curvature)
 
 
 def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
@@ -87,6 +87,11 @@ def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
 def loss_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
     """[R, 1] of θ [R, P]."""
     return torch.from_numpy(LOSSES[landscape](k, theta.double().numpy()))[:, None]
+
+
+def curvature_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
+    """[R, P] of θ [R, P], in its precision."""
+    return torch.from_numpy(CURVATURES[landscape](k, theta.double().numpy())).mean(1).to(theta)
 
 
 def given(own: Tensor) -> Callable[[Tensor], Tensor]:

@@ -14,6 +14,7 @@ from optimizer_samples import (
     WITHIN,
     Run,
     bounds,
+    curvature_of,
     given,
     kind_of,
     loss_of,
@@ -252,7 +253,7 @@ def test_a_diverged_row_stays_alone(case: str, poison: float) -> None:
             with np.errstate(invalid="ignore"):  # the poisoned row's own may be inf - inf
                 loss = loss_of(noisy_quadratic, k, poisoned.theta)
             loss[0] = poison
-            poisoned.step(spoilt(k), loss)
+            poisoned.step(spoilt(k), loss, curvature_of(noisy_quadratic, k, poisoned.theta))
     assert torch.equal(poisoned.theta[1:], sound.theta[1:])
     for name, value in poisoned.state.items():
         assert torch.equal(value[1:], sound.state[name][1:])

@@ -19,6 +19,10 @@ class Vsgd(Optimizer):
     c: Positive = Field(default=2.0, ge=1, examples=[2.0])
     """C: over-estimates noise and curvature after the slow start, so that the first moves are careful."""
     pattern: ClassVar[Pattern] = "curvature"
+    reads_samples: ClassVar[bool] = True
+    refuses: ClassVar[Mapping[str, str]] = {
+        "clip": "it weighs the gradient against its samples' squares and its curvature as they are"
+    }
     family: ClassVar[str] = "curvature"
 
 
@@ -26,6 +30,8 @@ class VsgdL(Vsgd):
     """vSGD-l: its own learning rate for each weight, from signal, noise and curvature; none to tune. Dense networks only."""
 
     kind: Literal["vsgd_l"] = "vsgd_l"
+    c: Positive = Field(default=10.0, ge=1, examples=[10.0])
+    """C: as with the others, and larger, for weights whose input is seldom on: their first steps are the longest."""
     formula: ClassVar[str] = (
         "h by bbprop, q mean of samples' g^2; G, v, H <- running means of g, q, max(h, eps) with memory t; "
         "s = n*G^2/(v+(n-1)*G^2); theta <- theta - s/H*g; t <- (1-s)*t + 1"

@@ -9,7 +9,7 @@ from service.bodies import parse, read_body
 from service.errors import invalid
 from service.resources import Here, Resources
 from service.validation import read_comparison
-from workers.analysis.predicted import predict
+from workers.analysis.predicted import gradient_range, predict
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
@@ -82,6 +82,7 @@ def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetw
         parameters=sum(layer.parameters for layer in layers),
         layers=[_layer(layer) for layer in walk(layers)],
         prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
+        gradient_range=gradient_range(spec, layers, spec.batch_of(baseline)),
     )
 
 

@@ -42,8 +42,12 @@ TWO_GRADIENTS: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
 ]
 CURVATURE: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "curvature"]
-PATTERNS = {"one gradient": ONE_GRADIENT, "two gradients": TWO_GRADIENTS, "curvature": CURVATURE}
-MORE = {
+PATTERNS: dict[str, list[Optimizer]] = {
+    "one gradient": ONE_GRADIENT,
+    "two gradients": TWO_GRADIENTS,
+    "curvature": CURVATURE,
+}
+MORE: dict[str, list[Optimizer]] = {
     "one gradient": [
         {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
         {"kind": "rmsprop", "centered": True, "momentum": 0.5},

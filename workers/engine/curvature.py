@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.engine.network import Activation, Dropout, Flatten, Layer, Linear
+from workers.engine.network import Activation, Dropout, Layer, Linear
+from workers.engine.network.flatten import Flatten
 from workers.engine.program import Program
 
 
@@ -26,7 +27,8 @@ def through_linear(layer: Linear, above: Tensor) -> Tensor:
 
 
 def through_activation(layer: Activation, above: Tensor) -> Tensor:
-    return layer.non_linearity.derivative(layer.input, layer.value).square_().mul_(above)
+    slope = layer.non_linearity.derivative(layer.input, layer.value)
+    return slope.square_().mul_(above)
 
 
 def through_dropout(layer: Dropout, above: Tensor) -> Tensor:

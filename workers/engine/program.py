@@ -18,6 +18,7 @@ from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
 from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
+from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
 from workers.engine.network.layer import Remembering
@@ -41,6 +42,11 @@ class Group:
     hyper: Hyper
     flags: dict[str, bool]
     state: State
+
+    @property
+    def free(self) -> bool:
+        """Whether the rule's steps do not depend on the gradient's magnitude."""
+        return self.rule.degrees is not None
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ class Program:
     """Layers with running statistics."""
     layout: Layout
     """Of the flat tensors, by measured layer."""
+    extended: Extended | None
+    """The exponents of the error signal, where the range is extended."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
@@ -107,7 +115,10 @@ class Program:
 
     def backward(self, delta: Tensor) -> None:
         """∂(mean loss)/∂output [T, B, O] -> `gradient`."""
-        back(self.layers[self.lowest :], delta, wanted=False)
+        if self.extended is None:
+            back(self.layers[self.lowest :], delta, wanted=False)
+        else:
+            self.extended.back(self.layers, self.lowest, delta)
 
 
 def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
@@ -124,6 +135,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
+    groups = _groups(shard, trials, theta, layout)
     return Program(
         shard=shard,
         trials=trials,
@@ -133,7 +145,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
-        groups=_groups(shard, trials, theta, layout),
+        groups=groups,
         theta=theta,
         gradient=gradient,
         previous=previous,
@@ -141,6 +153,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         watch=Watch(len(measured), len(trials), device, dtype),
         remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
         layout=layout,
+        extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
 
 
@@ -186,6 +199,14 @@ def _measured(
             others = range(place - 1, -1, -1) if before else range(place + 1, len(specs))
             near = (layers[other] for other in takewhile(lambda other: not weighted[other], others))
             yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
+
+
+def _extended(shard: Shard, groups: list[Group], theta: Tensor, layout: Layout) -> Extended:
+    weights = [sum(inside.depth is not None for inside in walk([layer])) for layer in shard.network]
+    free = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+    for group in groups:
+        free[group.rows] = group.free
+    return Extended(weights, free, layout)
 
 
 def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
@@ -248,6 +269,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "objects": [group.rule.save() if group.rule.save else None for group in program.groups],
         "watch": program.watch.state,
         "layers": [layer.state for layer in program.remembering],
+        "extended": program.extended.state if program.extended else {},
     }
 
 
@@ -259,6 +281,7 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     for mine, state in [
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
+        (program.extended.state if program.extended else {}, saved["extended"]),
         *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():

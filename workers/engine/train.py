@@ -37,8 +37,11 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
         outputs = [place.layer.output for place in program.measured]
-        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         columns = measure(program, step) if step in recording.steps else None
+        if step + 1 in recording.steps:
+            program.previous.copy_(program.gradient)
+        give(program)
+        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         if step == last:
             assert columns is not None
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
@@ -51,8 +54,6 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
         if columns is not None and before is not None:
             recording.statistics([step], _of_one_step(measure_update(program, columns, before)))
-        if step + 1 in recording.steps:
-            program.previous.copy_(program.gradient)
 
 
 def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
@@ -60,6 +61,17 @@ def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
     output = program.forward(x, training=True)
     program.backward(program.loss.gradient(output, y))
     return program.loss.value(output, y).mean(1)
+
+
+def give(program: Program) -> None:
+    """What `differentiate` left, as the rules are to see it: in the extended range that is not what the statistics see."""
+    extended = program.extended
+    if extended is None:
+        return
+    shift = extended.rebase()
+    for group in program.groups:
+        extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
+    extended.present(program.gradient)
 
 
 def of_rows(gradients: Gradients, rows: slice) -> Gradients:
@@ -78,6 +90,8 @@ def sample_squares(program: Program) -> Tensor:
     for place, columns in zip(program.measured, program.columns, strict=True):
         if (linear := dense(place)) is not None:
             linear.sample_squares(squares[:, columns])
+    if program.extended:
+        program.extended.present(squares, degree=2)
     return squares
 
 
@@ -92,6 +106,7 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
         program.theta[group.rows] += group.rule.probe(theta[group.rows], own, group.state, group.hyper, **group.flags)
     displacement = program.theta - theta
     differentiate(program, x, y)
+    give(program)
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
@@ -120,7 +135,8 @@ def measure(program: Program, step: int) -> Columns:
     before = of_layers(program, program.previous) if step else None
     gradients = of_layers(program, program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
-    return backward(signals, before) | forward([_activity(place) for place in program.measured])
+    carried = program.extended.exponents if program.extended else None
+    return backward(signals, before, carried) | forward([_activity(place) for place in program.measured])
 
 
 def of_layers(program: Program, flat: Tensor) -> list[Tensor]:

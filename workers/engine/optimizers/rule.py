@@ -114,6 +114,9 @@ class Rule:
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
+    degrees: Mapping[str, int] | None = None
+    """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by: for its state of [R, P], by which power of
+    that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
     save: Callable[[], Any] | None = None
     """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
     load: Callable[[Any], None] | None = None

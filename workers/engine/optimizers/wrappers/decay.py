@@ -28,7 +28,7 @@ def coupled(rule: Rule, steps: int) -> Rule:
     def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, **flags: Any) -> None:
         rule.update(theta, regularised(theta, gradients, hyper), state, hyper, **flags)
 
-    return replace(rule, update=update, probe=probe if rule.probe else None)
+    return replace(rule, update=update, probe=probe if rule.probe else None, degrees=None)
 
 
 def regularised(theta: Tensor, gradients: Gradients, hyper: Hyper) -> Gradients:

@@ -36,7 +36,8 @@ def through_dropout(layer: Dropout, above: Tensor) -> Tensor:
 
 
 def through_flatten(layer: Flatten, above: Tensor) -> Tensor:
-    return above.unflatten(2, layer.shape)
+    unflattened: Tensor = above.unflatten(2, layer.shape)
+    return unflattened
 
 
 THROUGH: dict[type[Layer], Callable[[Any, Tensor], Tensor]] = {

@@ -19,11 +19,12 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Shard, Trial
 from workers.contract.results import Diagnosis, Verdict
 from workers.engine.divergence import NEVER
+from workers.engine.network import Linear
 from workers.engine.problems import Data, load
 from workers.engine.program import DTYPES, Program, build
 from workers.engine.recording import Recording
 from workers.engine.train import advance
-from workers.theory.gains import resolved
+from workers.theory.resolution import resolved
 
 Activation = str | dict[str, Any]
 Plant = Callable[[Program], None]
@@ -66,8 +67,9 @@ def biased(layer: int, bias: float, share: float = 1.0) -> Plant:
     """A constant bias for the first units of a layer: far out, a non-linearity is flat."""
 
     def plant(program: Program) -> None:
-        found = program.measured[layer].linear.bias
-        assert found is not None
+        linear = program.measured[layer].layer
+        assert isinstance(linear, Linear) and linear.bias is not None
+        found = linear.bias
         found[:, : round(share * found.shape[1])] = bias
 
     return plant

@@ -13,6 +13,7 @@ from engine_samples import (
     assert_close,
     assert_same,
     layers,
+    linears,
     mlp,
     only,
     parameters,
@@ -40,14 +41,20 @@ ONE_GRADIENT: list[Optimizer] = [
 TWO_GRADIENTS: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
 ]
-PATTERNS = {"one gradient": ONE_GRADIENT, "two gradients": TWO_GRADIENTS}
-MORE = {
+CURVATURE: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "curvature"]
+PATTERNS: dict[str, list[Optimizer]] = {
+    "one gradient": ONE_GRADIENT,
+    "two gradients": TWO_GRADIENTS,
+    "curvature": CURVATURE,
+}
+MORE: dict[str, list[Optimizer]] = {
     "one gradient": [
         {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
         {"kind": "rmsprop", "centered": True, "momentum": 0.5},
         {"kind": "adam", "amsgrad": True, "weight_decay": 0.01},
     ],
     "two gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
+    "curvature": [{"kind": kind, "slow_start": 3} for kind in CURVATURE],
 }
 """Settings with states of their own."""
 
@@ -103,10 +110,10 @@ def test_another_layer_shifts_nobodys_draws() -> None:
     """Layers that keep their names and shapes keep their weights when others are added."""
     inner = [{"kind": "linear", "out_features": 13, "name": name} for name in ("first", "second", "third")]
     short, long = (program(shard(layers(*some), seeds=(3,))) for some in (inner[:2], inner))
-    weights = {place.path: place.linear.weight for place in long.measured}
+    weights = {layer.layer.path: layer.weight for layer in linears(long)}
     assert len(weights) == 4
-    for place in short.measured:
-        assert torch.equal(place.linear.weight, weights[place.path])
+    for layer in linears(short):
+        assert torch.equal(layer.weight, weights[layer.layer.path])
 
 
 STANDSTILL: dict[str, dict[str, Any]] = {

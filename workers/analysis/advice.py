@@ -9,15 +9,18 @@ from workers.contract.base import Spec
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.initialisers import Orthogonal, ScaledUniformOrthogonal
 from workers.contract.invariance import MEASURED
-from workers.contract.network import Activation, Layers, Mlp, Repeat, Variant, vary
+from workers.contract.layers import Activation
+from workers.contract.network import Layers, Mlp, Variant, vary
 from workers.contract.nonlinearities import CentredSigmoid, Sigmoid
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Scalar
 from workers.contract.previews import Prediction
 from workers.contract.results import Advice, Diagnosis, Stage, Verdict
-from workers.contract.shapes import expand
+from workers.contract.shapes import expand, walk
 from workers.theory.critical import complaint
-from workers.theory.gains import NotCritical, resolved
+from workers.theory.gains import NotCritical
+from workers.theory.resolution import resolved
+from workers.theory.shaped import NotShapeable
 from workers.theory.shaping import Unshapeable, deep_kernel_shaping, local_slope
 
 FINE: tuple[Verdict, ...] = ("healthy", "growing", "weakening", "unknown")

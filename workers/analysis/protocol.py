@@ -7,11 +7,12 @@ same seeds. Without: all that is written runs on all seeds, in one round.
 from itertools import count
 from typing import NamedTuple
 
+from workers.analysis.predicted import gradient_range
 from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 __all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "trials_by_round", "tuned"]
 
@@ -148,9 +149,16 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         batch_size=batch_size,
                         pattern=pattern,
                         precision=spec.precision,
+                        gradient_range=gradient_range(spec, network, batch_size),
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
                         device=spec.device,
+                        wrappers={
+                            optimizer.label: around
+                            for optimizer in members
+                            if (around := optimizer.wrapper_kinds())
+                            and any(t.optimizer == optimizer.label for t in trials)
+                        },
                     )
                 )
     return shards

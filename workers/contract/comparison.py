@@ -1,5 +1,6 @@
 """The request: what is compared, how it is tuned, how long it trains and what is recorded."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from workers.contract.base import Number, Positive, Spec, Whole
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
+from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 BASE = "base"
 """The variant that always runs: the network as given."""
@@ -93,6 +95,10 @@ class ComparisonSpec(Spec):
     """Where to train: `cuda` on a card, `cpu` on a processor, `auto` on whatever the worker has that is free first."""
     precision: Literal["float32", "float64"] = Field(default="float32", examples=["float32"])
     """Format of parameters and activations."""
+    gradient_range: Literal["auto", "standard", "extended"] = Field(default="auto", examples=["auto"])
+    """`extended` carries powers of two beside the error signal: nothing underflows or overflows on its way down, statistics are those of
+    the true gradient, and optimizers that do not depend on its magnitude see it. `standard`: what the precision holds. `auto` extends
+    where the theory says that the precision will not hold the gradient at the start."""
     priority: Annotated[Whole, Field(ge=-10, le=10)] = Field(default=0, examples=[0])
     """Higher runs first."""
     labels: dict[Annotated[str, Field(min_length=1, max_length=80)], Annotated[str, Field(max_length=200)]] = Field(
@@ -118,6 +124,17 @@ class ComparisonSpec(Spec):
         """Every variant's network by name, `base` first."""
         return {BASE: self.network} | {name: vary(self.network, variant) for name, variant in self.variants.items()}
 
+    @cached_property
+    def expansions(self) -> dict[str, list[ExpandedLayer] | Misfit]:
+        """Every variant's layers by name, or why there are none. Once for all that asks: it takes milliseconds."""
+        found: dict[str, list[ExpandedLayer] | Misfit] = {}
+        for name, network in self.networks().items():
+            try:
+                found[name] = expand(network, self.problem.shape, self.problem.output_shape)
+            except Misfit as misfit:
+                found[name] = misfit
+        return found
+
     def batch_of(self, optimizer: OptimizerSpec) -> int:
         """Samples in a batch of this optimizer."""
         full = self.problem.training_samples
@@ -128,5 +145,5 @@ class ComparisonSpec(Spec):
         """Optimizers by batch size and pattern, each group in the order of the request: what can share a batched program."""
         groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
         for optimizer in self.optimizers:
-            groups.setdefault((self.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
+            groups.setdefault((self.batch_of(optimizer), optimizer.evaluation), []).append(optimizer)
         return groups

@@ -4,21 +4,28 @@ Everything that changes while training is in flat tensors `[T, P]`: parameters, 
 own states. Layers hold views of their columns, rules views of their rows.
 """
 
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
 from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
+from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
-from workers.engine.network import LAYERS, Activation, Dropout, Layer, Linear, Slots
+from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
+from workers.engine.network.layer import Remembering
+from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.bridge import bridged
+from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -36,16 +43,35 @@ class Group:
     flags: dict[str, bool]
     state: State
 
+    @property
+    def free(self) -> bool:
+        """Whether the rule's steps do not depend on the gradient's magnitude."""
+        return self.rule.degrees is not None
+
 
 @dataclass(frozen=True)
 class Measured:
-    """A layer with parameters and the non-linearity that follows it: what a row of the statistics is about."""
+    """What a row of the statistics is about: a layer of weights, the parameters that belong to it, and its non-linearity."""
 
-    path: str
-    depth: int
-    linear: Linear
+    row: Row
+    layer: Weighted
     activation: Activation | None
-    """None where the pre-activation is the output."""
+    """The non-linearity that follows it in its block, or else comes before it; None where the pre-activation is the output."""
+    stream: Residual | Highway | None
+    """The outermost layer with a shortcut that it lies in: there δ is that of the residual stream."""
+
+    @property
+    def path(self) -> str:
+        return self.row.layer.path
+
+    @property
+    def depth(self) -> int:
+        assert self.row.layer.depth is not None
+        return self.row.layer.depth
+
+    @property
+    def error_signal(self) -> Tensor:
+        return self.stream.error_signal if self.stream else self.layer.error_signal
 
     @property
     def non_linearity(self) -> NonLinearity:
@@ -71,8 +97,12 @@ class Program:
     step: Tensor
     """int64 scalar: updates made so far."""
     watch: Watch
+    remembering: list[Remembering]
+    """Layers with running statistics."""
     layout: Layout
     """Of the flat tensors, by measured layer."""
+    extended: Extended | None
+    """The exponents of the error signal, where the range is extended."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
@@ -81,16 +111,14 @@ class Program:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
-        for layer in self.layers:
-            x = layer.forward(x, training)
-        return x
+        return through(self.layers, x, training)
 
     def backward(self, delta: Tensor) -> None:
         """∂(mean loss)/∂output [T, B, O] -> `gradient`."""
-        upward: Tensor | None = delta
-        for index in range(len(self.layers) - 1, self.lowest - 1, -1):
-            assert upward is not None
-            upward = self.layers[index].backward(upward, index > self.lowest)
+        if self.extended is None:
+            back(self.layers[self.lowest :], delta, wanted=False)
+        else:
+            self.extended.back(self.layers, self.lowest, delta)
 
 
 def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
@@ -100,16 +128,14 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     theta, gradient, previous = (torch.zeros(len(trials), count, device=device, dtype=dtype) for _ in range(3))
     step = torch.zeros((), dtype=torch.int64, device=device)
     seeds = [trial.seed for trial in trials]
-    layers: list[Layer] = []
-    start = 0
-    for spec in shard.network:
-        own = slice(start, start + spec.parameters)
-        layers.append(LAYERS[spec.spec.kind](spec, Slots(theta[:, own], gradient[:, own], seeds, step)))
-        start = own.stop
-    measured = _measured(shard.network, layers)
-    for place in measured:
-        place.linear.initialise()
-    layout = Layout.of(place.linear.shapes for place in measured)
+    layers = _built(shard.network, _slots(shard.network, theta, gradient, seeds, step))
+    everything = list(every(layers))
+    for layer in everything:
+        layer.initialise()
+    places = rows(shard.network)
+    measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
+    layout = Layout.of(row.tensors for row in places)
+    groups = _groups(shard, trials, theta, layout)
     return Program(
         shard=shard,
         trials=trials,
@@ -118,39 +144,102 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         loss=LOSSES[shard.problem.loss],
         layers=layers,
         measured=measured,
-        lowest=next(index for index, layer in enumerate(layers) if isinstance(layer, Linear)),
-        groups=_groups(trials, theta, layout),
+        lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
+        groups=groups,
         theta=theta,
         gradient=gradient,
         previous=previous,
         step=step,
-        watch=Watch([place.linear for place in measured], len(trials), device, dtype),
+        watch=Watch(len(measured), len(trials), device, dtype),
+        remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
         layout=layout,
+        extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
 
 
-def _measured(specs: list[ExpandedLayer], layers: list[Layer]) -> list[Measured]:
-    found = []
-    for index, (spec, layer) in enumerate(zip(specs, layers, strict=True)):
-        if isinstance(layer, Linear):
-            above = next((other for other in layers[index + 1 :] if not isinstance(other, Dropout)), None)
-            assert spec.depth is not None
-            found.append(Measured(spec.path, spec.depth, layer, above if isinstance(above, Activation) else None))
-    return found
+def _slots(
+    network: Sequence[ExpandedLayer], theta: Tensor, gradient: Tensor, seeds: list[int], step: Tensor
+) -> Iterator[Slots]:
+    """Of each layer, in the order of `walk`."""
+    start = 0
+    for layer in walk(network):
+        own = slice(start, start + layer.own_parameters)
+        start = own.stop
+        yield Slots(theta[:, own], gradient[:, own], seeds, step)
 
 
-def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
+def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Layer]:
+    """The layers, those inside others first, as their columns come."""
+    made = []
+    for spec in specs:
+        inside = _built(spec.layers, columns)
+        made.append(LAYERS[spec.spec.kind](spec, replace(next(columns), inside=inside)))
+    return made
+
+
+def every(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """All layers, in the order of `walk`."""
+    for layer in layers:
+        if isinstance(layer, Residual | Highway):
+            yield from every(layer.inside)
+        yield layer
+
+
+def _measured(
+    specs: Sequence[ExpandedLayer], layers: Sequence[Layer], stream: Residual | Highway | None = None
+) -> Iterator[tuple[Weighted, Activation | None, Residual | Highway | None]]:
+    """Layers of weights, each with its non-linearity and the outermost shortcut round it."""
+    weighted = [spec.depth is not None for spec in specs]
+    opening = list(takewhile(lambda place: not weighted[place], range(len(specs))))
+    before = stream is not None and any(isinstance(layers[place], Activation) for place in opening)
+    for place, (spec, layer) in enumerate(zip(specs, layers, strict=True)):
+        if isinstance(layer, Residual | Highway):
+            yield from _measured(spec.layers, layer.inside, stream or layer)
+        elif weighted[place]:
+            others = range(place - 1, -1, -1) if before else range(place + 1, len(specs))
+            near = (layers[other] for other in takewhile(lambda other: not weighted[other], others))
+            yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
+
+
+def _extended(shard: Shard, groups: list[Group], theta: Tensor, layout: Layout) -> Extended:
+    weights = [sum(inside.depth is not None for inside in walk([layer])) for layer in shard.network]
+    free = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+    for group in groups:
+        free[group.rows] = group.free
+    return Extended(weights, free, layout)
+
+
+def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
-    for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
-        settings = [trial.hyperparameters for trial in members]
+    for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
+        own = list(members)
+        settings = [trial.hyperparameters for trial in own]
         rows = slice(start, start + len(settings))
         start = rows.stop
-        flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
-        hyper = _hyper(settings, theta.device)
-        rule = RULES[kind]
+        flags: dict[str, bool] = {}
+        if kind in BRIDGED:
+            rule = bridged(
+                kind, BRIDGED[kind], [_arguments(setting) for setting in settings], [trial.seed for trial in own]
+            )
+            hyper = _hyper([_heard(setting) for setting in settings], theta.device)
+        else:
+            rule = RULES[kind]
+            flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
+            hyper = _hyper(settings, theta.device)
+        rule = wrapped(rule, shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
+
+
+def _arguments(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged class's constructor is given."""
+    return {name: value for name, value in setting.items() if "." not in name}
+
+
+def _heard(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged rule and its wrappers hear of while it trains: the learning rate, where there is one, and the wrappers' numbers."""
+    return {name: value for name, value in setting.items() if name == "lr" or "." in name}
 
 
 def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
@@ -161,7 +250,7 @@ def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
         for name, value in setting.items():
             if isinstance(value, list):
                 numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
-            elif not isinstance(value, bool):
+            elif not isinstance(value, bool | str):
                 numbers[name] = float(value)
         flat.append(numbers)
     return {
@@ -177,7 +266,10 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "theta": program.theta,
         "previous": program.previous,
         "groups": [group.state for group in program.groups],
+        "objects": [group.rule.save() if group.rule.save else None for group in program.groups],
         "watch": program.watch.state,
+        "layers": [layer.state for layer in program.remembering],
+        "extended": program.extended.state if program.extended else {},
     }
 
 
@@ -189,6 +281,11 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     for mine, state in [
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
+        (program.extended.state if program.extended else {}, saved["extended"]),
+        *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():
             tensor.copy_(state[name])
+    for group, kept in zip(program.groups, saved["objects"], strict=True):
+        if group.rule.load:
+            group.rule.load(kept)

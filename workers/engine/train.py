@@ -1,16 +1,20 @@
 """The training loop. T trials, B samples in a batch, P parameters, L layers with parameters, S statistics."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import Pattern
+from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
+from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
-from workers.engine.statistics import Activity, backward, forward, update
+from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -32,22 +36,24 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.evaluation(step, training, validation)
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
-        program.watch.look(loss, program.step)
+        outputs = [place.layer.output for place in program.measured]
         columns = measure(program, step) if step in recording.steps else None
+        if step + 1 in recording.steps:
+            program.previous.copy_(program.gradient)
+        give(program)
+        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         if step == last:
             assert columns is not None
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
-        gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
+        gradients = LOOKS[program.shard.pattern](program, x, y)
         before = program.theta.clone() if columns is not None else None
         for group in program.groups:
             own = of_rows(gradients, group.rows)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
         if columns is not None and before is not None:
             recording.statistics([step], _of_one_step(measure_update(program, columns, before)))
-        if step + 1 in recording.steps:
-            program.previous.copy_(program.gradient)
 
 
 def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
@@ -57,51 +63,109 @@ def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
     return program.loss.value(output, y).mean(1)
 
 
+def give(program: Program) -> None:
+    """What `differentiate` left, as the rules are to see it: in the extended range that is not what the statistics see."""
+    extended = program.extended
+    if extended is None:
+        return
+    shift = extended.rebase()
+    for group in program.groups:
+        extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
+    extended.present(program.gradient)
+
+
 def of_rows(gradients: Gradients, rows: slice) -> Gradients:
     """What one optimizer's rows know."""
     own: dict[str, Any] = {name: value[rows] for name, value in vars(gradients).items() if isinstance(value, Tensor)}
     return replace(gradients, **own)
 
 
-def the_gradient(program: Program) -> Gradients:
+def the_gradient(program: Program, *_: Tensor) -> Gradients:
     return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
+
+
+def sample_squares(program: Program) -> Tensor:
+    """[T, P] mean over samples of their own gradients' squares; NaN where they are not known."""
+    squares = torch.full_like(program.gradient, torch.nan)
+    for place, columns in zip(program.measured, program.columns, strict=True):
+        if (linear := dense(place)) is not None:
+            linear.sample_squares(squares[:, columns])
+    if program.extended:
+        program.extended.present(squares, degree=2)
+    return squares
 
 
 def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
-    squares = torch.empty_like(program.gradient)
-    for place, columns in zip(program.measured, program.columns, strict=True):
-        place.linear.sample_squares(squares[:, columns])
+    squares = sample_squares(program)
     theta, mean = program.theta.clone(), program.gradient.clone()
+    running = [(tensor, tensor.clone()) for layer in program.remembering for tensor in layer.state.values()]
     for group in program.groups:
         assert group.rule.probe is not None
         own = of_rows(the_gradient(program), group.rows)
         program.theta[group.rows] += group.rule.probe(theta[group.rows], own, group.state, group.hyper, **group.flags)
     displacement = program.theta - theta
     differentiate(program, x, y)
+    give(program)
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
+    for tensor, before in running:
+        tensor.copy_(before)
     return replace(
         the_gradient(program), mean=mean, at_probe=at_probe, displacement=displacement, sample_squares=squares
     )
 
 
+def look_at_curvature(program: Program, *_: Tensor) -> Gradients:
+    """The same samples' curvature, by another pass backward."""
+    return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
+
+
+LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor], Gradients]] = {
+    "one_gradient": the_gradient,
+    "two_gradients": look_twice,
+    "curvature": look_at_curvature,
+}
+"""What a step's rules are told, after `differentiate` of the same x and y."""
+
+
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward` and `forward`."""
-    before = [program.previous[:, columns] for columns in program.columns] if step else None
-    found = backward([place.linear for place in program.measured], before)
-    return found | forward([_activity(place) for place in program.measured])
+    before = of_layers(program, program.previous) if step else None
+    gradients = of_layers(program, program.gradient)
+    signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
+    carried = program.extended.exponents if program.extended else None
+    return backward(signals, before, carried) | forward([_activity(place) for place in program.measured])
+
+
+def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
+    """[T, P] -> [T, n] of each measured layer."""
+    return [flat[:, columns] for columns in program.columns]
+
+
+def _signal(place: Measured, gradient: Tensor) -> Signal:
+    linear = dense(place)
+    samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
+    return Signal(gradient, place.error_signal, samples)
+
+
+def dense(place: Measured) -> Linear | None:
+    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+    alone = place.row.tensors == place.row.layer.tensors
+    return place.layer if isinstance(place.layer, Linear) and alone and place.layer.input.dim() == 3 else None
 
 
 def _activity(place: Measured) -> Activity:
-    z = place.activation.input if place.activation else place.linear.output
-    return Activity(place.non_linearity, z, place.activation.value if place.activation else z)
+    z, a = place.layer.output, place.layer.output
+    if place.activation is not None:
+        z, a = place.activation.input, place.activation.value
+    return Activity(place.non_linearity, z.flatten(2), a.flatten(2))
 
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = ([theta[:, columns] for columns in program.columns] for theta in (before, program.theta))
+    start, end = of_layers(program, before), of_layers(program, program.theta)
     moved = end if before is not program.theta else None
     return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
 

@@ -1,8 +1,8 @@
 """The fast path on the CPU: whole steps of dense networks in compiled code, one trial after the other. K steps, T trials, L layers.
 
-One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the
-portable one of train.py, which is the definition: same state before, same state and same records after, up to rounding.
-A rule without a kernel is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
+One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
+train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
+more than a schedule round it, is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
 portable path. So nobody who adds a rule or a layer has to know of this folder.
 
 Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
@@ -17,15 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
 from workers.contract.nonlinearities import Identity
-from workers.contract.plan import Shard
+from workers.contract.plan import Shard, Trial
 from workers.contract.shapes import ExpandedLayer
 from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
-from workers.engine.native.rules import KERNELS, LOSSES
+from workers.engine.native.rules import KERNELS, LOSSES, Kernel
+from workers.engine.network import Linear
+from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
@@ -56,7 +58,18 @@ class _Layer(Structure):
 
 
 class _Rule(Structure):
-    _fields_ = [("kind", c_int64), ("hyper", c_double * 8), ("state", c_void_p * 4), ("step", c_void_p)]
+    _fields_ = [
+        ("kind", c_int64),
+        ("hyper", c_double * 8),
+        ("state", c_void_p * 4),
+        ("degree", c_int64 * 4),
+        ("step", c_void_p),
+        ("rates", c_void_p),
+    ]
+
+
+class _Extended(Structure):
+    _fields_ = [(name, c_void_p) for name in ("free", "reference", "shift")]
 
 
 class _Task(Structure):
@@ -69,7 +82,7 @@ class _Task(Structure):
             (name, c_void_p)
             for name in (
                 *("gemm", "layers", "rules", "x", "targets", "rows", "record", "keep", "theta", "gradient", "previous"),
-                *("raw", "diverged_step", "diverged_layer", "last_loss"),
+                *("raw", "diverged_step", "diverged_layer", "last_loss", "extended"),
             )
         ),
     ]
@@ -85,6 +98,14 @@ def supports(shard: Shard) -> bool:
         and library() is not None
         and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
     )
+
+
+def kernel_of(shard: Shard, trial: Trial) -> Kernel | None:
+    """None if the trial is updated by torch, between the steps. What stands round its rule is known here if it is a schedule."""
+    kernel = KERNELS.get(trial.kind)
+    flags = {name for name, value in trial.hyperparameters.items() if value is True}
+    known = kernel is not None and flags <= set(kernel.hyper)
+    return kernel if known and shard.wrappers.get(trial.optimizer, {}).keys() <= {"schedule"} else None
 
 
 def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
@@ -121,6 +142,8 @@ class _Native:
     rules: Any
     by_torch: list[Group]
     """Groups whose rule has no kernel."""
+    scheduled: list[Group]
+    """Groups whose rule has one, with learning rates that change."""
 
 
 def _prepare(program: Program) -> _Native:
@@ -128,7 +151,8 @@ def _prepare(program: Program) -> _Native:
     assert found is not None
     layers = (_Layer * len(program.measured))()
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
-        linear = place.linear
+        linear = place.layer
+        assert isinstance(linear, Linear)
         weights = linear.out * linear.into
         slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
         slot.bias = columns.start + weights if linear.bias is not None else -1
@@ -137,7 +161,8 @@ def _prepare(program: Program) -> _Native:
         slot.kernels, slot.steepest = passes[program.theta.dtype], place.non_linearity.steepest
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
-    return _Native(found, layers, rules, by_torch)
+    scheduled = [group for group in program.groups if schedule.COUNT in group.state and group not in by_torch]
+    return _Native(found, layers, rules, by_torch, scheduled)
 
 
 def _spec(program: Program, place: Measured) -> ActivationSpec:
@@ -152,10 +177,9 @@ def _spec(program: Program, place: Measured) -> ActivationSpec:
 def _lay_out(program: Program, group: Group, rules: Any) -> bool:
     """Fills in the rows of a group; False if its rule has no kernel."""
     rows = range(group.rows.start, group.rows.stop)
-    kind = program.trials[group.rows.start].kind
-    kernel = KERNELS.get(kind)
-    known = group.hyper.keys() | {name for name, value in group.flags.items() if value}
-    if kernel is None or not known <= set(kernel.hyper):
+    first = program.trials[group.rows.start]
+    kind, kernel = first.kind, kernel_of(program.shard, first)
+    if kernel is None:
         for row in rows:
             rules[row].kind = -1
         return False
@@ -166,6 +190,7 @@ def _lay_out(program: Program, group: Group, rules: Any) -> bool:
             slot.hyper[index] = float(group.hyper[name][place]) if name in group.hyper else group.flags.get(name, 0.0)
         for index, name in enumerate(kernel.state):
             slot.state[index] = group.state[name][place].data_ptr() if name in group.state else None
+            slot.degree[index] = (group.rule.degrees or {}).get(name, 0)
         slot.step = group.state["step"][place].data_ptr() if "step" in group.state else None
     return True
 
@@ -211,6 +236,9 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
     record, keep = flags
     before = program.theta.clone() if recorded and native.by_torch else None
+    shift = torch.empty(layers, trials, dtype=torch.float64)
+    exponents = _exponents(program, shift)
+    rates = [_set_rates(program, native, group, len(steps)) for group in native.scheduled]
     task = _task(
         program,
         native,
@@ -225,10 +253,14 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         diverged_step=watch["step"].data_ptr(),
         diverged_layer=watch["layer"].data_ptr(),
         last_loss=watch["loss"].data_ptr(),
+        extended=ctypes.addressof(exponents) if exponents else None,
     )
     native.library.train[dtype](ctypes.addressof(task))
+    del rates  # until here the compiled code reads them
     gradients = train.the_gradient(program)
     for group in native.by_torch:
+        if program.extended:
+            program.extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
         group.rule.update(
             program.theta[group.rows], train.of_rows(gradients, group.rows), group.state, group.hyper, **group.flags
         )
@@ -239,12 +271,32 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         recording.statistics(recorded, columns)
 
 
+def _exponents(program: Program, shift: Tensor) -> _Extended | None:
+    """None in the standard range."""
+    extended = program.extended
+    if extended is None:
+        return None
+    return _Extended(extended.free.data_ptr(), extended.state["reference"].data_ptr(), shift.data_ptr())
+
+
+def _set_rates(program: Program, native: _Native, group: Group, steps: int) -> Tensor:
+    """The learning rates of so many steps, float64 [R, K], where the kernels find them while the tensor lives; the steps are counted."""
+    kind = program.shard.wrappers[program.trials[group.rows.start].optimizer]["schedule"]
+    counted = group.state[schedule.COUNT]
+    k = counted + torch.arange(steps, dtype=torch.float64)
+    rates = (group.hyper["lr"] * schedule.FACTORS[kind](k, group.hyper, program.shard.steps)).contiguous()
+    counted.add_(steps)
+    for place, row in enumerate(range(group.rows.start, group.rows.stop)):
+        native.rules[row].rates = rates[place].data_ptr()
+    return rates
+
+
 def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     """By statistic: float64 [K, L, T]."""
     sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
     counts = [columns.stop - columns.start for columns in program.columns]
     found = backward_columns(sums, counts, program.theta.dtype)
-    found |= forward_columns(sums, [place.linear.out for place in program.measured], program.shard.batch_size)
+    found |= forward_columns(sums, [place.row.tensors[0][0] for place in program.measured], program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
     return found | update_columns(sums["weight_norm"], sums["update_norm"], found["gradient_norm"], eps_dominated)
 

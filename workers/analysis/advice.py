@@ -1,11 +1,11 @@
 """What would help an arm, as changes that can be written into a request. The theory tries those of the network before they are named."""
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 from workers.analysis.predicted import predict
-from workers.contract.activations import ActivationSpec, Normalised, Scaled
+from workers.contract.activations import ActivationSpec, Normalised, Scaled, Shaped
 from workers.contract.base import Spec
+from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.initialisers import Orthogonal, ScaledUniformOrthogonal
 from workers.contract.invariance import MEASURED
@@ -14,16 +14,16 @@ from workers.contract.network import Layers, Mlp, Variant, vary
 from workers.contract.nonlinearities import CentredSigmoid, Sigmoid
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Scalar
-from workers.contract.previews import Prediction
 from workers.contract.results import Advice, Diagnosis, Stage, Verdict
-from workers.contract.shapes import expand, walk
+from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
 from workers.theory.critical import complaint
 from workers.theory.gains import NotCritical
 from workers.theory.resolution import resolved
 from workers.theory.shaped import NotShapeable
-from workers.theory.shaping import Unshapeable, deep_kernel_shaping, local_slope
 
 FINE: tuple[Verdict, ...] = ("healthy", "growing", "weakening", "unknown")
+HELPED: tuple[Verdict, ...] = ("healthy", "growing", "weakening")
+"""What a remedy of the network must make of it."""
 SIZE_BLIND = ("signum", "rprop", "lion", "normalized_gradient")
 """Optimizers to name, of those whose steps are the same at any size of the gradient."""
 ANY_SIZE = 1e-30
@@ -72,14 +72,15 @@ def _inputs(start: Stage) -> Iterator[Advice]:
 
 def network_remedies(spec: ComparisonSpec, variant: str, batch_size: int) -> list[Advice]:
     """Changes that leave the non-linearity what it is up to constants, of which the theory says that δ keeps within two decades."""
-    network = spec.networks()[variant]
-    before = _prediction(spec, network, batch_size)
-    if before is None or before.verdict in FINE:
+    network, layers = spec.networks()[variant], expanded(spec)[variant]
+    before = predict(resolved(layers), spec.problem, batch_size, spec.precision)
+    if before.verdict in FINE:
         return []  # what is wrong is nothing that the theory knows of
     found = []
-    for remedy, change in _changes(network):
-        after = _prediction(spec, vary(network, Variant.model_validate(change)), batch_size)
-        if after is not None and after.verdict in FINE and after.decades_per_layer is not None:
+    for remedy, change in _changes(network, layers):
+        changed = _layers(spec, vary(network, Variant.model_validate(change)))
+        after = predict(changed, spec.problem, batch_size, spec.precision) if changed is not None else None
+        if after is not None and after.verdict in HELPED and after.decades_per_layer is not None:
             rate = _signed(after.decades_per_layer)
             because = f"mean-field theory predicts {rate} decades per layer at step 0 with it, {after.verdict}"
             if before.decades_per_layer is not None:
@@ -88,25 +89,32 @@ def network_remedies(spec: ComparisonSpec, variant: str, batch_size: int) -> lis
     return found
 
 
-def _changes(network: Mlp | Layers) -> Iterator[tuple[str, dict[str, object]]]:
-    activations = list(dict.fromkeys(_activations(network)))
+def _changes(network: Mlp | Layers, layers: list[ExpandedLayer]) -> Iterator[tuple[str, dict[str, object]]]:
+    activations = list(dict.fromkeys(_activations(layers)))
     if len(activations) != 1:
         return  # a variant has one non-linearity for all layers
     activation = activations[0]
     critical = _written(Orthogonal(gain="critical"))
-    if complaint(activation) is None:
-        yield "orthogonal weights at the edge of chaos", {"init": critical}
-    for name, changed in _recentred(activation):
-        if complaint(changed) is None:
-            yield (
-                f"{name} and orthogonal weights at the edge of chaos",
-                {"activation": _written(changed), "init": critical},
-            )
-    if isinstance(network, Mlp) and not isinstance(activation, Scaled | Normalised):
-        shaped = _shaped(activation, network.depth)
-        if shaped is not None:
-            init = _written(ScaledUniformOrthogonal())
-            yield "deep kernel shaping of the non-linearity", {"activation": _written(shaped), "init": init}
+    if not isinstance(activation, Shaped):
+        if complaint(activation) is None:
+            yield "orthogonal weights at the edge of chaos", {"init": critical}
+        for name, changed in _recentred(activation):
+            if complaint(changed) is None:
+                yield (
+                    f"{name} and orthogonal weights at the edge of chaos",
+                    {"activation": _written(changed), "init": critical},
+                )
+    if not isinstance(activation, Scaled | Normalised | Shaped):
+        init = _written(ScaledUniformOrthogonal())
+        yield (
+            "deep kernel shaping of the non-linearity",
+            {"activation": {"kind": "shaped", "of": _written(activation)}, "init": init},
+        )
+    if isinstance(network, Mlp):
+        if network.normalization is None:
+            yield "batch normalisation", {"normalization": "batch"}
+        if network.shortcut is None:
+            yield "residual layers", {"shortcut": {"kind": "residual", "scale": "depth"}}
 
 
 def _recentred(activation: ActivationSpec) -> Iterator[tuple[str, ActivationSpec]]:
@@ -122,34 +130,18 @@ def _recentred(activation: ActivationSpec) -> Iterator[tuple[str, ActivationSpec
             return  # it has no moments
 
 
-@lru_cache(maxsize=256)
-def _shaped(activation: ActivationSpec, depth: int) -> Scaled | None:
+def _layers(spec: ComparisonSpec, network: Mlp | Layers) -> list[ExpandedLayer] | None:
+    """None where the theory finds no constants or no gain for a layer, or where the change does not fit."""
     try:
-        return deep_kernel_shaping(activation, local_slope(depth)).spec(activation)  # type: ignore[arg-type]
-    except Unshapeable:
+        return resolved(expand(network, spec.problem.shape, spec.problem.output_shape))
+    except (NotCritical, NotShapeable, Misfit):
         return None
 
 
-def _prediction(spec: ComparisonSpec, network: Mlp | Layers, batch_size: int) -> Prediction | None:
-    """None where a layer has no critical gain."""
-    try:
-        layers = resolved(expand(network, spec.problem.features, spec.problem.outputs))
-    except NotCritical:
-        return None
-    return predict(layers, spec.problem, batch_size, spec.precision)
-
-
-def _activations(network: Mlp | Layers) -> Iterator[ActivationSpec]:
-    if isinstance(network, Mlp):
-        yield network.activation
-        return
-    waiting = list(network.layers)
-    while waiting:
-        layer = waiting.pop()
-        if isinstance(layer, Repeat):
-            waiting += layer.layers
-        elif isinstance(layer, Activation):
-            yield layer.activation
+def _activations(layers: list[ExpandedLayer]) -> Iterator[ActivationSpec]:
+    for layer in walk(layers):
+        if isinstance(layer.spec, Activation):
+            yield layer.spec.activation
 
 
 def _optimizer(optimizer: OptimizerSpec, found: Diagnosis) -> Iterator[Advice]:

@@ -145,13 +145,15 @@ def _activations(layers: list[ExpandedLayer]) -> Iterator[ActivationSpec]:
 
 
 def _optimizer(optimizer: OptimizerSpec, found: Diagnosis) -> Iterator[Advice]:
-    down_to = MEASURED[optimizer.kind].down_to
+    measured = MEASURED.get(optimizer.kind)  # nobody has measured the bridged ones
+    down_to = measured.down_to if measured is not None else None
     if found.magnitude_independent_optimizer not in ("helps", "may_help") or (down_to or 1) <= ANY_SIZE:
         return
-    reach = "at no other size of the gradient" if down_to is None else f"down to {down_to:g} of its gradients' size"
     helps = found.magnitude_independent_optimizer == "helps"
-    why = "the signal's size is lost, its direction is not" if helps else "its direction is not quite gone"
-    because = f"{why}; the steps of {optimizer.label} are the same {reach}, those of these at any"
+    because = "the signal's size is lost, its direction is not" if helps else "its direction is not quite gone"
+    if measured is not None:
+        reach = "at no other size of the gradient" if down_to is None else f"down to {down_to:g} of its gradients' size"
+        because += f"; the steps of {optimizer.label} are the same {reach}, those of these at any"
     remedy = "an optimizer whose steps do not depend on the gradient's size" + ("" if helps else ", perhaps")
     yield Advice(remedy=remedy, because=because, optimizers=[kind for kind in SIZE_BLIND if kind != optimizer.kind])
 

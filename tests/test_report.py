@@ -94,7 +94,7 @@ def test_the_page_loads_nothing_and_runs_no_names(service: Service, path: str) -
 
 
 def test_the_diagnosis_is_told_with_its_evidence_and_a_remedy(service: Service, path: str) -> None:
-    """In both texts: the course, the sentences, whether ignoring size can help, and the change as a request has it; by layer on the page."""
+    """In both texts: the course, the sentences, whether ignoring size can help, and the change as a request has it; layers on the page."""
     page = service.client.get(f"{path}/report").text
     text = service.client.get(f"{path}/report", params={"format": "md"}).text
     for told in (page, text):

@@ -6,6 +6,7 @@ import pytest
 
 from workers.analysis.advice import FINE, advice, network_remedies
 from workers.analysis.predicted import predict
+from workers.analysis.selection import defaults
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.results import Advice, Diagnosis, Finding, LayerDiagnosis, Rescue, Stage, Verdict
 from workers.theory.resolution import networks
@@ -36,7 +37,7 @@ def advised(
 ) -> list[Advice]:
     found = Diagnosis(**end, at_step_0=Stage(**start), magnitude_independent_optimizer=rescue)
     optimizer = asked.optimizers[0]
-    return advice(asked, optimizer, optimizer.hyperparameters(), found, lambda: network_remedies(asked, BASE, 64))
+    return advice(asked, optimizer, defaults(optimizer), found, lambda: network_remedies(asked, BASE, 64))
 
 
 @pytest.mark.parametrize(

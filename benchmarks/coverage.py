@@ -41,8 +41,7 @@ HARDER: dict[str, Scores] = {"30 % stuck": _heaps(0.3, 10.0)}
 SEEDS = (5, 10, 30)
 DRAWS = 2000
 POPULATION = 1_000_000
-SHIFT = 0.5
-"""Standard deviations between the two arms of a pair."""
+PROBABILITIES = (0.5, 0.64, 0.8, 0.92, 0.98)
 
 
 def main() -> None:
@@ -51,7 +50,11 @@ def main() -> None:
     print(f"{'interquartile mean':32}" + "".join(f"{seeds:>8}" for seeds in SEEDS))
     for name, scores in (SCORES | HARDER).items():
         print(f"  {name:30}" + "".join(f"{mean_coverage(scores, seeds, draws):8.1%}" for seeds in SEEDS))
-    print(f"{'P(improvement), half a σ apart':32}" + "".join(f"{pair_coverage(seeds, draws):8.1%}" for seeds in SEEDS))
+    for shared in (0.0, 0.5):
+        print(f"P(improvement), {shared:.0%} of the variance shared by a seed")
+        for truth in PROBABILITIES:
+            cells = "".join(f"{pair_coverage(truth, seeds, draws, shared):8.1%}" for seeds in SEEDS)
+            print(f"  {truth:<30}" + cells)
 
 
 def mean_coverage(scores: Scores, seeds: int, draws: int) -> float:
@@ -67,14 +70,20 @@ def _truth(scores: Scores) -> float:
     return float(population[POPULATION // 4 : -POPULATION // 4].mean())
 
 
-def pair_coverage(seeds: int, draws: int) -> float:
-    """Of `improvement`, on normal scores that share half of their variance, against Φ(d/√2)."""
+def pair_coverage(truth: float, seeds: int, draws: int, shared: float = 0.0) -> float:
+    """Of `improvement`, on normal scores; Φ⁻¹(θ)·√2 standard deviations make P = θ.
+
+    Args:
+        truth: θ, over runs of different seeds.
+        shared: what two runs of a seed have in common of their variance.
+    """
     generator = np.random.default_rng(seeds)
-    truth = NormalDist().cdf(SHIFT / sqrt(2))
+    apart = NormalDist().inv_cdf(truth) * sqrt(2)
     held = 0
     for _ in range(draws):
-        shared, own, other = generator.normal(size=(3, seeds)) / sqrt(2)
-        found = improvement((shared + own - SHIFT).tolist(), (shared + other).tolist())
+        common, own, other = generator.normal(size=(3, seeds))
+        common, own, other = sqrt(shared) * common, sqrt(1 - shared) * own, sqrt(1 - shared) * other
+        found = improvement((common + own - apart).tolist(), (common + other).tolist())
         held += found.low <= truth <= found.high
     return held / draws
 

@@ -102,20 +102,30 @@ def test_improvement_is_rliables_formula() -> None:
     assert found.probability_of_improvement == pytest.approx(u / 25, abs=1e-15)
 
 
-def test_improvement_draws_the_seeds_of_both_arms_together() -> None:
-    """Against a slow paired bootstrap; two arms alike on every seed are even in every resample only if drawn together."""
-    generator = np.random.default_rng(1)
-    x: list[float] = generator.normal(size=12).tolist()
-    y: list[float] = generator.normal(0.5, size=12).tolist()
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 30])
+def test_improvements_interval_is_newcombes(count: int) -> None:
+    """Against the roots of his equation multiplied out, a polynomial of the fourth degree; mirrored for the other arm."""
+    ones = np.arange(float(count))
+    for shift in (0.0, 0.5, 1.0, count / 2, float(count)):
+        found = improvement((ones - shift).tolist(), ones.tolist())
+        p, z2 = found.probability_of_improvement, float(stats.t.ppf(0.975, 2 * count - 2)) ** 2
+        theta = np.polynomial.Polynomial([0, 1])
+        both = (2 - theta) * (1 + theta)
+        spread = both + (count - 1) * ((1 - theta) * (1 + theta) + theta * (2 - theta))
+        roots = (count**2 * (theta - p) ** 2 * both - z2 * theta * (1 - theta) * spread).roots()
+        within = [root.real for root in roots if abs(root.imag) < 1e-6 and -1e-9 <= root.real <= 1 + 1e-9]
+        assert (found.low, found.high) == pytest.approx((min(within), max(within)), abs=1e-6)
+        other = improvement(ones.tolist(), (ones - shift).tolist())
+        assert (1 - other.high, 1 - other.low) == pytest.approx((found.low, found.high), abs=1e-9)
 
-    def drawn(places: list[int]) -> float:
-        return sum((x[i] < y[j]) + 0.5 * (x[i] == y[j]) for i in places for j in places) / 144
 
-    low, high = slow_bootstrap(12, drawn, 2000)
-    found = improvement(x, y)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05)
-    even = improvement(x, x)
-    assert (even.low, even.probability_of_improvement, even.high) == (0.5, 0.5, 0.5)
+@pytest.mark.parametrize("count", range(1, 12))
+def test_who_wins_every_pair_is_better_where_mann_and_whitneys_exact_test_says_so(count: int) -> None:
+    """From four seeds on; one to three cannot tell, whatever they show."""
+    x, y = np.arange(count) / 100, 1 + np.arange(count) / 100
+    found = improvement(x.tolist(), y.tolist())
+    assert (found.probability_of_improvement, found.high) == (1.0, 1.0)
+    assert (found.low > 0.5) == (stats.mannwhitneyu(x, y, method="exact").pvalue < 0.05) == (count >= 4)
 
 
 def test_improvement_with_divergence() -> None:

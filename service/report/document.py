@@ -124,7 +124,7 @@ def _protocol(found: Report) -> dict[str, Any]:
         "tuning": tuning.model_dump() if tuning else None,
         "selection": "the setting with the lowest mean validation loss at the end; a diverged trial counts as infinite",
         "reported": "test split, on seeds that tuning never saw" if tuning else "test split",
-        "intervals": "95 % bootstrap over seeds, stretched for few",
+        "intervals": "95 % bootstrap over seeds, stretched for few; of probabilities the score interval",
         "baseline": spec.baseline,
         "target": found.material.result.target,
         "steps": spec.steps,

@@ -1,4 +1,4 @@
-"""How sure the figures are: interquartile means, and stretched percentile bootstraps over seeds. N seeds, R resamples.
+"""How sure the figures are: interquartile means and stretched percentile bootstraps over seeds, score intervals of probabilities. N seeds, R resamples.
 
 As Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice (rliable), advise for few seeds. A
 diverged trial's loss is +∞ and takes part like any other number: it moves the mean only once more than a quarter diverged.
@@ -11,7 +11,18 @@ beyond the sample, whose range holds the truth 94 % of the time:
     k = t₀.₉₇₅(ν) / z₀.₉₇₅      2.19 at 3 seeds, 1.62 at 5, 1.18 at 10, 1.04 at 30
 
 The degrees of freedom are ν = N − 1, and one fewer once values are trimmed, N ≥ 4, where his correction √(N/(N−1)) instead is
-too wide at 10. benchmarks/coverage.py has the figures.
+too wide at 10.
+
+A probability of improvement has an interval of its own kind: where one arm wins every pair no resample loses any, and the bootstrap
+would be certain after two seeds (at a true .98, five seeds, it holds the truth one time in four). Newcombe's score interval asks instead
+which probabilities θ make the estimate p likely, with the variance at θ and not at p:
+
+    (p − θ)² = t² V(θ),  V(θ) = θ(1−θ)/N² · [1 + (N−1)·((1−θ)/(2−θ) + θ/(1+θ))]
+
+(Newcombe 2006, Statistics in Medicine 25, p. 559, method 5, after Hanley & McNeil 1982, for N runs of both arms; t has 2N − 2 degrees of
+freedom where he has the normal's 1.96, since his 95 % are 93 to 96 at 5.) It holds for independent runs; those of the same seed
+go up and down together, which makes p vary less: there the interval is longer than it need be, and the paired difference is what
+tells close arms apart. benchmarks/coverage.py has the figures of both.
 """
 
 from collections.abc import Sequence
@@ -20,7 +31,7 @@ from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from workers.contract.results import Improvement, Interval
 
@@ -29,6 +40,8 @@ Numbers = NDArray[np.float64]
 RESAMPLES = 2001
 """So many that both ends of the interval are resamples themselves, the 50th and the 1950th from 0: no interpolation with ∞."""
 LOW, HIGH = 50, 1950
+NEXT = 1e-9
+"""How near to the estimate an end of its interval may be: at p itself, where that is 0 or 1, both sides of the equation vanish."""
 SEED = 1
 """Of the resampling: the same trials give the same interval."""
 
@@ -76,36 +89,40 @@ def paired_difference(own: Sequence[float], baseline: Sequence[float]) -> Interv
 
 
 def improvement(own: Sequence[float], baseline: Sequence[float]) -> Improvement:
-    """P(own < baseline) over all N² pairs of runs, ties counted half, with its 95 % bootstrap.
-
-    The bootstrap draws seeds, and with a seed the runs of both: they share weights and batches.
+    """P(own < baseline) over all N² pairs of runs, ties counted half, with its 95 % score interval.
 
     Args:
         own, baseline: [N] losses of the same seeds in the same order, N ≥ 1, +∞ allowed: two diverged runs tie.
     """
     x, y = np.asarray(own, np.float64), np.asarray(baseline, np.float64)
-    count = len(x)
-    wins = (x[:, None] < y) + 0.5 * (x[:, None] == y)  # [N, N]
-    drawn = _multiplicities(count)  # [R, N]
-    probability = float(wins.mean())
-    low, high = _ends(((drawn @ wins) * drawn).sum(1) / count**2, probability, count, (0.0, 1.0))
+    probability = float(((x[:, None] < y) + 0.5 * (x[:, None] == y)).mean())
+    low, high = _score_interval(probability, len(x))
     return Improvement(
         probability_of_improvement=probability, low=low, high=high, difference=paired_difference(own, baseline)
     )
+
+
+@lru_cache(maxsize=1024)
+def _score_interval(probability: float, count: int) -> tuple[float, float]:
+    """Where (p − θ)² = t² V(θ), below and above p; all of [0, 1] where there is one run of each."""
+    if count < 2:
+        return 0.0, 1.0
+    quantile = float(stats.t.ppf(0.975, 2 * count - 2))
+
+    def excess(theta: float) -> float:
+        between = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) / count**2 * (1 + (count - 1) * between)
+        return (theta - probability) ** 2 - quantile**2 * variance
+
+    low = optimize.brentq(excess, 0.0, probability - NEXT) if probability > 0 else 0.0
+    high = optimize.brentq(excess, probability + NEXT, 1.0) if probability < 1 else 1.0
+    return low, high
 
 
 @lru_cache(maxsize=4)
 def _draws(count: int) -> NDArray[np.int64]:
     """[R, N] places drawn with replacement, the same at every call: arms are resampled alike."""
     return np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count))
-
-
-@lru_cache(maxsize=4)
-def _multiplicities(count: int) -> Numbers:
-    """[R, N]: how often each resample holds each place."""
-    rows = np.arange(RESAMPLES)[:, None] * count
-    flat = np.bincount((rows + _draws(count)).ravel(), minlength=RESAMPLES * count)
-    return flat.reshape(RESAMPLES, count).astype(np.float64)
 
 
 def _ends(resampled: Numbers, estimate: float, count: int, bounds: tuple[float, float]) -> tuple[float, float]:

@@ -50,10 +50,10 @@ class Improvement(View):
 
     probability_of_improvement: float = Field(examples=[1.0])
     """Over all pairs of seeds."""
-    low: float = Field(examples=[1.0])
-    """2.5 % quantile of the bootstrap over paired seeds."""
+    low: float = Field(examples=[0.61])
+    """Lower end of the 95 % score interval (Newcombe 2006): five seeds that win every pair do not make it 1."""
     high: float = Field(examples=[1.0])
-    """97.5 % quantile of the bootstrap over paired seeds."""
+    """Upper end. Longer than it need be where runs of the same seed resemble each other: see `difference`."""
     difference: Interval | None = Field(default=None, examples=[{"iqm": -1.9, "low": -2.1, "high": -1.8}])
     """This arm's test loss minus the baseline's on the same seed: negative is better. An interval without zero is a difference."""
 

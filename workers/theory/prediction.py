@@ -104,7 +104,7 @@ def _stages(network: Sequence[ExpandedLayer]) -> list[_Stage]:
         found.append(_stage(start, network[0].in_shape, _tabulated(theta), keep))
 
     for layer in network:
-        if isinstance(layer.spec, Linear):
+        if isinstance(layer.spec, Linear) and len(layer.in_shape) == 1:
             close()
             start, theta, keep = layer, Z, 1.0
         elif isinstance(layer.spec, Activation):
@@ -112,7 +112,8 @@ def _stages(network: Sequence[ExpandedLayer]) -> list[_Stage]:
         elif isinstance(layer.spec, Dropout):
             keep *= 1 - layer.spec.p
         else:
-            raise Unpredictable(f"there is no theory here for {layer.spec.kind} layers")
+            of = " of sequences" if isinstance(layer.spec, Linear) else ""
+            raise Unpredictable(f"there is no theory here for {layer.spec.kind} layers{of}")
     close()
     return found
 

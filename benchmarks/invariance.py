@@ -75,11 +75,11 @@ def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool]) -> tuple[float | 
         own = samples(theta)
         place = theta.double()
         loss = scales * ((place.square() * curvature / 2).sum(1) + place @ noise.mean(0))[:, None]
-        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss)
+        squares, diagonal = own.square().mean(1), (scales * curvature).float()
+        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss, sample_squares=squares, curvature=diagonal)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
-            at_probe, squares = samples(probed).mean(1), own.square().mean(1)
-            gradients = replace(gradients, at_probe=at_probe, displacement=probed - theta, sample_squares=squares)
+            gradients = replace(gradients, at_probe=samples(probed).mean(1), displacement=probed - theta)
         rule.update(theta, gradients, state, hyper, **flags)
     one = DECADES.index(0)
     way = torch.linalg.vector_norm(theta[one].double() - start)

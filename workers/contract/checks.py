@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Linear, Normalization
+from workers.contract.layers import Activation, Dropout, Flatten, Linear, Normalization
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
@@ -169,6 +169,13 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                     "give: only linear layers on features do, without parameters of normalisations or gates beside them"
                 )
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_sample_gradients"))
+            if optimizer.pattern == "curvature" and (odd := _without_curvature(layers)):
+                pointer = f"/optimizers/{index}"
+                message = (
+                    f"{optimizer.label!r} passes curvature backwards, which {odd.path!r} in variant {name!r} does not: only linear "
+                    "layers on features, activations, dropout and flatten do; vsgd_fd measures it by a second gradient instead"
+                )
+                found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_curvature"))
         parameters = sum(layer.parameters for layer in layers)
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
@@ -183,6 +190,12 @@ def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | No
         ):
             return layer
     return None
+
+
+def _without_curvature(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
+    return next(
+        (layer for layer in layers if not isinstance(layer.spec, Linear | Activation | Dropout | Flatten)), None
+    )
 
 
 def pointer_to(spec: ComparisonSpec, variant: str) -> str:

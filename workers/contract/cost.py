@@ -5,7 +5,7 @@ The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 
 
 from collections.abc import Sequence
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import GRADIENTS, Pattern
 from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
@@ -19,8 +19,6 @@ LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
 
 BRIDGE_SECONDS = 2e-4
 """What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
-
-GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 
 
 def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern: Pattern) -> float:

@@ -16,8 +16,8 @@ STATE_TENSORS = 5
 """[T, P] tensors that a rule of ours remembers, at most."""
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
-PROBE_TENSORS = 10
-"""[T, P] tensors more where a step takes two gradients: squares, both gradients, the way between them, scratch."""
+MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3}
+"""[T, P] tensors more: squares, both gradients, the way between them, scratch; or squares, curvature, scratch."""
 WIDEST_TENSORS = 8
 """Scratch of a pass and of the statistics, in tensors of the widest layer."""
 ACTIVATIONS_SCATTERED = 1.5
@@ -56,9 +56,7 @@ def shard_bytes(
         recorded: number of recorded steps.
         remembered: numbers that a rule keeps for each parameter.
     """
-    parameters = sum(layer.parameters for layer in network) * (
-        PARAMETER_TENSORS + remembered + PROBE_TENSORS * (pattern == "two_gradients")
-    )
+    parameters = sum(layer.parameters for layer in network) * (PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern])
     layers = list(walk(network))
     widths = [prod(layer.out_shape) for layer in layers]
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)

@@ -1,11 +1,14 @@
 """The training loop. T trials, B samples in a batch, P parameters, L layers with parameters, S statistics."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import Pattern
+from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
@@ -44,7 +47,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
-        gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
+        gradients = LOOKS[program.shard.pattern](program, x, y)
         before = program.theta.clone() if columns is not None else None
         for group in program.groups:
             own = of_rows(gradients, group.rows)
@@ -77,18 +80,24 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
     return replace(gradients, **own)
 
 
-def the_gradient(program: Program) -> Gradients:
+def the_gradient(program: Program, *_: Tensor) -> Gradients:
     return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
-def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
-    """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
+def sample_squares(program: Program) -> Tensor:
+    """[T, P] mean over samples of their own gradients' squares; NaN where they are not known."""
     squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
         if (linear := dense(place)) is not None:
             linear.sample_squares(squares[:, columns])
     if program.extended:
         program.extended.present(squares, degree=2)
+    return squares
+
+
+def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
+    """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
+    squares = sample_squares(program)
     theta, mean = program.theta.clone(), program.gradient.clone()
     running = [(tensor, tensor.clone()) for layer in program.remembering for tensor in layer.state.values()]
     for group in program.groups:
@@ -106,6 +115,19 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     return replace(
         the_gradient(program), mean=mean, at_probe=at_probe, displacement=displacement, sample_squares=squares
     )
+
+
+def look_at_curvature(program: Program, *_: Tensor) -> Gradients:
+    """The same samples' curvature, by another pass backward."""
+    return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
+
+
+LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor], Gradients]] = {
+    "one_gradient": the_gradient,
+    "two_gradients": look_twice,
+    "curvature": look_at_curvature,
+}
+"""What a step's rules are told, after `differentiate` of the same x and y."""
 
 
 def measure(program: Program, step: int) -> Columns:

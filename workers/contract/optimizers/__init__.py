@@ -13,7 +13,7 @@ from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, R
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
-from workers.contract.optimizers.curvature import VsgdFd
+from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
     Fromage,
@@ -72,6 +72,9 @@ OPTIMIZERS = (
     Prodigy,
     ScheduleFreeSgd,
     ScheduleFreeAdamW,
+    VsgdL,
+    VsgdB,
+    VsgdG,
     VsgdFd,
 )
 """Rules of ours. `Bridged` stands for all others."""
@@ -112,6 +115,9 @@ OptimizerSpec = Annotated[
     | Prodigy
     | ScheduleFreeSgd
     | ScheduleFreeAdamW
+    | VsgdL
+    | VsgdB
+    | VsgdG
     | VsgdFd
     | Bridged,
     Field(discriminator="kind"),
@@ -162,6 +168,9 @@ __all__ = [
     "Smorms3",
     "Tiger",
     "UnitNormalizedGradient",
+    "VsgdB",
     "VsgdFd",
+    "VsgdG",
+    "VsgdL",
     "Yogi",
 ]

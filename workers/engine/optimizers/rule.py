@@ -97,6 +97,8 @@ class Gradients:
     """[R, P] the probe as the floating-point format applied it: (θ + probe) − θ."""
     sample_squares: Tensor | None = None
     """[R, P] mean over samples of the squared gradient of each sample's own loss."""
+    curvature: Tensor | None = None
+    """[R, P] diagonal of the mean loss's Gauss-Newton matrix, by bbprop; rules of the pattern `curvature` need it."""
 
 
 @dataclass(frozen=True)

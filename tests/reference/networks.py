@@ -208,7 +208,7 @@ def _pool(spec: specs.MaxPool | specs.AveragePool | specs.GlobalPool, image: boo
         windows = nn.MaxPool2d if isinstance(spec, specs.MaxPool) else nn.AvgPool2d
         return windows(spec.kernel_size, spec.stride)
     of_steps = nn.MaxPool1d if isinstance(spec, specs.MaxPool) else nn.AvgPool1d
-    return StepsLast(of_steps(spec.kernel_size, spec.stride))
+    return StepsLast(of_steps(spec.kernel_size, spec.stride or spec.kernel_size))
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

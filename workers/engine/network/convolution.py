@@ -110,4 +110,5 @@ def _joined(x: Tensor) -> Tensor:
 
 def _parted(x: Tensor, trials: int) -> Tensor:
     """[B, T·C, P] -> [T, B, C, P]"""
-    return x.unflatten(1, (trials, -1)).transpose(0, 1).contiguous()
+    parted: Tensor = x.unflatten(1, (trials, -1))
+    return parted.transpose(0, 1).contiguous()

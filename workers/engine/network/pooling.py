@@ -32,7 +32,7 @@ class Pool:
 
     def _function(self, x: Tensor) -> Tensor:
         image = x if x.dim() == 5 else x.mT.unsqueeze(-1)
-        pooled = self.pooling(image.flatten(0, 1)).unflatten(0, x.shape[:2])
+        pooled: Tensor = self.pooling(image.flatten(0, 1)).unflatten(0, x.shape[:2])
         if len(self.out_shape) == 2:
             return pooled.squeeze(-1).mT
         return pooled if len(self.out_shape) == 3 else pooled.flatten(2)

@@ -13,8 +13,8 @@ min(1, 1/‖g‖₁)·g, which rounding swallows where the gradient has vanished
 
 Fixed points: g = 0. A zero gradient moves nothing.
 Failure modes: a full-batch method: between batches y is noise, and the direction with it. Without a line search nothing holds it back
-where the loss is not convex, or much more curved than it was. On digits in float32 it comes to a validation loss of 0.15 to 0.4 in 20 steps,
-and in most runs is thrown far away once the training loss is near zero and y is rounding: few steps, or lr < 1, which delays it.
+where the loss is not convex, or much more curved than it was. On digits in float32 it comes to a validation loss of 0.15 to 0.4 in 20
+steps, and in most runs is thrown far away once the training loss is near zero and y is rounding: few steps, or lr < 1, which delays it.
 """
 
 import torch

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from workers.contract.invariance import Invariance
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
-from workers.engine.optimizers import RULES, Gradients, Hyper, Shape
+from workers.engine.optimizers import RULES, Gradients, Hyper, Layout
 
 STEPS, SAMPLES, PARAMETERS = 20, 8, 60
-LAYERS = (slice(0, 24), slice(24, 52), slice(52, PARAMETERS))
-SHAPES = (Shape(4, 5, True), Shape(4, 6, True), Shape(2, 4, False))
+LAYOUT = Layout.of([((4, 5), (4,)), ((4, 6), (4,)), ((2, 4),)])
+WEIGHT = Layout.of([((64, 64), (64,))])
 DECADES = range(10, -31, -1)
 TOLERANCE = 0.1
 OMITTED_WHERE_ZERO = ("momentum", "weight_decay")
@@ -47,7 +47,7 @@ def kind_of(spec: type[Optimizer]) -> str:
 
 def written(found: Invariance) -> str:
     down, up = ("None" if scale is None else f"{scale:.0e}".replace("+", "") for scale in found[:2])
-    return f"Invariance({down}, {up}, {found.remembered_per_parameter})"
+    return f"Invariance({down}, {up}, {found.remembered_per_parameter:g})"
 
 
 @torch.no_grad()
@@ -60,8 +60,7 @@ def measure(spec: type[Optimizer]) -> Invariance:
     curvature = torch.logspace(-2, 0, PARAMETERS, dtype=torch.float64)
     start = torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
     theta = start.float().repeat(len(scales), 1)
-    state = rule.initial_state(theta, hyper, **flags)
-    remembered = sum(tensor.shape == theta.shape for tensor in state.values())
+    state = rule.initial_state(theta, hyper, LAYOUT, **flags)
     for _ in range(STEPS):
         noise = 0.3 * torch.randn(SAMPLES, PARAMETERS, generator=generator, dtype=torch.float64)
 
@@ -70,7 +69,9 @@ def measure(spec: type[Optimizer]) -> Invariance:
             return (scales[:, None] * ((place.double() * curvature)[:, None] + noise)).float()
 
         own = samples(theta)
-        gradients = Gradients(own.mean(1), SAMPLES, LAYERS, shapes=SHAPES)
+        place = theta.double()
+        loss = scales * ((place.square() * curvature / 2).sum(1) + place @ noise.mean(0))[:, None]
+        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
             at_probe, squares = samples(probed).mean(1), own.square().mean(1)
@@ -82,7 +83,15 @@ def measure(spec: type[Optimizer]) -> Invariance:
     smaller = next((index for index in range(one, len(same)) if not same[index]), len(same)) - 1
     larger = next((index for index in range(one, -1, -1) if not same[index]), -1) + 1
     down, up = (10.0 ** DECADES[index] for index in (smaller, larger))
-    return Invariance(down if down < 1 else None, up if up > 1 else None, remembered)
+    return Invariance(down if down < 1 else None, up if up > 1 else None, remembered(spec))
+
+
+def remembered(spec: type[Optimizer]) -> float:
+    """Numbers kept for each parameter of WEIGHT and its bias."""
+    hyper, flags = settings(spec(), 1)
+    theta = torch.zeros(1, WEIGHT.columns[-1].stop)
+    state = RULES[kind_of(spec)].initial_state(theta, hyper, WEIGHT, **flags)
+    return round(sum(tensor.numel() for tensor in state.values()) / theta.numel(), 2)
 
 
 def settings(spec: Optimizer, rows: int) -> tuple[Hyper, dict[str, bool]]:

@@ -81,8 +81,8 @@ class OptimizerEntry(View):
     """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
     gradients_per_step: int = Field(examples=[1])
     """How many gradients a step takes: what to multiply steps by for a comparison at equal cost."""
-    remembered_per_parameter: int = Field(examples=[2])
-    """Numbers that it keeps for each parameter, at its defaults."""
+    remembered_per_parameter: float = Field(examples=[2])
+    """Numbers that it keeps for each parameter, at its defaults, of a weight of 64 by 64 and its bias."""
     invariant_down_to: float | None = Field(examples=[1e-6])
     """Measured in float32 at the defaults: all gradients times this number still give the same steps, within a tenth. 1e-30 is the
     smallest that was tried; null if a tenth already gives others."""

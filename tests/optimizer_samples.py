@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from reference.landscapes import LAYERS, PARAMETERS, SHAPES
+from reference.landscapes import LOSSES, PARAMETERS, SHAPES
 from reference.optimizers import SampleGradients
+from reference.tensors import Shapes
 from torch import Tensor
 
 from workers.contract.optimizers import OPTIMIZERS, Adam, Muon, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
-from workers.engine.optimizers import RULES, Gradients, Shape, State
+from workers.engine.optimizers import RULES, Gradients, Layout, State
 
 Array = NDArray[np.float64]
 
@@ -32,13 +33,11 @@ class Run:
         rows: list[Optimizer],
         dtype: torch.dtype = torch.float64,
         device: str = "cpu",
-        layers: tuple[slice, ...] = LAYERS,
-        shapes: tuple[tuple[int, int, bool], ...] = SHAPES,
+        shapes: Shapes = SHAPES,
     ) -> None:
         self.kind = kind_of(rows[0])
         self.rule = RULES[self.kind]
-        self.layers = layers
-        self.shapes = tuple(Shape(*shape) for shape in shapes)
+        self.layout = Layout.of(shapes)
         settings = [numbers_and_flags(row) for row in rows]
         self.flags = settings[0][1]
         self.hyper = {
@@ -50,12 +49,13 @@ class Run:
 
     def start_at(self, theta: Tensor) -> None:
         self.theta = theta.clone()
-        self.state: State = self.rule.initial_state(self.theta, self.hyper, **self.flags)
+        self.flat = torch.zeros(len(theta), 1, dtype=torch.float64, device=theta.device)
+        self.state: State = self.rule.initial_state(self.theta, self.hyper, self.layout, **self.flags)
 
-    def step(self, samples: Callable[[Tensor], Tensor]) -> None:
-        """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]."""
+    def step(self, samples: Callable[[Tensor], Tensor], loss: Tensor | None = None) -> None:
+        """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]; the loss is 0 unless told, [R, 1]."""
         own = samples(self.theta)
-        gradients = Gradients(own.mean(1), own.shape[1], self.layers, shapes=self.shapes)
+        gradients = Gradients(own.mean(1), own.shape[1], self.layout, self.flat if loss is None else loss)
         if self.rule.probe is not None:
             probed = self.theta + self.rule.probe(self.theta, gradients, self.state, self.hyper, **self.flags)
             at_probe, squares = samples(probed).mean(1), own.square().mean(1)
@@ -64,12 +64,17 @@ class Run:
 
     def follow(self, landscape: SampleGradients, k: int) -> None:
         """Step k on a landscape, each row where it is."""
-        self.step(lambda theta: of_rows(landscape, k, theta))
+        self.step(lambda theta: of_rows(landscape, k, theta), loss_of(landscape, k, self.theta))
 
 
 def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
     """[R, n, P] of θ [R, P], in its precision."""
     return torch.from_numpy(landscape(k, theta.double().numpy()[:, None])).to(theta.dtype)
+
+
+def loss_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
+    """[R, 1] of θ [R, P]."""
+    return torch.from_numpy(LOSSES[landscape](k, theta.double().numpy()))[:, None]
 
 
 def given(own: Tensor) -> Callable[[Tensor], Tensor]:

@@ -109,7 +109,9 @@ def test_another_layer_shifts_nobodys_draws() -> None:
         assert torch.equal(place.linear.weight, weights[place.path])
 
 
-STANDSTILL: dict[str, dict[str, Any]] = {kind: {"step_min": 0.0} for kind in ("rprop", "rprop_minus", "rprop_plus")}
+STANDSTILL: dict[str, dict[str, Any]] = {
+    kind: {"step_min": 0.0} for kind in ("rprop", "rprop_minus", "rprop_plus", "irprop_plus")
+}
 """What else must be zero for nothing to move; the contract asks for positive numbers."""
 WITHOUT_RATE = {"vsgd_fd"}
 

@@ -16,6 +16,7 @@ from optimizer_samples import (
     bounds,
     given,
     kind_of,
+    loss_of,
     numbers_and_flags,
     of_rows,
     starts,
@@ -23,12 +24,14 @@ from optimizer_samples import (
 )
 from reference.landscapes import LANDSCAPES, LAYERS, LENGTHS, PARAMETERS, SAMPLES, STEPS, noisy_quadratic
 from reference.optimizers import BY_OTHERS, TRAJECTORIES, trajectory
+from reference.tensors import layers_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.contract.optimizers import (
     OPTIMIZERS,
     Adam,
+    IrpropPlus,
     Optimizer,
     Rmsprop,
     Rprop,
@@ -39,9 +42,9 @@ from workers.contract.optimizers import (
     Smorms3,
     VsgdFd,
 )
-from workers.engine.optimizers import RULES, Gradients
+from workers.engine.optimizers import RULES, Gradients, Layout
 
-BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "signsgd", "signum", "lion", "tiger"}
+BLIND_TO_NAN = {"rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger"}
 """torch's sign(NaN) is 0: where only signs count, a NaN gradient moves nothing."""
 
 STEPS_OF = {
@@ -99,7 +102,7 @@ def test_takes_exactly_the_contracts_hyperparameters(spec: type[Optimizer]) -> N
     run = Run([spec()])
     everything = Read({name: torch.full((1, 1), value, dtype=torch.float64) for name, value in numbers.items()})
     run.hyper = everything
-    run.state = run.rule.initial_state(run.theta, everything, **flags)
+    run.state = run.rule.initial_state(run.theta, everything, run.layout, **flags)
     run.follow(noisy_quadratic, 0)
     assert seen == set(numbers)
     for function in (run.rule.initial_state, run.rule.update):
@@ -213,8 +216,9 @@ def test_a_restarted_row_goes_on_bit_for_bit(case: str) -> None:
 def test_layers_of_one_element(case: str) -> None:
     """Layers as small as can be are trained like any other: θ stays finite, moves, and is where the twin is."""
     rows = CASES[case]
-    layers, shapes = tuple(slice(place, place + 1) for place in range(PARAMETERS)), ((1, 1, False),) * PARAMETERS
-    run = Run(rows, layers=layers, shapes=shapes)
+    shapes = (((1, 1),),) * PARAMETERS
+    layers = layers_of(shapes)
+    run = Run(rows, shapes=shapes)
     twins = [
         trajectory(run.kind, row.hyperparameters(), start, noisy_quadratic, layers, 20, shapes)
         for row, start in zip(rows, starts(len(rows)), strict=True)
@@ -245,7 +249,9 @@ def test_a_diverged_row_stays_alone(case: str, poison: float) -> None:
         if k < 5:
             poisoned.follow(noisy_quadratic, k)
         else:
-            poisoned.step(spoilt(k))
+            loss = loss_of(noisy_quadratic, k, poisoned.theta)
+            loss[0] = poison
+            poisoned.step(spoilt(k), loss)
     assert torch.equal(poisoned.theta[1:], sound.theta[1:])
     for name, value in poisoned.state.items():
         assert torch.equal(value[1:], sound.state[name][1:])
@@ -277,7 +283,7 @@ def test_waits_for_nothing(case: str) -> None:
     for _ in range(2):
         run.step(lambda theta: theta.new_empty(theta.shape[0], SAMPLES, theta.shape[1]))
     if run.rule.eps_dominated is not None:
-        assert run.rule.eps_dominated(run.state, run.hyper).shape == run.theta.shape
+        assert run.rule.eps_dominated(run.state, run.hyper, run.layout).shape == run.theta.shape
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -346,7 +352,7 @@ def test_eps_dominance_is_told(rows: list[Optimizer], expected: list[bool]) -> N
     for _ in range(STEPS):
         run.step(given(own))
     assert run.rule.eps_dominated is not None
-    dominated = run.rule.eps_dominated(run.state, run.hyper)
+    dominated = run.rule.eps_dominated(run.state, run.hyper, run.layout)
     assert dominated[:, LAYERS[0]].all(1).tolist() == expected
     assert dominated[:, LAYERS[0]].any(1).tolist() == expected
     assert dominated[:, LAYERS[1]].all(1).tolist() == [numbers_and_flags(row)[0]["eps"] > 1e-20 for row in rows]
@@ -360,7 +366,7 @@ def test_eps_dominates_where_it_is_large(kind: str) -> None:
     for k in range(20):
         run.step(given(1e-5 * torch.from_numpy(noisy_quadratic(k, starts(2)[:, None])).float()))
     assert run.rule.eps_dominated is not None
-    dominated = run.rule.eps_dominated(run.state, run.hyper)
+    dominated = run.rule.eps_dominated(run.state, run.hyper, run.layout)
     assert dominated[0].all()
     assert not dominated[1].any()
 
@@ -383,6 +389,7 @@ def test_hintons_rmsprop_is_a_setting() -> None:
         (Rprop(), True),
         (RpropMinus(), True),
         (RpropPlus(), True),
+        (IrpropPlus(), True),
         (SignSgd(lr=0.01), True),
         (Rmsprop(), False),
         (Rmsprop(alpha=0.9, eps=0.0), False),
@@ -449,23 +456,23 @@ def test_vsgd_fd_learns_digits_without_a_rate() -> None:
     each_sample = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
     each_row = torch.func.vmap(each_sample, (0, None, None))
 
-    layers = (slice(0, sum(sizes[:2])), slice(sum(sizes[:2]), sum(sizes)))
+    layout, zero = Layout.of([shapes[:2], shapes[2:]]), torch.zeros(2, 1)
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(2, sum(sizes), generator=generator) / 8
     numbers, _ = numbers_and_flags(VsgdFd())
     hyper = {name: torch.full((2, 1), value, dtype=torch.float64) for name, value in numbers.items()}
     rule = RULES["vsgd_fd"]
     assert rule.probe is not None
-    state = rule.initial_state(theta, hyper)
+    state = rule.initial_state(theta, hyper, layout)
     before = [loss(row, x[1000:], y[1000:]).item() for row in theta]
     for _ in range(300):
         batch = torch.randint(1000, (64,), generator=generator)
         own = each_row(theta, x[batch], y[batch])
-        gradients = Gradients(own.mean(1), 64, layers)
+        gradients = Gradients(own.mean(1), 64, layout, zero)
         probed = theta + rule.probe(theta, gradients, state, hyper)
         there = each_row(probed, x[batch], y[batch]).mean(1)
         rule.update(
-            theta, Gradients(own.mean(1), 64, layers, there, probed - theta, own.square().mean(1)), state, hyper
+            theta, Gradients(own.mean(1), 64, layout, zero, there, probed - theta, own.square().mean(1)), state, hyper
         )
     after = [loss(row, x[1000:], y[1000:]).item() for row in theta]
     assert all(value > 2 for value in before)

@@ -9,7 +9,7 @@ from workers.contract.invariance import MEASURED
 from workers.contract.optimizers import Adam
 from workers.engine.optimizers import RULES
 
-SIGNS = ("rprop", "rprop_minus", "rprop_plus", "signsgd", "signum", "lion", "tiger")
+SIGNS = ("rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger")
 
 
 @pytest.mark.parametrize("kind", SPECS)

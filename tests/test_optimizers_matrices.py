@@ -6,17 +6,25 @@ import torch
 from numpy.typing import NDArray
 from optimizer_samples import SPECS, WITHIN, numbers_and_flags
 from reference.optimizers import BY_SHAPE, trajectory
+from reference.tensors import layers_of
 
-from workers.engine.optimizers import RULES, Gradients, Shape
+from workers.engine.optimizers import RULES, Gradients, Layout
 from workers.engine.optimizers.muon import orthogonalised
 
-SHAPES = (Shape(3, 2, True), Shape(5, 3, True), Shape(5, 3, False), Shape(2, 5, True), Shape(1, 2, True))
-SIZES = [shape.out * (shape.into + shape.bias) for shape in SHAPES]
-LAYERS = tuple(slice(stop - size, stop) for size, stop in zip(SIZES, np.cumsum(SIZES).tolist(), strict=True))
+SHAPES = (
+    ((3, 2), (3,)),
+    ((5, 3), (5,)),
+    ((5, 3),),
+    ((4, 5), (4, 1), (4,), (4,)),  # as of a recurrent layer
+    ((2, 4), (2,), (2,), (2,)),  # γ and β of a normalisation behind a weight and its bias
+    ((1, 2), (1,)),
+)
+LAYERS = layers_of(SHAPES)
+PARAMETERS = LAYERS[-1].stop
 _source = np.random.default_rng(3)
-START = _source.normal(size=sum(SIZES))
-NOISE = 0.3 * _source.normal(size=(200, 4, sum(SIZES)))
-CURVATURE = np.geomspace(0.01, 1, sum(SIZES))
+START = _source.normal(size=PARAMETERS)
+NOISE = 0.3 * _source.normal(size=(200, 4, PARAMETERS))
+CURVATURE = np.geomspace(0.01, 1, PARAMETERS)
 
 
 def quadratic(k: int, theta: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -32,13 +40,13 @@ def test_weights_of_any_shape(kind: str) -> None:
     spec = SPECS[kind]()
     numbers, flags = numbers_and_flags(spec)
     hyper = {name: torch.full((1, 1), value, dtype=torch.float64) for name, value in numbers.items()}
-    theta = torch.from_numpy(START.copy())[None]
-    state = RULES[kind].initial_state(theta, hyper, **flags)
+    theta, layout = torch.from_numpy(START.copy())[None], Layout.of(SHAPES)
+    state = RULES[kind].initial_state(theta, hyper, layout, **flags)
     within = WITHIN.get(kind, 1e-10)
     path = trajectory(kind, spec.hyperparameters(), START, quadratic, LAYERS, len(NOISE), SHAPES)
     for k, expected in enumerate(path):
         mean = torch.from_numpy(quadratic(k, theta[0].numpy()).mean(axis=0))[None]
-        RULES[kind].update(theta, Gradients(mean, NOISE.shape[1], LAYERS, shapes=SHAPES), state, hyper, **flags)
+        RULES[kind].update(theta, Gradients(mean, NOISE.shape[1], layout, torch.zeros(1, 1)), state, hyper, **flags)
         np.testing.assert_allclose(theta[0].numpy(), expected, rtol=within, atol=within, err_msg=f"step {k}")
 
 

@@ -8,7 +8,7 @@ from optimizer_samples import numbers_and_flags
 from torch import Tensor
 
 from workers.contract.optimizers import VsgdFd
-from workers.engine.optimizers import RULES, Gradients
+from workers.engine.optimizers import RULES, Gradients, Layout
 
 ROWS, STEPS = 200, 1001
 
@@ -25,16 +25,18 @@ def rates_and_distances(optimum: Callable[[int], float]) -> tuple[np.ndarray, np
     numbers, _ = numbers_and_flags(VsgdFd(slow_start=10))
     hyper = {name: torch.full((ROWS, 1), value, dtype=torch.float64) for name, value in numbers.items()}
     theta = torch.full((ROWS, 1), 5.0, dtype=torch.float64)
-    state = rule.initial_state(theta, hyper)
+    layout, zero = Layout.of([((1,),)]), torch.zeros(ROWS, 1)
+    state = rule.initial_state(theta, hyper, layout)
     generator = torch.Generator().manual_seed(0)
-    layers = (slice(0, 1),)
     rates, distances = [], []
     for k in range(STEPS):
         x = optimum(k) + torch.randn(ROWS, 1, generator=generator, dtype=torch.float64)
         own: Tensor = theta - x
-        displacement = rule.probe(theta, Gradients(own, 1, layers), state, hyper)
+        displacement = rule.probe(theta, Gradients(own, 1, layout, zero), state, hyper)
         before = theta.clone()
-        rule.update(theta, Gradients(own, 1, layers, own + displacement, displacement, own.square()), state, hyper)
+        rule.update(
+            theta, Gradients(own, 1, layout, zero, own + displacement, displacement, own.square()), state, hyper
+        )
         rates.append(((before - theta) / own).median().item())
         distances.append((theta - optimum(k)).square().mean().item())
     return np.array(rates), np.array(distances)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.tensors import Shapes, tensors
+
 Array = NDArray[np.float64]
 
 
@@ -18,7 +20,7 @@ def trajectory(
     layers: tuple[slice, ...],
     steps: int,
     *,
-    shapes: tuple[tuple[int, int, bool], ...],
+    shapes: Shapes,
     lr: float,
     eps1: float,
     eps2: float,
@@ -26,9 +28,9 @@ def trajectory(
     weight_decay: float,
 ) -> list[Array]:
     theta = theta.copy()
-    rows = [np.zeros(out) for out, _, _ in shapes]
-    columns = [np.zeros(into) for _, into, _ in shapes]
-    biases = [np.zeros(out) for out, _, _ in shapes]
+    parts = tensors(layers, shapes)
+    rows = [np.zeros(shape[0]) for _, shape in parts]
+    columns = [np.zeros(shape[-1]) for _, shape in parts]
     path = []
 
     def moved(x: Array, g: Array, v: Array, t: int) -> Array:
@@ -40,16 +42,14 @@ def trajectory(
     for t in range(1, steps + 1):
         g = gradients(t - 1, theta).mean(axis=0)
         b = 1 - t**-0.8
-        for place, (layer, (out, into, bias)) in enumerate(zip(layers, shapes, strict=True)):
-            middle = layer.start + out * into
-            weight, own = (x[layer.start : middle].reshape(out, into) for x in (theta, g))
-            rows[place] = b * rows[place] + (1 - b) * (own**2 + eps1).sum(axis=1)
-            columns[place] = b * columns[place] + (1 - b) * (own**2 + eps1).sum(axis=0)
-            v = np.outer(rows[place], columns[place]) / rows[place].sum()
-            theta[layer.start : middle] = moved(weight, own, v, t).ravel()
-            if bias:
-                own = g[middle : layer.stop]
-                biases[place] = b * biases[place] + (1 - b) * (own**2 + eps1)
-                theta[middle : layer.stop] = moved(theta[middle : layer.stop], own, biases[place], t)
+        for place, (at, shape) in enumerate(parts):
+            own = g[at].reshape(shape)
+            if len(shape) == 1:
+                v = rows[place] = b * rows[place] + (1 - b) * (own**2 + eps1)
+            else:
+                rows[place] = b * rows[place] + (1 - b) * (own**2 + eps1).sum(axis=1)
+                columns[place] = b * columns[place] + (1 - b) * (own**2 + eps1).sum(axis=0)
+                v = np.outer(rows[place], columns[place]) / rows[place].sum()
+            theta[at] = moved(theta[at].reshape(shape), own, v, t).ravel()
         path.append(theta.copy())
     return path

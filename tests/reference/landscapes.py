@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 
 STEPS, SAMPLES, PARAMETERS = 200, 8, 12
 LAYERS = (slice(0, 6), slice(6, 10), slice(10, PARAMETERS))
-SHAPES = ((2, 2, True), (2, 2, False), (1, 2, False))
-"""Of each layer: units, inputs, whether there is a bias."""
+SHAPES = (((2, 2), (2,)), ((2, 2),), ((1, 2),))
+"""Of each layer's weight, and bias if there is one."""
 
 _source = np.random.default_rng(20150420)
 _basis = np.linalg.qr(_source.normal(size=(PARAMETERS, PARAMETERS)))[0]
@@ -81,6 +81,31 @@ def outer(delta: Array, x: Array) -> Array:
     product = delta[..., :, None] * x[..., None, :]
     return product.reshape(*product.shape[:-2], -1)
 
+
+def quadratic_loss(k: int, theta: Array) -> Array:
+    off = theta - MINIMUM
+    loss: Array = (off @ CURVATURE * off).sum(-1) / 2 + (theta * NOISE[k].mean(axis=0)).sum(-1)
+    return loss
+
+
+def network_loss(k: int, theta: Array) -> Array:
+    first, bias, second, last = np.split(theta[..., None, :], [4, 6, 10], axis=-1)
+    first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
+    output = (np.tanh(times(second, np.tanh(times(first, _inputs[k]) + bias))) * last).sum(-1)
+    loss: Array = 0.05 * ((output - _targets[k][:, 0]) ** 2).mean(-1)
+    return loss
+
+
+LOSSES: dict[Callable[[int, Array], Array], Callable[[int, Array], Array]] = {
+    noisy_quadratic: quadratic_loss,
+    tiny: lambda k, theta: 1e-9 * quadratic_loss(k, theta),
+    zero: lambda k, theta: np.zeros(theta.shape[:-1]),
+    dying: lambda k, theta: quadratic_loss(k, theta) * (k < 20),
+    sparse_layer: quadratic_loss,
+    bursts: lambda k, theta: quadratic_loss(k, theta) * (30 if k % 17 == 16 else 1),
+    small_network: network_loss,
+}
+"""Of a landscape: the mean over samples, of θ [..., P], [...]. A silent layer does not know of it."""
 
 LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "noisy_quadratic": noisy_quadratic,

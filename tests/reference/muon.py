@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.tensors import Shapes, tensors
+
 Array = NDArray[np.float64]
 
 
@@ -23,7 +25,7 @@ def trajectory(
     layers: tuple[slice, ...],
     steps: int,
     *,
-    shapes: tuple[tuple[int, int, bool], ...],
+    shapes: Shapes,
     lr: float,
     momentum: float,
     nesterov: bool,
@@ -43,10 +45,10 @@ def trajectory(
         u = (1 - momentum) * g + momentum * buffer if nesterov else buffer
         root = np.maximum(np.sqrt(v / (1 - betas[1] ** k)) + eps, np.finfo(np.float64).tiny)
         after = (1 - adam_lr * weight_decay) * theta - adam_lr * m / (1 - betas[0] ** k) / root
-        for layer, (out, into, _) in list(zip(layers, shapes, strict=True))[1:-1]:
-            weight = slice(layer.start, layer.start + out * into)
-            move = np.sqrt(max(1, out / into)) * orthogonalised(u[weight].reshape(out, into)).ravel()
-            after[weight] = (1 - lr * weight_decay) * theta[weight] - lr * move
+        for weight, shape in tensors(layers[1:-1], shapes[1:-1]):
+            if len(shape) == 2:
+                move = np.sqrt(max(1, shape[0] / shape[1])) * orthogonalised(u[weight].reshape(shape)).ravel()
+                after[weight] = (1 - lr * weight_decay) * theta[weight] - lr * move
         theta = after
         path.append(theta.copy())
     return path

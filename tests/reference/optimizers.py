@@ -22,7 +22,8 @@ from reference import (
     vsgd_fd,
     yogi,
 )
-from reference.landscapes import SHAPES
+from reference.landscapes import LOSSES, SHAPES
+from reference.tensors import Shapes, tensors
 
 Array = NDArray[np.float64]
 
@@ -73,9 +74,13 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 BY_SHAPE = {"adafactor", "muon", "sm3", "unit_normalized_gradient"}
 """Compared on weights and biases of their true shapes."""
 
+BY_LOSS = {"irprop_plus"}
+"""Told how to compute the loss of a step's samples."""
+
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "adafactor": adafactor.trajectory,
     "muon": muon.trajectory,
+    "irprop_plus": rprop.improved_plus,
     "rprop_minus": rprop.minus,
     "rprop_plus": rprop.plus,
     "schedule_free_adamw": schedule_free_adamw.trajectory,
@@ -99,33 +104,22 @@ def trajectory(
     gradients: SampleGradients,
     layers: tuple[slice, ...],
     steps: int,
-    shapes: tuple[tuple[int, int, bool], ...] = SHAPES,
+    shapes: Shapes = SHAPES,
 ) -> list[Array]:
     """θ [P] after each step, by whatever the rule is compared with."""
     if kind in TRAJECTORIES:
-        told = {"shapes": shapes} if kind in BY_SHAPE else {}
+        told: Arguments = {"shapes": shapes} if kind in BY_SHAPE else {}
+        if kind in BY_LOSS:
+            told["losses"] = LOSSES[gradients]
         return TRAJECTORIES[kind](theta, gradients, layers, steps, **told, **ours)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # some make tensors of their own
     rows = [(layer, (1, layer.stop - layer.start)) for layer in layers]
-    tensors = weights_and_biases(layers, shapes) if kind in BY_SHAPE else rows
+    parts = tensors(layers, shapes) if kind in BY_SHAPE else rows
     try:
-        return by_others(*BY_OTHERS[kind], ours, theta, gradients, tensors, steps)
+        return by_others(*BY_OTHERS[kind], ours, theta, gradients, parts, steps)
     finally:
         torch.set_default_dtype(usual)
-
-
-def weights_and_biases(
-    layers: tuple[slice, ...], shapes: tuple[tuple[int, int, bool], ...]
-) -> list[tuple[slice, tuple[int, ...]]]:
-    """Columns and shape of every tensor."""
-    tensors: list[tuple[slice, tuple[int, ...]]] = []
-    for layer, (out, into, bias) in zip(layers, shapes, strict=True):
-        middle = layer.start + out * into
-        tensors.append((slice(layer.start, middle), (out, into)))
-        if bias:
-            tensors.append((slice(middle, layer.stop), (out,)))
-    return tensors
 
 
 def by_others(
@@ -134,17 +128,17 @@ def by_others(
     ours: Arguments,
     theta: Array,
     gradients: SampleGradients,
-    tensors: Sequence[tuple[slice, tuple[int, ...]]],
+    places: Sequence[tuple[slice, tuple[int, ...]]],
     steps: int,
 ) -> list[Array]:
     """A parameter for each tensor; where shapes do not matter a layer is a matrix of one row, since some treat vectors as biases."""
-    parts = [torch.nn.Parameter(torch.from_numpy(theta[own].copy()).reshape(shape)) for own, shape in tensors]
+    parts = [torch.nn.Parameter(torch.from_numpy(theta[own].copy()).reshape(shape)) for own, shape in places]
     optimizer: Any = make(parts, **translated(ours))
     averages = hasattr(optimizer, "eval")
     path = []
     for k in range(steps):
         gradient = torch.from_numpy(gradients(k, flat(parts)).mean(axis=0))
-        for part, (own, shape) in zip(parts, tensors, strict=True):
+        for part, (own, shape) in zip(parts, places, strict=True):
             part.grad = gradient[own].clone().reshape(shape)
         optimizer.step()
         if averages:

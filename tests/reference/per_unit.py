@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.tensors import Shapes, tensors
+
 Array = NDArray[np.float64]
 
 
@@ -14,17 +16,26 @@ def normalized_gradient(
     layers: tuple[slice, ...],
     steps: int,
     *,
-    shapes: tuple[tuple[int, int, bool], ...],
+    shapes: Shapes,
     lr: float,
     momentum: float,
     weight_decay: float,
 ) -> list[Array]:
     theta, m = theta.copy(), np.zeros_like(theta)
     units: list[list[int]] = []
-    for layer, (out, into, bias) in zip(layers, shapes, strict=True):
-        for unit in range(out):
-            incoming = [layer.start + unit * into + place for place in range(into)]
-            units.append([*incoming, layer.start + out * into + unit] if bias else incoming)
+    rows: list[list[int]] = []
+    for at, shape in tensors(layers, shapes):
+        places = list(range(at.start, at.stop))
+        if len(shape) == 2:
+            rows = [places[unit * shape[1] : (unit + 1) * shape[1]] for unit in range(shape[0])]
+            units += rows
+        elif len(places) == len(rows):  # a bias: the first vector behind the matrix
+            for row, place in zip(rows, places, strict=True):
+                row.append(place)
+            rows = []
+        else:
+            units.append(places)
+            rows = []
     path = []
     for k in range(steps):
         m = momentum * m + (1 - momentum) * gradients(k, theta).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Rprop− and Rprop+, from Igel & Hüsken 2000, figures 1 and 2; one weight at a time, the last move remembered as it was made."""
+"""Rprop−, Rprop+ and iRprop+, from Igel & Hüsken 2000, figures 1, 2 and 4; one weight at a time, remembering the last move as made."""
 
 from collections.abc import Callable
 
@@ -66,5 +66,42 @@ def plus(
             move[i] = -np.sign(g[i]) * size[i]
             theta[i] += move[i]
             before[i] = g[i]
+        path.append(theta.copy())
+    return path
+
+
+def improved_plus(
+    theta: Array,
+    gradients: Callable[[int, Array], Array],
+    layers: tuple[slice, ...],
+    steps: int,
+    *,
+    losses: Callable[[int, Array], Array],
+    lr: float,
+    eta_minus: float,
+    eta_plus: float,
+    step_min: float,
+    step_max: float,
+) -> list[Array]:
+    theta = theta.copy()
+    size, before, move = [lr] * len(theta), [0.0] * len(theta), [0.0] * len(theta)
+    loss_before = np.inf
+    path = []
+    for k in range(steps):
+        g, loss = gradients(k, theta).mean(axis=0), float(losses(k, theta))
+        for i in range(len(theta)):
+            if g[i] * before[i] < 0:
+                size[i] = max(size[i] * eta_minus, step_min)
+                if loss > loss_before:
+                    theta[i] -= move[i]
+                before[i] = 0.0
+                continue
+            if g[i] * before[i] > 0:
+                size[i] = min(size[i] * eta_plus, step_max)
+            size[i] = min(max(size[i], step_min), step_max)
+            move[i] = -np.sign(g[i]) * size[i]
+            theta[i] += move[i]
+            before[i] = g[i]
+        loss_before = loss
         path.append(theta.copy())
     return path

@@ -18,7 +18,7 @@ from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
 from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Dropout, Layer, Linear, Slots
-from workers.engine.optimizers import RULES, Hyper, Rule, State
+from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -71,8 +71,13 @@ class Program:
     step: Tensor
     """int64 scalar: updates made so far."""
     watch: Watch
-    columns: tuple[slice, ...]
-    """Of each measured layer in the flat tensors."""
+    layout: Layout
+    """Of the flat tensors, by measured layer."""
+
+    @property
+    def columns(self) -> tuple[slice, ...]:
+        """Of each measured layer in the flat tensors."""
+        return self.layout.columns
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
@@ -96,17 +101,15 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     step = torch.zeros((), dtype=torch.int64, device=device)
     seeds = [trial.seed for trial in trials]
     layers: list[Layer] = []
-    columns = []
     start = 0
     for spec in shard.network:
         own = slice(start, start + spec.parameters)
         layers.append(LAYERS[spec.spec.kind](spec, Slots(theta[:, own], gradient[:, own], seeds, step)))
-        if spec.parameters:
-            columns.append(own)
         start = own.stop
     measured = _measured(shard.network, layers)
     for place in measured:
         place.linear.initialise()
+    layout = Layout.of(place.linear.shapes for place in measured)
     return Program(
         shard=shard,
         trials=trials,
@@ -116,13 +119,13 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(layers) if isinstance(layer, Linear)),
-        groups=_groups(trials, theta),
+        groups=_groups(trials, theta, layout),
         theta=theta,
         gradient=gradient,
         previous=previous,
         step=step,
         watch=Watch([place.linear for place in measured], len(trials), device, dtype),
-        columns=tuple(columns),
+        layout=layout,
     )
 
 
@@ -136,7 +139,7 @@ def _measured(specs: list[ExpandedLayer], layers: list[Layer]) -> list[Measured]
     return found
 
 
-def _groups(trials: list[Trial], theta: Tensor) -> list[Group]:
+def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
     for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
@@ -146,7 +149,7 @@ def _groups(trials: list[Trial], theta: Tensor) -> list[Group]:
         flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
         hyper = _hyper(settings, theta.device)
         rule = RULES[kind]
-        groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, **flags)))
+        groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.evaluation import evaluate
-from workers.engine.optimizers import Gradients, Shape
+from workers.engine.optimizers import Gradients
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.statistics import Activity, backward, forward, update
@@ -64,9 +64,7 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
 
 
 def the_gradient(program: Program) -> Gradients:
-    linears = [place.linear for place in program.measured]
-    shapes = tuple(Shape(linear.out, linear.into, linear.bias is not None) for linear in linears)
-    return Gradients(program.gradient, program.shard.batch_size, program.columns, shapes=shapes)
+    return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
 def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
@@ -117,7 +115,7 @@ def eps_dominance(program: Program) -> Tensor:
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
     for group in program.groups:
         if group.rule.eps_dominated is not None:
-            mask = group.rule.eps_dominated(group.state, group.hyper)
+            mask = group.rule.eps_dominated(group.state, group.hyper, program.layout)
             for share, columns in zip(shares, program.columns, strict=True):
                 share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
     return shares

@@ -23,7 +23,16 @@ from workers.contract.optimizers.per_layer import (
     UnitNormalizedGradient,
 )
 from workers.contract.optimizers.per_matrix import Muon
-from workers.contract.optimizers.sign_based import Lion, Rprop, RpropMinus, RpropPlus, SignSgd, Signum, Tiger
+from workers.contract.optimizers.sign_based import (
+    IrpropPlus,
+    Lion,
+    Rprop,
+    RpropMinus,
+    RpropPlus,
+    SignSgd,
+    Signum,
+    Tiger,
+)
 from workers.contract.optimizers.without_rate import DadaptAdam, DadaptSgd, Prodigy
 
 OPTIMIZERS = (
@@ -33,6 +42,7 @@ OPTIMIZERS = (
     Rprop,
     RpropMinus,
     RpropPlus,
+    IrpropPlus,
     SignSgd,
     Signum,
     Lion,
@@ -71,6 +81,7 @@ OptimizerSpec = Annotated[
     | Rprop
     | RpropMinus
     | RpropPlus
+    | IrpropPlus
     | SignSgd
     | Signum
     | Lion
@@ -118,6 +129,7 @@ __all__ = [
     "DadaptSgd",
     "Decay",
     "Fromage",
+    "IrpropPlus",
     "Lamb",
     "Lars",
     "Lion",

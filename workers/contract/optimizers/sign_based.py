@@ -55,6 +55,17 @@ class RpropPlus(StepSizes):
     source: ClassVar[str] = "Riedmiller & Braun 1993; Rprop+: Igel & Huesken 2000"
 
 
+class IrpropPlus(StepSizes):
+    """iRprop+: as rprop, but a change of sign takes the last step back if the loss has risen; full-batch unless it states otherwise."""
+
+    kind: Literal["irprop_plus"] = "irprop_plus"
+    formula: ClassVar[str] = (
+        "D <- clip(D*(eta_plus if sign holds, eta_minus if it changes)); theta <- theta - sign(g)*D "
+        "(after a change no move, or the last move undone if the loss rose)"
+    )
+    source: ClassVar[str] = "Igel & Huesken 2000; Igel & Huesken 2003"
+
+
 class SignSgd(Optimizer):
     """Moves every weight by lr against the sign of its gradient."""
 

@@ -7,6 +7,7 @@ from workers.contract import network as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots
+from workers.engine.optimizers import Shape
 
 
 class Linear:
@@ -18,6 +19,7 @@ class Linear:
         self.layer = layer
         self.slots = slots
         self.out, self.into = spec.out_features, layer.in_shape[0]
+        self.shapes: list[Shape] = [(self.out, self.into), *([(self.out,)] if spec.bias else [])]
         self.weight = self._weight(slots.parameters)
         self.weight_gradient = self._weight(slots.gradient)
         self.bias = self._bias(slots.parameters) if spec.bias else None

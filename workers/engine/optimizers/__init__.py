@@ -15,6 +15,7 @@ from workers.engine.optimizers import (
     dadapt_adam,
     dadapt_sgd,
     fromage,
+    irprop_plus,
     lamb,
     lars,
     lion,
@@ -41,7 +42,7 @@ from workers.engine.optimizers import (
     vsgd_fd,
     yogi,
 )
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, Shape, State
+from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
@@ -50,6 +51,7 @@ RULES: dict[str, Rule] = {
     "rprop": rprop.RULE,
     "rprop_minus": rprop_minus.RULE,
     "rprop_plus": rprop_plus.RULE,
+    "irprop_plus": irprop_plus.RULE,
     "signsgd": signsgd.RULE,
     "signum": signum.RULE,
     "lion": lion.RULE,
@@ -82,4 +84,4 @@ RULES: dict[str, Rule] = {
 }
 """Kind, as the contract spells it, to rule."""
 
-__all__ = ["RULES", "Gradients", "Hyper", "Rule", "Shape", "State"]
+__all__ = ["RULES", "Gradients", "Hyper", "LayerParameters", "Layout", "Rule", "Shape", "State"]

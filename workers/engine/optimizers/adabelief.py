@@ -16,10 +16,10 @@ below |g − m| = 3e-7 at the defaults (1e-16) the steps shrink with the gradien
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_var": torch.zeros_like(theta),
@@ -41,7 +41,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(torch.div(mean, scratch, out=scratch), -length.to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     """More than half of s is what eps has added so far."""
     deviation = state["exp_avg_var"]
     added = hyper["eps"] * (1 - hyper["beta2"] ** state["step"]) / (1 - hyper["beta2"])

@@ -18,10 +18,10 @@ that and makes the first steps smaller still.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"square_avg": torch.zeros_like(theta), "acc_delta": torch.zeros_like(theta)}
 
 
@@ -36,7 +36,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(delta, -hyper["lr"].to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     """Compares eps with v, not with √v: it stands under the root."""
     return state["square_avg"] < hyper["eps"].to(state["square_avg"].dtype)
 

@@ -6,8 +6,8 @@
     θ ← (1 − lr·weight_decay)·θ                         (decoupled)
     θ ← θ − min(lr, 1/√k)·max(eps2, RMS(θ))·û           RMS(θ) before the decay
 
-Source: Shazeer & Stern 2018 (arXiv:1804.04235), algorithms 4 to 6; the decay is torch.optim.Adafactor's. The paper remembers the row
-and column means alone, ours v itself, of which they are means: the same numbers, more memory. torch.optim.Adafactor puts eps1 elsewhere:
+Source: Shazeer & Stern 2018 (arXiv:1804.04235), algorithms 4 to 6; the decay is torch.optim.Adafactor's. Only the means by row and
+by column are remembered. torch.optim.Adafactor puts eps1 elsewhere:
 it keeps the mean of v above eps1, unsquared, so that at its default gradients below 3e-4 lose their normalisation.
 
 Fixed points: g = 0. A zero gradient leaves the decay alone.
@@ -21,40 +21,43 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from workers.engine.optimizers.factored import by_part, factored
 from workers.engine.optimizers.norms import norm
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero, shrink
 
 DECAY = -0.8
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
-    return {"exp_avg_sq": torch.zeros_like(theta), "step": torch.zeros_like(hyper["lr"])}
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
+    return factored(theta, layout) | {"step": torch.zeros_like(hyper["lr"])}
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
-    dtype, squares = theta.dtype, state["exp_avg_sq"]
+    dtype = theta.dtype
     step = state["step"].add_(1)
-    squares.lerp_(gradients.mean.square().add_(nonzero(hyper["eps1"], dtype)), step.pow(DECAY).to(dtype))
+    squares = gradients.mean.square().add_(nonzero(hyper["eps1"], dtype))
+    fresh = step.pow(DECAY).to(dtype)
     rate = torch.minimum(hyper["lr"], step.rsqrt())
     move = torch.empty_like(theta)
-    for columns, shape in gradients.parts():
+    for columns, shape, rows, across in by_part(state, gradients.layout):
         root_count = sqrt(columns.stop - columns.start)
         size = torch.maximum(hyper["eps2"], norm(theta[:, columns]) / root_count)
-        direction = gradients.mean[:, columns] / root(squares[:, columns], shape)
+        root = remembered(squares[:, columns].unflatten(1, shape), rows, across, fresh)
+        direction = gradients.mean[:, columns] / root.flatten(1)
         excess = (norm(direction) / (root_count * hyper["d"])).clamp_min(1)
         torch.mul(direction, (rate * size / excess).to(dtype), out=move[:, columns])
     shrink(theta, hyper)
     theta.sub_(move)
 
 
-def root(squares: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """√V [R, K] of a weight or a bias; no product of two squares, which float32 may not hold."""
-    if len(shape) == 1:
-        return squares.sqrt()
-    matrix = squares.unflatten(1, shape)
-    rows, columns = matrix.mean(2, keepdim=True), matrix.mean(1, keepdim=True)
+def remembered(squares: Tensor, rows: Tensor, columns: Tensor, fresh: Tensor) -> Tensor:
+    """√V [R, *shape] once these squares have been averaged in; no product of two squares, which float32 may not hold."""
+    if squares.dim() == 2:
+        return rows.lerp_(squares, fresh).sqrt()
+    rows.lerp_(squares.mean(2, keepdim=True), fresh[:, None])
+    columns.lerp_(squares.mean(1, keepdim=True), fresh[:, None])
     estimate: Tensor = rows.sqrt() * (columns / rows.mean(1, keepdim=True)).sqrt()
-    return estimate.flatten(1)
+    return estimate
 
 
 RULE = Rule(initial_state, update)

@@ -16,10 +16,10 @@ in float32.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "sum": hyper["initial_accumulator_value"].to(theta.dtype).expand_as(theta).clone(),
         "step": torch.zeros_like(hyper["lr"]),
@@ -35,7 +35,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(torch.div(gradient, root, out=root), -length.to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = state["sum"].sqrt()
     return root < hyper["eps"].to(root.dtype)
 

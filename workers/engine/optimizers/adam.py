@@ -19,10 +19,10 @@ rare and large meets a v that has forgotten it (AMSGrad's reason).
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper, *, amsgrad: bool = False) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout, *, amsgrad: bool = False) -> State:
     state = {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),
@@ -52,7 +52,7 @@ def step(theta: Tensor, gradient: Tensor, state: State, hyper: Hyper, *, amsgrad
     theta.addcmul_(torch.div(mean, scratch, out=scratch), -length.to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = state.get("max_exp_avg_sq", state["exp_avg_sq"]).sqrt()
     root_correction = (1 - hyper["beta2"] ** state["step"]).sqrt()
     return root < (root_correction * hyper["eps"]).to(root.dtype)

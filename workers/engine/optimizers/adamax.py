@@ -16,10 +16,10 @@ before the gradient does; but |g| < eps (1e-8 at the default) turns it into mome
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_inf": torch.zeros_like(theta),
@@ -38,7 +38,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(torch.div(mean, largest, out=scratch), -length.to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     """More than half of u is eps."""
     return state["exp_inf"] < (2 * hyper["eps"]).to(state["exp_inf"].dtype)
 

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "start": theta.clone(),
         "s": torch.zeros_like(theta),

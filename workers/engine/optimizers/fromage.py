@@ -13,16 +13,16 @@ gradient steps, and its norm then limits how fast it grows. No memory: noise is 
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {}
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
     dtype = theta.dtype
-    for layer in gradients.layers:
+    for layer in gradients.layout.columns:
         here, own = theta[:, layer], gradients.mean[:, layer]
         here.addcmul_(own, -(hyper["lr"] * ratio(norm(here), norm(own), 1.0)).to(dtype))
     theta.div_((1 + hyper["lr"].square()).sqrt().to(dtype))

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from workers.engine.optimizers.adam import eps_dominated
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),
@@ -43,7 +43,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     direction.mul_((root_correction / (1 - hyper["beta1"] ** step)).to(dtype))
     if "weight_decay" in hyper:
         direction.addcmul_(theta, hyper["weight_decay"].to(dtype))
-    for layer in gradients.layers:
+    for layer in gradients.layout.columns:
         here, own = theta[:, layer], direction[:, layer]
         here.addcmul_(own, -(hyper["lr"] * ratio(norm(here), norm(own), 1.0)).to(dtype))
 

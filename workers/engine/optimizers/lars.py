@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"momentum_buffer": torch.zeros_like(theta)} if "momentum" in hyper else {}
 
 
@@ -27,7 +27,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     dtype = theta.dtype
     direction = torch.empty_like(theta)
     decay = hyper.get("weight_decay", torch.zeros_like(hyper["lr"]))
-    for layer in gradients.layers:
+    for layer in gradients.layout.columns:
         here, own = theta[:, layer], gradients.mean[:, layer]
         weight_norm = norm(here)
         trust = ratio(hyper["trust_coefficient"] * weight_norm, norm(own) + decay * weight_norm, 1.0)

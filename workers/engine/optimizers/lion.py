@@ -14,10 +14,10 @@ becomes exactly zero leaves m's sign, so θ keeps moving by lr until m is zero. 
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"exp_avg": torch.zeros_like(theta)}
 
 

@@ -20,13 +20,13 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
 
 
-def initial_state(theta: Tensor, hyper: Hyper, *, nesterov: bool = True) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout, *, nesterov: bool = True) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),
@@ -36,9 +36,10 @@ def initial_state(theta: Tensor, hyper: Hyper, *, nesterov: bool = True) -> Stat
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, nesterov: bool = True) -> None:
     state["step"].add_(1)
+    first, last = gradients.layout.columns[0], gradients.layout.columns[-1]
     hidden: dict[tuple[int, ...], list[slice]] = {}
-    for columns, shape in gradients.parts():
-        within = columns.start >= gradients.layers[0].stop and columns.stop <= gradients.layers[-1].start
+    for columns, shape in gradients.layout.parts:
+        within = columns.start >= first.stop and columns.stop <= last.start
         if within and len(shape) == 2:
             hidden.setdefault(shape, []).append(columns)
         else:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.adam import eps_dominated
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),

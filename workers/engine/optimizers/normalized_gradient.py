@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import in_range, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"exp_avg": torch.zeros_like(theta)} if "momentum" in hyper else {}
 
 
@@ -29,7 +29,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     if "momentum" in hyper:
         direction = state["exp_avg"].lerp_(direction, (1 - hyper["momentum"]).to(theta.dtype))
     shrink(theta, hyper)
-    for layer in gradients.layers:
+    for layer in gradients.layout.columns:
         own = direction[:, layer]
         unit, length = in_range(own)
         theta[:, layer].addcmul_(unit, -ratio(hyper["lr"], length, 0.0).to(theta.dtype))

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
-        "layer_rms": torch.zeros_like(theta),
+        "layer_rms": theta.new_zeros(len(theta), len(layout.layers)),
         "step": torch.zeros_like(hyper["lr"]),
     }
 
@@ -32,19 +32,20 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     dtype = theta.dtype
     kept = torch.where(state["step"] == 0, 0.0, hyper["beta2"])
     state["step"].add_(1)
-    for layer in gradients.layers:
-        before = state["layer_rms"][:, layer.start : layer.start + 1].double()
-        now = torch.hypot(kept.sqrt() * before, (1 - kept).sqrt() * norm(gradients.mean[:, layer]))
-        state["layer_rms"][:, layer] = now.to(dtype)
     mean = state["exp_avg"].mul_(hyper["beta1"].to(dtype))
-    mean.addcdiv_(gradients.mean, state["layer_rms"] + nonzero(hyper["eps"], dtype))
+    for place, layer in enumerate(gradients.layout.columns):
+        rms, own = state["layer_rms"][:, place : place + 1], gradients.mean[:, layer]
+        rms.copy_(torch.hypot(kept.sqrt() * rms.double(), (1 - kept).sqrt() * norm(own)))
+        mean[:, layer].addcdiv_(own, rms + nonzero(hyper["eps"], dtype))
     if "weight_decay" in hyper:
         mean.addcmul_(theta, hyper["weight_decay"].to(dtype))
     theta.addcmul_(mean, -hyper["lr"].to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
-    return state["layer_rms"] < hyper["eps"].to(state["layer_rms"].dtype)
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
+    small = state["layer_rms"] < hyper["eps"].to(state["layer_rms"].dtype)
+    widths = [columns.stop - columns.start for columns in layout.columns]
+    return torch.cat([each.expand(-1, width) for each, width in zip(small.split(1, 1), widths, strict=True)], 1)
 
 
 RULE = Rule(initial_state, update, eps_dominated)

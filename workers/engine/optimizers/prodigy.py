@@ -20,10 +20,10 @@ vanishing gradients has no say in d.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "start": theta.clone(),
         "exp_avg": torch.zeros_like(theta),
@@ -56,7 +56,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(torch.div(state["exp_avg"], root, out=root), -length.to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = state["exp_avg_sq"].sqrt()
     return root < (state["d"] * hyper["eps"]).to(root.dtype)
 

@@ -18,10 +18,10 @@ the gradient's size: large gradients can throw θ far away before the rule adapt
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),
@@ -48,7 +48,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(mean, factor, value=-1)
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = state["exp_avg_sq"].sqrt()
     return root < hyper["eps"].to(root.dtype)
 

@@ -19,10 +19,10 @@ Centered: a steady gradient has no variance, and its step grows to lr·g/eps.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper, *, centered: bool = False) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout, *, centered: bool = False) -> State:
     state = {"square_avg": torch.zeros_like(theta)}
     if centered:
         state["grad_avg"] = torch.zeros_like(theta)
@@ -53,7 +53,7 @@ def spread(state: State, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(state["square_avg"], mean, mean, value=-1, out=out).clamp_min_(0).sqrt_()
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = spread(state)
     return root < hyper["eps"].to(root.dtype)
 

@@ -17,10 +17,10 @@ the signal is weak, and nine gradients of +0.01 outweigh one of −0.09. A NaN g
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "prev_sign": torch.zeros_like(theta),
         "step_size": hyper["lr"].to(theta.dtype).expand_as(theta).clone(),

@@ -10,9 +10,12 @@ A NaN gradient makes θ NaN in its row, except under rules that use only signs: 
 So divergence is to be read off the loss and the gradient, not off θ.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,15 +28,55 @@ Leave them out of `initial_state` and of every `update`, or of none.
 """
 
 State = dict[str, Tensor]
-"""What a rule remembers: tensors of [R, P] or [R, 1], updated in place."""
+"""What a rule remembers: tensors whose first axis is R, updated in place. Mostly [R, P] or [R, 1]."""
+
+Shape = tuple[int, ...]
+"""Of a parameter tensor: (n,), or (out, into) with a unit's incoming weights as a row, of a convolution's kernel those of a channel."""
+
+Part = tuple[slice, Shape]
+"""A parameter tensor: its columns in θ, and its shape, filled row by row."""
 
 
-class Shape(NamedTuple):
-    """A layer's parameters: the weight, [out, into] row by row, and after it the bias, [out]."""
+@dataclass(frozen=True)
+class LayerParameters:
+    """A layer's parameter tensors, one after another: a weight and its bias, several matrices, a normalisation's γ and β."""
 
-    out: int
-    into: int
-    bias: bool
+    start: int
+    """The first column."""
+    shapes: tuple[Shape, ...]
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        stops = [*accumulate(map(prod, self.shapes), initial=self.start)]
+        return tuple((slice(*ends), shape) for ends, shape in zip(pairwise(stops), self.shapes, strict=True))
+
+    @cached_property
+    def columns(self) -> slice:
+        return slice(self.start, self.start + sum(map(prod, self.shapes)))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies in a row of θ: layers with parameters from the input upwards, without gaps."""
+
+    layers: tuple[LayerParameters, ...]
+
+    @classmethod
+    def of(cls, shapes: Iterable[Sequence[Shape]]) -> Self:
+        """From the shapes of each layer's tensors."""
+        own = [tuple(each) for each in shapes]
+        starts = accumulate((sum(map(prod, each)) for each in own[:-1]), initial=0)
+        return cls(tuple(LayerParameters(start, each) for start, each in zip(starts, own, strict=True)))
+
+    @cached_property
+    def columns(self) -> tuple[slice, ...]:
+        """Of each layer."""
+        return tuple(layer.columns for layer in self.layers)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Every parameter tensor."""
+        return tuple(part for layer in self.layers for part in layer.parts)
 
 
 @dataclass(frozen=True)
@@ -44,24 +87,15 @@ class Gradients:
     """[R, P] gradient of the mean loss over the batch."""
     batch_size: int
     """Samples in the batch, n."""
-    layers: tuple[slice, ...]
-    """Columns of each layer's parameters."""
+    layout: Layout
+    loss: Tensor
+    """float64 [R, 1], the mean loss over the batch; of a diverged trial the last finite one."""
     at_probe: Tensor | None = None
     """[R, P] gradient of the same samples at θ + probe; two-gradient rules need it."""
     displacement: Tensor | None = None
     """[R, P] the probe as the floating-point format applied it: (θ + probe) − θ."""
     sample_squares: Tensor | None = None
     """[R, P] mean over samples of the squared gradient of each sample's own loss."""
-    shapes: tuple[Shape, ...] = ()
-    """Of each layer; rules on units and matrices need them."""
-
-    def parts(self) -> Iterator[tuple[slice, tuple[int, ...]]]:
-        """Columns and shape of every layer's weight, (out, into), and bias, (out,), from the input upwards."""
-        for layer, shape in zip(self.layers, self.shapes, strict=True):
-            middle = layer.start + shape.out * shape.into
-            yield slice(layer.start, middle), (shape.out, shape.into)
-            if shape.bias:
-                yield slice(middle, layer.stop), (shape.out,)
 
 
 @dataclass(frozen=True)
@@ -69,14 +103,14 @@ class Rule:
     """An optimizer's arithmetic. Flags (nesterov, centered, amsgrad) are keyword-only and hold for all rows of a call."""
 
     initial_state: Callable[..., State]
-    """(theta [R, P], hyper, **flags) -> state."""
+    """(theta [R, P], hyper, layout, **flags) -> state."""
     update: Callable[..., None]
     """(theta, gradients, state, hyper, **flags): one step, θ and state in place."""
-    eps_dominated: Callable[[State, Hyper], Tensor] | None = None
+    eps_dominated: Callable[[State, Hyper, Layout], Tensor] | None = None
     """[R, P] bool after an update: eps decided this element's denominator, so its step shrank with its gradient."""
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
-    Reads `gradients.mean` and `gradients.layers` only, and changes nothing."""
+    Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
 
 
 def decayed(theta: Tensor, gradient: Tensor, hyper: Hyper) -> Tensor:

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from workers.engine.optimizers import schedule_free_sgd
 from workers.engine.optimizers.adam import eps_dominated
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
-    return {"exp_avg_sq": torch.zeros_like(theta), **schedule_free_sgd.initial_state(theta, hyper)}
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
+    return {"exp_avg_sq": torch.zeros_like(theta), **schedule_free_sgd.initial_state(theta, hyper, layout)}
 
 
 def probe(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> Tensor:

@@ -18,10 +18,10 @@ forgotten only like 1/k; lr must suit the whole training, and too large a one do
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"z": theta.clone(), "step": torch.zeros_like(hyper["lr"])}
 
 

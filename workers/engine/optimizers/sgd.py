@@ -15,10 +15,10 @@ others survive; it diverges where lr·curvature > 2(1 + momentum).
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, decayed
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed
 
 
-def initial_state(theta: Tensor, hyper: Hyper, *, nesterov: bool = False) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout, *, nesterov: bool = False) -> State:
     if "momentum" not in hyper:
         return {}
     return {"momentum_buffer": torch.zeros_like(theta), "step": torch.zeros_like(hyper["lr"])}

@@ -14,10 +14,10 @@ Failure modes: those of SGD. The decay does not pass through the momentum, so it
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"momentum_buffer": torch.zeros_like(theta)} if "momentum" in hyper else {}
 
 

@@ -13,10 +13,10 @@ A NaN gradient counts as zero.
 
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {}
 
 

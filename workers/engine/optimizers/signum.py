@@ -15,10 +15,10 @@ is zero; in floating point a subnormal m may never be. A NaN gradient makes m Na
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"exp_avg": torch.zeros_like(theta)} if "momentum" in hyper else {}
 
 

@@ -5,8 +5,8 @@
     θ ← θ − lr·m
 
 Source: Anil, Gupta, Koren & Singer 2019 (arXiv:1901.11150), SM3-II (algorithm 2) with rows and columns as its cover, momentum as in its
-experiments, and an eps where the paper has 0/0 = 0; step for step pytorch_optimizer's SM3 without its beta. The paper remembers the maxima
-alone, ours ν itself, from which they are read: the same numbers, more memory.
+experiments, and an eps where the paper has 0/0 = 0; step for step pytorch_optimizer's SM3 without its beta.
+Only the maxima are remembered.
 
 Fixed points: m = 0. A zero gradient moves nothing but what is left in m.
 Failure modes: ν never forgets: the steps fall like 1/√k, and for good after one burst of large gradients, which slows all that shares
@@ -17,31 +17,44 @@ underflows in float32.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.factored import by_part, factored
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
-    state = {"bound": torch.zeros_like(theta)}
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
+    state = factored(theta, layout)
     if "momentum" in hyper:
         state["exp_avg"] = torch.zeros_like(theta)
     return state
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
-    dtype, gradient, bound = theta.dtype, gradients.mean, state["bound"]
-    for columns, shape in gradients.parts():
-        if len(shape) == 2:
-            own = bound[:, columns].unflatten(1, shape)
-            own.copy_(torch.minimum(own.amax(2, keepdim=True), own.amax(1, keepdim=True)))
-    bound.addcmul_(gradient, gradient)
-    direction = (bound + nonzero(hyper["eps"], dtype)).rsqrt_().mul_(gradient)
+    dtype, gradient = theta.dtype, gradients.mean
+    bound = bounds(state, gradients.layout).addcmul_(gradient, gradient)
+    for own, shape, rows, columns in by_part(state, gradients.layout):
+        if len(shape) == 1:
+            rows.copy_(bound[:, own])
+        else:
+            here = bound[:, own].unflatten(1, shape)
+            torch.amax(here, 2, keepdim=True, out=rows)
+            torch.amax(here, 1, keepdim=True, out=columns)
+    direction = bound.add_(nonzero(hyper["eps"], dtype)).rsqrt_().mul_(gradient)
     if "momentum" in hyper:
         direction = state["exp_avg"].lerp_(direction, (1 - hyper["momentum"]).to(dtype))
     theta.addcmul_(direction, -hyper["lr"].to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
-    bound = state["bound"]
+def bounds(state: State, layout: Layout) -> Tensor:
+    """What the remembered maxima say of ν, [R, P]."""
+    found = [
+        rows if len(shape) == 1 else torch.minimum(rows, columns).flatten(1)
+        for _, shape, rows, columns in by_part(state, layout)
+    ]
+    return torch.cat(found, 1)
+
+
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
+    bound = bounds(state, layout)
     return bound < hyper["eps"].to(bound.dtype)
 
 

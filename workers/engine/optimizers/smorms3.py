@@ -19,10 +19,10 @@ g³, so vanishing gradients stop training sooner than under RMSprop. In float32 
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "mean": torch.zeros_like(theta),
         "mean_square": torch.zeros_like(theta),
@@ -45,7 +45,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(gradient, signal.div_(scratch), value=-1)
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     """Compares eps with v, not with √v: the sum v + eps is what cuts the step off first."""
     square = state["mean_square"]
     return square < hyper["eps"].to(square.dtype)

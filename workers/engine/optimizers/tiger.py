@@ -12,10 +12,10 @@ Fixed points and failure modes: Signum's.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {"exp_avg": torch.zeros_like(theta)}
 
 

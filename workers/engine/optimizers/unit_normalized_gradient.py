@@ -13,12 +13,14 @@ Failure modes: the step never shrinks by itself: θ_u circles the optimum at a d
 gradient is noise move by the same length, so that a layer of O units moves by lr·√O.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from workers.engine.optimizers.normalized_gradient import initial_state
 from workers.engine.optimizers.norms import in_range, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Rule, State, shrink
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
@@ -26,17 +28,32 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     if "momentum" in hyper:
         direction = state["exp_avg"].lerp_(direction, (1 - hyper["momentum"]).to(theta.dtype))
     shrink(theta, hyper)
-    for layer, (out, into, bias) in zip(gradients.layers, gradients.shapes, strict=True):
-        own, here = direction[:, layer], theta[:, layer]
-        weights = out * into
-        units = own[:, :weights].unflatten(1, (out, into))
-        if bias:
-            units = torch.cat([units, own[:, weights:, None]], 2)
-        unit, length = (part.unflatten(0, (-1, out)) for part in in_range(units.flatten(0, 1)))
-        step = unit * ratio(hyper["lr"][:, None], length, 0.0).to(theta.dtype)
-        here[:, :weights].sub_(step[:, :, :into].flatten(1))
-        if bias:
-            here[:, weights:].sub_(step[:, :, into])
+    for part in gradients.layout.layers:
+        for columns, shape, bias in blocks(part):
+            units = direction[:, columns].unflatten(1, shape)
+            if bias is not None:
+                units = torch.cat([units, direction[:, bias, None]], 2)
+            unit, length = (each.unflatten(0, (-1, shape[0])) for each in in_range(units.flatten(0, 1)))
+            step = unit * ratio(hyper["lr"][:, None], length, 0.0).to(theta.dtype)
+            theta[:, columns].sub_(step[:, :, : shape[1]].flatten(1))
+            if bias is not None:
+                theta[:, bias].sub_(step[:, :, -1])
+
+
+def blocks(layer: LayerParameters) -> Iterator[tuple[slice, tuple[int, int], slice | None]]:
+    """Columns and shape of what is normalised row by row, and the bias that joins its rows.
+
+    That is each matrix with the vector that follows it, if that has an element for each row. Any other vector is one unit.
+    """
+    parts = list(layer.parts)
+    while parts:
+        columns, shape = parts.pop(0)
+        if len(shape) == 1:
+            yield columns, (1, *shape), None
+        elif parts and parts[0][1] == shape[:1]:
+            yield columns, (shape[0], shape[1]), parts.pop(0)[0]
+        else:
+            yield columns, (shape[0], shape[1]), None
 
 
 RULE = Rule(initial_state, update)

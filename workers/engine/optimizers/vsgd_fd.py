@@ -31,7 +31,7 @@ step and some sixty passes over memory.
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
 
 OUTLIER = 2.0
 """Standard deviations beyond which a value is an outlier."""
@@ -39,7 +39,7 @@ ROUNDING = 1e-6
 """Relative deviation from the average that float32 may produce by itself."""
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "mean": torch.zeros_like(theta),
         "square": torch.zeros_like(theta),
@@ -55,7 +55,7 @@ def probe(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> Te
     first = (state["step"] == 0).to(theta.dtype)
     direction = torch.addcmul(state["mean"], gradients.mean, first)  # the mean is zero at first
     scale = hyper["probe_scale"].to(theta.dtype)
-    for layer in gradients.layers:
+    for layer in gradients.layout.columns:
         part = direction[:, layer]
         largest = part.abs().amax(1, keepdim=True)
         unit = part.div_(largest.clamp_min(torch.finfo(theta.dtype).tiny))

@@ -15,10 +15,10 @@ Below √v₀ = 1e-3 the start, too, takes 1/(1 − beta2) steps or more to be f
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Rule, State, nonzero, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero, shrink
 
 
-def initial_state(theta: Tensor, hyper: Hyper) -> State:
+def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
     return {
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": hyper["initial_accumulator"].to(theta.dtype).expand_as(theta).clone(),
@@ -36,7 +36,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(torch.div(mean, root, out=root), -hyper["lr"].to(dtype))
 
 
-def eps_dominated(state: State, hyper: Hyper) -> Tensor:
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
     root = state["exp_avg_sq"].sqrt()
     return root < hyper["eps"].to(root.dtype)
 

@@ -54,7 +54,10 @@ def check_names(names: list[str]) -> None:
             message = f"column {position} has no name, as an index of rows has none: name it, or leave it out"
             found.append(wrong(at(name), message, "no_name"))
         elif len(name) > MAX_NAME or any(sign < " " for sign in name):
-            message = f"the name of column {position}, {shown(name)!r}, is longer than {MAX_NAME} characters or has control characters: shorten it"
+            message = (
+                f"the name of column {position}, {shown(name)!r}, is longer than {MAX_NAME} characters or has control "
+                "characters: give it a plain one"
+            )
             found.append(wrong(at(name), message, "bad_name"))
         elif name in seen:
             message = f"the column {shown(name)!r} stands twice: give one of them another name"

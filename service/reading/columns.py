@@ -29,11 +29,15 @@ def chosen(names: list[str], target: list[str] | None) -> list[str]:
     for name in wanted:
         if name not in names:
             hint = "" if target else ": say by target=NAME which column is to be predicted"
-            raise invalid_parameter("target", f"there is no column {shown(name)!r}{hint}. There is: {known}", "unknown_column")
+            raise invalid_parameter(
+                "target", f"there is no column {shown(name)!r}{hint}. There is: {known}", "unknown_column"
+            )
     if len(set(wanted)) < len(wanted) or len(wanted) > MOST_TARGETS:
         raise invalid_parameter("target", f"name each column once, and at most {MOST_TARGETS}", "duplicate_name")
     if len(wanted) == len(names):
-        raise invalid_parameter("target", "every column is a target: at least one feature is needed beside it", "no_features")
+        raise invalid_parameter(
+            "target", "every column is a target: at least one feature is needed beside it", "no_features"
+        )
     return wanted
 
 

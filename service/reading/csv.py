@@ -65,7 +65,9 @@ def _delimiter(path: Path) -> str:
     if counts[found] > MAX_COLUMNS:
         _refuse(f"its first line has more than {MAX_COLUMNS:,} columns: are rows and columns swapped?")
     if not counts[found]:
-        _refuse(f"its first line has one column only, {shown(text.strip())!r}: names with commas between them are needed")
+        _refuse(
+            f"its first line has one column only, {shown(text.strip())!r}: names with commas between them are needed"
+        )
     return found
 
 

@@ -17,7 +17,15 @@ MOST_CLASSES = 1000
 FEW_CLASSES = 50
 ROWS_OF_A_CLASS = 5
 """Whole numbers are taken for classes if they have at most FEW_CLASSES different values, each in this many rows on average."""
-EXACT = {"b": np.uint8, "i1": np.float32, "i2": np.float32, "u1": np.uint8, "u2": np.float32, "f2": np.float32, "f4": np.float32}
+EXACT = {
+    "b": np.uint8,
+    "i1": np.float32,
+    "i2": np.float32,
+    "u1": np.uint8,
+    "u2": np.float32,
+    "f2": np.float32,
+    "f4": np.float32,
+}
 """Types that numbers are kept in where that loses nothing; all others are kept in float64."""
 CHUNK = 2**20
 """Numbers looked at together."""
@@ -68,13 +76,17 @@ def understood(table: Table, loss: Loss | None, limit: int) -> Data:
         Problem
     """
     if len(table.x) < MIN_SAMPLES:
-        message = f"it has {len(table.x)} rows, at least {MIN_SAMPLES} are needed: 60 % train, the others validate and test"
+        message = (
+            f"it has {len(table.x)} rows, at least {MIN_SAMPLES} are needed: 60 % train, the others validate and test"
+        )
         raise invalid([wrong("", message, "too_few_rows")])
     x = _compact(table.x, limit)
     if found := _bad_numbers(x, table.columns, "x"):
         raise invalid([found])
     if bool((x == x[:1]).all()):
-        raise invalid([wrong("" if table.columns else "/x", "all rows are alike: there is nothing to learn from", "constant")])
+        raise invalid(
+            [wrong("" if table.columns else "/x", "all rows are alike: there is nothing to learn from", "constant")]
+        )
     notes = _constant(x, table.columns)
     as_classes = loss == "cross_entropy" if loss else table.words is not None or _looks_like_classes(table.y)
     if as_classes:
@@ -85,7 +97,9 @@ def understood(table: Table, loss: Loss | None, limit: int) -> Data:
                 "say loss=mean_squared_error if they are quantities"
             )
         counts = np.bincount(y)
-        rare = [f"{shown(name)!r} ({count})" for name, count in zip(classes, counts, strict=True) if count < ROWS_OF_A_CLASS]
+        rare = [
+            f"{shown(name)!r} ({count})" for name, count in zip(classes, counts, strict=True) if count < ROWS_OF_A_CLASS
+        ]
         if rare:
             notes.append(f"classes in so few rows that a split may lack them: {', '.join(rare[:20])}")
         return Data(x, y, "cross_entropy", classes, table.columns, table.targets, notes)
@@ -173,11 +187,15 @@ def _classes(table: Table) -> tuple[NDArray[np.int64], list[str]]:
         )
         raise invalid([wrong(here, message, "too_many_classes")])
     if values.dtype.kind == "f" and (values != np.round(values)).any():
-        message = f"{_target(table)} has fractions, which are no classes: loss=mean_squared_error, or whole numbers or text"
+        message = (
+            f"{_target(table)} has fractions, which are no classes: loss=mean_squared_error, or whole numbers or text"
+        )
         raise invalid([wrong(here, message, "wrong_type")])
     for name in names:
         if len(name) > MAX_NAME or any(sign < " " or "\ud800" <= sign <= "\udfff" for sign in name):
-            message = f"the class {shown(name)!r} is longer than {MAX_NAME} characters or has characters that cannot be shown"
+            message = (
+                f"the class {shown(name)!r} is longer than {MAX_NAME} characters or has characters that cannot be shown"
+            )
             raise invalid([wrong(here, message, "bad_name")])
     return y.astype(np.int64), names
 
@@ -194,7 +212,9 @@ def _targets(table: Table) -> NDArray[np.float64]:
     y = y.reshape(len(y), -1)
     still = np.flatnonzero((y == y[:1]).all(0))
     if len(still):
-        names = table.targets or ([name] if y.shape[1] == 1 else [f"{name}, column {index}" for index in range(y.shape[1])])
+        names = table.targets or (
+            [name] if y.shape[1] == 1 else [f"{name}, column {index}" for index in range(y.shape[1])]
+        )
         message = f"the target {shown(names[still[0]])} is the same in every row: there is nothing to predict"
         raise invalid([wrong(at(names[still[0]] if table.targets else name), message, "constant")])
     return y

@@ -26,7 +26,17 @@ HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
 }
-BROKEN = (zipfile.BadZipFile, ValueError, EOFError, OSError, struct.error, zlib.error, SyntaxError, TokenError, TypeError)
+BROKEN = (
+    zipfile.BadZipFile,
+    ValueError,
+    EOFError,
+    OSError,
+    struct.error,
+    zlib.error,
+    SyntaxError,
+    TokenError,
+    TypeError,
+)
 """What damaged archives and headers raise; RuntimeError and NotImplementedError are for ciphers and unknown versions."""
 RANKS = {2: "features [N, F]", 3: "sequences [N, S, F]", 4: "images [N, C, H, W]"}
 
@@ -38,14 +48,20 @@ def read(path: Path, target: list[str] | None, limit: int) -> Table:
         Problem
     """
     if target is not None:
-        raise invalid([wrong("", "target names columns of a table, and an npz has arrays x and y: leave it out", "no_table")])
+        raise invalid(
+            [wrong("", "target names columns of a table, and an npz has arrays x and y: leave it out", "no_table")]
+        )
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
             if sorted(members) != ["x.npy", "y.npy"] or len(archive.infolist()) != 2:
                 names = ", ".join(shown(name.removesuffix(".npy")) for name in list(members)[:20]) or "nothing"
-                _refuse("", f"arrays x and y are needed and nothing else, and it holds {names}: np.savez(file, x=..., y=...)", "wrong_arrays")
+                _refuse(
+                    "",
+                    f"arrays x and y are needed and nothing else, and it holds {names}: np.savez(file, x=..., y=...)",
+                    "wrong_arrays",
+                )
             x, y = (_array(archive, members[f"{name}.npy"], name, limit) for name in ("x", "y"))
     except Problem:
         raise
@@ -70,21 +86,43 @@ def _check_directory(path: Path) -> None:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limit: int) -> NDArray[Any]:
     if member.compress_type not in METHODS or member.flag_bits & 1:
-        _refuse(at(name), f"{name} is packed in a way that numpy does not write: use np.savez or np.savez_compressed", "unreadable")
+        _refuse(
+            at(name),
+            f"{name} is packed in a way that numpy does not write: use np.savez or np.savez_compressed",
+            "unreadable",
+        )
     if member.file_size > limit:
-        _refuse(at(name), f"{name} unpacks to {megabytes(member.file_size)}, the limit here is {megabytes(limit)}: send less, or x as uint8 or float32", "over_limit")
+        _refuse(
+            at(name),
+            f"{name} unpacks to {megabytes(member.file_size)}, the limit here is {megabytes(limit)}: send less, or x as uint8 or float32",
+            "over_limit",
+        )
     with archive.open(member) as file:
         version = npy.read_magic(file)
         if version not in HEADERS:
-            _refuse(at(name), f"{name} is in version {version} of numpy's format, which only structured arrays need: plain numbers are needed", "wrong_type")
+            _refuse(
+                at(name),
+                f"{name} is in version {version} of numpy's format, which only structured arrays need: plain numbers are needed",
+                "wrong_type",
+            )
         shape, fortran, dtype = HEADERS[version](file)
         if dtype.hasobject:
-            _refuse(at(name), f"{name} holds Python objects, which are never unpickled here: make it an array of numbers with astype", "wrong_type")
+            _refuse(
+                at(name),
+                f"{name} holds Python objects, which are never unpickled here: make it an array of numbers with astype",
+                "wrong_type",
+            )
         if dtype.names is not None or dtype.subdtype is not None or not dtype.itemsize:
-            _refuse(at(name), f"{name} is a structured array, or one of nothing: plain numbers are needed", "wrong_type")
+            _refuse(
+                at(name), f"{name} is a structured array, or one of nothing: plain numbers are needed", "wrong_type"
+            )
         data = file.read()
     if len(data) != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
-        _refuse(at(name), f"{name} says it is {_shape(shape)} of {dtype} and has {len(data):,} bytes: write it anew with np.savez", "unreadable")
+        _refuse(
+            at(name),
+            f"{name} says it is {_shape(shape)} of {dtype} and has {len(data):,} bytes: write it anew with np.savez",
+            "unreadable",
+        )
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 

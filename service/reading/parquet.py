@@ -55,7 +55,10 @@ def _read(file: pq.ParquetFile, target: list[str] | None, limit: int) -> Table:
 
 def _largest_chunk(file: pq.ParquetFile) -> int:
     groups = (file.metadata.row_group(index) for index in range(file.num_row_groups))
-    return max((group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns)), default=0)
+    return max(
+        (group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns)),
+        default=0,
+    )
 
 
 def _column(file: pq.ParquetFile, name: str) -> Any:

@@ -90,7 +90,6 @@ def prepare(workload: Workload, path: Path) -> NDArray[np.float64]:
     programs, split = training.programs, training.programs[0].data.training
     epochs = [program.batches.rows(0, program.batches.steps_per_epoch) for program in programs]
     rates = [float(str(trial.hyperparameters["lr"])) for trial in plan.trials]
-    linear = [place.linear for place in programs[0].measured]
     np.savez(
         path,
         x=split.x.numpy(),
@@ -99,14 +98,14 @@ def prepare(workload: Workload, path: Path) -> NDArray[np.float64]:
         rows=np.concatenate([epoch.numpy() for epoch in epochs if epoch is not None]),
         lr=np.array(rates, np.float32),
         kinds=np.array([trial.kind for trial in plan.trials]),
-        sizes=np.array([(layer.into, layer.out) for layer in linear]),
+        sizes=np.array([place.row.tensors[0][::-1] for place in programs[0].measured]),
     )
     training.advance(2)
     table, _ = training.tables()
     assert table is not None
     columns = [table[name].to_numpy().astype(float) for name in STATISTICS]
     # rows of the table are sorted by trial, step and layer
-    return np.stack(columns).reshape(len(columns), workload.trials, 2, len(linear)).transpose(1, 2, 0, 3)
+    return np.stack(columns).reshape(len(columns), workload.trials, 2, len(programs[0].measured)).transpose(1, 2, 0, 3)
 
 
 def disagreement(ours: NDArray[np.float64], path: Path, workload: Workload) -> dict[str, float]:

@@ -96,7 +96,7 @@ def slope(log10_delta: Numbers) -> float:
 
 
 def predict(network: Mlp | Layers) -> Measured:
-    said: list[LayerSignal] = forecast(expand(network, FEATURES, CLASSES), "cross_entropy", BATCH)
+    said: list[LayerSignal] = forecast(expand(network, (FEATURES,), (CLASSES,)), "cross_entropy", BATCH)
     columns = ([getattr(layer, name) for layer in said] for name in Measured._fields)
     return Measured(*(np.array(column) for column in columns))
 
@@ -107,7 +107,7 @@ def measure(network: Mlp, theta: Theta, seed: int) -> Measured:
     h = torch.randn(BATCH, FEATURES, generator=generator, dtype=torch.float64)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     parameters, pre_activations, activations = [], [], []
-    layers = [layer for layer in expand(network, FEATURES, CLASSES) if layer.init is not None]
+    layers = [layer for layer in expand(network, (FEATURES,), (CLASSES,)) if layer.init is not None]
     for layer in layers:
         assert layer.init is not None
         shape = layer.out_shape[0], layer.in_shape[0]

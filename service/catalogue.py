@@ -11,8 +11,11 @@ from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.invariance import MEASURED
-from workers.contract.network import LAYERS, Layers, Mlp
+from workers.contract.layers import LAYERS, NORMALIZATIONS
+from workers.contract.network import SHORTCUTS, Layers, Mlp
 from workers.contract.optimizers import GRADIENTS, OPTIMIZERS, Decay, Optimizer, Pattern
+from workers.contract.optimizers.misfits import refusal
+from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS, Loss
 from workers.contract.results import View
 from workers.contract.statistics import KEYS, STATISTICS, Group
@@ -92,6 +95,15 @@ class OptimizerEntry(View):
     """True if it takes the whole training split as its batch unless the request says otherwise."""
     hyperparameters: list[Parameter] = Field(examples=[[]])
     """What can be tuned."""
+    refuses: dict[str, str] = Field(default={}, examples=[{"schedule": "it has no learning rate"}])
+    """Wrappers' fields that it cannot have, and why."""
+
+
+class WrapperEntry(Entry):
+    """Something that can stand round an update rule."""
+
+    field: str = Field(examples=["clip"])
+    """The optimizer's field that it is written in; results call its numbers by field and name, as in `clip.max_norm`."""
 
 
 class ProblemEntry(Entry):
@@ -125,6 +137,8 @@ class Catalogue(View):
 
     optimizers: list[OptimizerEntry] = Field(examples=[[]])
     """What trains a network."""
+    wrappers: list[WrapperEntry] = Field(examples=[[]])
+    """What can stand round an optimizer's rule, in the order in which it is stacked, from the rule outwards."""
     activations: list[Entry] = Field(examples=[[]])
     """Non-linearities."""
     initialisers: list[Entry] = Field(examples=[[]])
@@ -135,6 +149,10 @@ class Catalogue(View):
     """Forms of writing a network."""
     layers: list[Entry] = Field(examples=[[]])
     """What a network of kind `layers` is made of."""
+    normalizations: list[Entry] = Field(examples=[[]])
+    """What a normalisation can be."""
+    shortcuts: list[Entry] = Field(examples=[[]])
+    """What can go round each hidden layer of an `mlp`."""
     statistics: list[Column] = Field(examples=[[]])
     """What is measured per trial, recorded step and layer."""
     keys: list[Column] = Field(examples=[[]])
@@ -152,11 +170,18 @@ def build() -> Catalogue:
     """The catalogue; it changes with the code only."""
     return Catalogue(
         optimizers=[_optimizer(model) for model in OPTIMIZERS],
+        wrappers=[
+            WrapperEntry(field=field, **_entry(model).model_dump())
+            for field, models in FIELDS.items()
+            for model in models
+        ],
         activations=[_entry(model) for model in ACTIVATIONS],
         initialisers=[_entry(model) for model in INITIALISERS],
         problems=[_problem(model) for model in PROBLEMS],
         networks=[_entry(model) for model in (Mlp, Layers)],
         layers=[_entry(model) for model in LAYERS],
+        normalizations=[_entry(model) for model in NORMALIZATIONS],
+        shortcuts=[_entry(model) for model in SHORTCUTS],
         statistics=[
             Column(name=name, description=found.description, group=found.group) for name, found in STATISTICS.items()
         ],
@@ -195,6 +220,7 @@ def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
         invariant_up_to=measured.up_to,
         full_batch_unless_stated=model.full_batch_unless_stated,
         hyperparameters=[item for item in _parameters(model) if item.name not in Optimizer.model_fields],
+        refuses={field: reason for field in FIELDS if (reason := refusal(model, field))},
     )
 
 

@@ -23,7 +23,8 @@ from service.client import Client, Refused
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.network import LAYERS
+from workers.contract.layers import LAYERS, NORMALIZATIONS
+from workers.contract.network import SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.previews import Preview
 from workers.contract.problems import PROBLEMS
@@ -43,6 +44,8 @@ FAMILIES: dict[str, tuple[type[Spec], ...]] = {
     "optimizers": OPTIMIZERS,
     "activations": ACTIVATIONS,
     "layers": LAYERS,
+    "normalizations": NORMALIZATIONS,
+    "shortcuts": SHORTCUTS,
     "initialisers": INITIALISERS,
     "problems": PROBLEMS,
 }

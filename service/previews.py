@@ -14,14 +14,14 @@ from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.cost import step_seconds, trial_step_flops
+from workers.contract.layers import Activation
 from workers.contract.memory import shard_bytes
-from workers.contract.network import Activation
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, walk
 from workers.store import fleet
 from workers.store.fleet import Worker
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 Group = tuple[list[ExpandedLayer], int, Pattern, list[OptimizerSpec]]
 """Layers of a variant, batch size, pattern, and the optimizers that have these: what can train together."""
@@ -80,7 +80,7 @@ def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetw
     baseline = next(optimizer for optimizer in spec.optimizers if optimizer.label == spec.baseline)
     return PreviewedNetwork(
         parameters=sum(layer.parameters for layer in layers),
-        layers=[_layer(layer) for layer in layers],
+        layers=[_layer(layer) for layer in walk(layers)],
         prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
     )
 
@@ -92,7 +92,7 @@ def _layer(layer: ExpandedLayer) -> PreviewedLayer:
         kind=layer.spec.kind,
         in_shape=list(layer.in_shape),
         out_shape=list(layer.out_shape),
-        parameters=layer.parameters,
+        parameters=layer.own_parameters,
         activation=activation.model_dump() if activation else None,
         init=layer.init.model_dump() if layer.init else None,
     )

@@ -12,7 +12,7 @@ from service.locations import Place, locate
 from workers.contract.base import Violation
 from workers.contract.checks import Limits, check
 from workers.contract.comparison import ComparisonSpec
-from workers.theory.gains import without_critical_gain
+from workers.theory.resolution import refusals
 
 MOST = 50
 """Violations told at once."""
@@ -40,7 +40,7 @@ def read_comparison(body: object, limits: Limits) -> ComparisonSpec:
         spec = ComparisonSpec.model_validate(body)
     except ValidationError as error:
         raise invalid(violations(error, body)) from None
-    if wrong := check(spec, limits) or without_critical_gain(spec):
+    if wrong := check(spec, limits) or refusals(spec):
         raise invalid(wrong[:MOST])
     return spec
 

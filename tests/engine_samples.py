@@ -14,11 +14,18 @@ from workers.contract.optimizers import OptimizerSpec, Sgd
 from workers.contract.plan import Execution, Shard, Trial
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import expand
+from workers.engine.network import Linear
 from workers.engine.problems import load
 from workers.engine.program import DTYPES, Program, build
 from workers.engine.recording import Recording
 from workers.engine.shard import Ending, Training
 from workers.engine.train import advance
+
+
+def linears(program: Program) -> list[Linear]:
+    """The layers of weights of a dense network, from the input upwards."""
+    return [place.layer for place in program.measured if isinstance(place.layer, Linear)]
+
 
 torch.set_num_threads(1)  # as in the trainer: threads are for chunks
 
@@ -86,13 +93,14 @@ def shard(
     return Shard(
         problem=data,
         variant="base",
-        network=expand(_network.validate_python(network), data.features, data.outputs),
+        network=expand(_network.validate_python(network), data.shape, data.output_shape),
         trials=trials,
         batch_size=batch_size,
-        pattern=specs[0].pattern,
+        pattern=specs[0].evaluation,
         precision=precision,
         steps=steps,
         recorded=list(range(steps + 1)) if recorded is None else recorded,
+        wrappers={f"{place} {spec.kind}": kinds for place, spec in enumerate(specs) if (kinds := spec.wrapper_kinds())},
     )
 
 

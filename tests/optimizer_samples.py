@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from reference.landscapes import LOSSES, PARAMETERS, SHAPES
+from reference.landscapes import LOSSES, PARAMETERS, SHAPES, STEPS
 from reference.optimizers import SampleGradients
 from reference.tensors import Shapes
 from torch import Tensor
 
 from workers.contract.optimizers import OPTIMIZERS, Adam, Muon, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
 from workers.engine.optimizers import RULES, Gradients, Layout, State
+from workers.engine.optimizers.wrappers import wrapped
 
 Array = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Run:
         shapes: Shapes = SHAPES,
     ) -> None:
         self.kind = kind_of(rows[0])
-        self.rule = RULES[self.kind]
+        self.rule = wrapped(RULES[self.kind], rows[0].wrapper_kinds(), STEPS)
         self.layout = Layout.of(shapes)
         settings = [numbers_and_flags(row) for row in rows]
         self.flags = settings[0][1]

@@ -45,7 +45,7 @@ def shard(*trials: int, device: str = "auto") -> Shard:
     return Shard(
         problem=SPEC.problem,
         variant="base",
-        network=expand(SPEC.network, SPEC.problem.features, SPEC.problem.outputs),
+        network=expand(SPEC.network, SPEC.problem.shape, SPEC.problem.output_shape),
         trials=planned,
         batch_size=32,
         pattern="one_gradient",

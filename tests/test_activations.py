@@ -269,6 +269,10 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "scaled, a bad formula": ({"kind": "scaled", "of": expression("y")}, "/of/formula", "character 1"),
     "scaled too far": ({"kind": "scaled", "of": "tanh", "b": 1e7}, "/b", "at most"),
     "scaled by a text": ({"kind": "scaled", "of": "tanh", "b": "2"}, "/b", "number"),
+    "shaped, an unknown method": ({"kind": "shaped", "of": "tanh", "method": "dsk"}, "/method", "did you mean 'dks'"),
+    "shaped of scaled": ({"kind": "shaped", "of": {"kind": "scaled", "of": "tanh"}}, "/of/kind", "tanh"),
+    "shaped towards nothing": ({"kind": "shaped", "of": "tanh", "target": 1}, "", "above 1"),
+    "shaped, steps": ({"kind": "shaped", "of": expression("z + sign(z)")}, "", "jumps near z = 0"),
     "normalised, no variance": ({"kind": "normalised", "of": expression("exp(z**2)")}, "", "no variance"),
     "normalised, a bad formula": ({"kind": "normalised", "of": expression("z**z")}, "/of/formula", "character 4"),
     "elu": ({"kind": "elu", "alpha": 0}, "/alpha", "above 0"),
@@ -291,8 +295,23 @@ SCRAPS: list[Any] = [
     None, True, 0, -1, 1e308, "", "tanh", "z", "exp(exp(z**9))", "z" * 600, "(" * 200, "1/z", "__import__('os')", "z\x00", "😀",
     [], ["tanh"], {}, {"kind": None}, {"kind": "expression"}, {"kind": []}, {"": {}}, "where(z>0,z,z**z)", "9**9**9**9",
 ]  # fmt: skip
-FIELDS = ["kind", "of", "formula", "a", "b", "c", "d", "alpha", "negative_slope", "trainable", "__proto__", "x/y~z"]
-KINDS = ["expression", "scaled", "normalised", "elu", "tanh", "leaky_relu", "nothing"]
+FIELDS = [
+    "kind",
+    "of",
+    "formula",
+    "a",
+    "b",
+    "c",
+    "d",
+    "alpha",
+    "negative_slope",
+    "method",
+    "target",
+    "trainable",
+    "__proto__",
+    "x/y~z",
+]
+KINDS = ["expression", "scaled", "normalised", "shaped", "elu", "tanh", "leaky_relu", "nothing"]
 
 
 def hostile(draw: random.Random, levels: int = 3) -> Any:

@@ -15,8 +15,10 @@ from service.views import Page
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.network import LAYERS
+from workers.contract.layers import LAYERS, NORMALIZATIONS
+from workers.contract.network import SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
+from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS
 from workers.contract.results import Comparison, TrialReport, View
 from workers.contract.statistics import COLUMNS
@@ -165,7 +167,7 @@ def test_short_forms_are_in_the_manual(document: Schema) -> None:
     optimizer = schemas["ComparisonSpec"]["properties"]["optimizers"]["items"]
     assert set(optimizer["anyOf"][0]["enum"]) == {model.model_fields["kind"].default for model in OPTIMIZERS}
     layer = schemas["Layers"]["properties"]["layers"]["items"]
-    assert layer["anyOf"][0]["enum"] == ["dropout"]
+    assert layer["anyOf"][0]["enum"] == ["dropout", "flatten"]
     assert "anyOf" not in schemas["ComparisonSpec"]["properties"]["network"]
 
 
@@ -198,6 +200,8 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
         "initialisers": INITIALISERS,
         "problems": PROBLEMS,
         "layers": LAYERS,
+        "normalizations": NORMALIZATIONS,
+        "shortcuts": SHORTCUTS,
     }
     for family, models_ in expected.items():
         entries = found[family]
@@ -216,10 +220,14 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
             assert parameter["default"] is not None
             if parameter["type"] in ("number", "integer"):
                 assert (parameter["minimum"] is None) != (parameter["above"] is None)
+    offered = [(field, model.model_fields["kind"].default) for field, models_ in FIELDS.items() for model in models_]
+    assert [(entry["field"], entry["kind"]) for entry in found["wrappers"]] == offered
+    assert all(entry["formula"] and entry["source"] and entry["description"] for entry in found["wrappers"])
+    assert {entry["kind"]: entry["refuses"] for entry in found["optimizers"]}["sgd"] == {}
     for entry in found["activations"]:
         assert entry["formula"] or entry["kind"] == "expression"
         assert entry["source"]
-    for entry in found["initialisers"]:
+    for entry in found["initialisers"] + found["normalizations"] + found["shortcuts"]:
         assert entry["source"]
 
 

@@ -8,8 +8,9 @@ from pydantic import TypeAdapter
 
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.network import MAX_LAYERS, Activation, Layers, Mlp, NetworkSpec, Repeat, Variant, vary
-from workers.contract.shapes import ExpandedLayer, Misfit, expand, to_layers
+from workers.contract.layers import MAX_LAYERS, Activation, Repeat
+from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, to_layers, vary
+from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 FEATURES, OUTPUTS = 5, 3
 NETWORK: TypeAdapter[Mlp | Layers] = TypeAdapter(NetworkSpec)
@@ -38,7 +39,7 @@ def network(body: dict[str, Any], **variant: Any) -> Mlp | Layers:
 
 
 def expanded(body: dict[str, Any], **variant: Any) -> list[ExpandedLayer]:
-    return expand(network(body, **variant), FEATURES, OUTPUTS)
+    return expand(network(body, **variant), (FEATURES,), (OUTPUTS,))
 
 
 def paths(*given: Any) -> list[str]:
@@ -68,7 +69,7 @@ def test_the_short_form_is_the_long_one() -> None:
     short = network(mlp(3, 7, init={"kind": "lecun_normal", "gain": 2.0}, output_init="torch"))
     assert isinstance(short, Mlp)
     long = NETWORK.validate_json(to_layers(short).model_dump_json())
-    assert expand(long, FEATURES, OUTPUTS) == expand(short, FEATURES, OUTPUTS)
+    assert expand(long, (FEATURES,), (OUTPUTS,)) == expand(short, (FEATURES,), (OUTPUTS,))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,9 @@ def test_a_layers_own_init_comes_first() -> None:
 
 
 def activations(found: Mlp | Layers) -> list[str]:
-    return [one.spec.activation.kind for one in expand(found, FEATURES, OUTPUTS) if isinstance(one.spec, Activation)]
+    return [
+        one.spec.activation.kind for one in expand(found, (FEATURES,), (OUTPUTS,)) if isinstance(one.spec, Activation)
+    ]
 
 
 @pytest.mark.parametrize("spec", ACTIVATIONS, ids=lambda spec: spec.model_fields["kind"].default)
@@ -296,8 +299,10 @@ def test_a_variants_activation_replaces_every_one(body: dict[str, Any], spec: An
     needed = {name: field.examples[0] for name, field in spec.model_fields.items() if field.is_required()}
     before, after = network(body), network(body, activation={"kind": kind, **needed})
     assert set(activations(after)) == {kind} and len(activations(after)) == len(activations(before))
-    shapes = [(one.path, one.in_shape, one.parameters, one.init) for one in expand(before, FEATURES, OUTPUTS)]
-    assert [(one.path, one.in_shape, one.parameters, one.init) for one in expand(after, FEATURES, OUTPUTS)] == shapes
+    shapes = [(one.path, one.in_shape, one.parameters, one.init) for one in expand(before, (FEATURES,), (OUTPUTS,))]
+    assert [
+        (one.path, one.in_shape, one.parameters, one.init) for one in expand(after, (FEATURES,), (OUTPUTS,))
+    ] == shapes
     assert NETWORK.validate_json(after.model_dump_json()) == after
 
 
@@ -315,7 +320,7 @@ def test_a_variants_network_is_changed_by_the_rest_of_it() -> None:
     """Another network altogether, with this non-linearity and this initialisation."""
     found = network(mlp(5), network=layers(linear(9), TANH), activation="sin", init="torch")
     assert activations(found) == ["sin"]
-    assert inits(expand(found, FEATURES, OUTPUTS)) == [("torch", 1.0), ("torch", 1.0)]
+    assert inits(expand(found, (FEATURES,), (OUTPUTS,))) == [("torch", 1.0), ("torch", 1.0)]
     assert network(mlp(5)) == NETWORK.validate_python(mlp(5))
 
 

@@ -13,7 +13,8 @@ from workers.contract.base import Spec, Violation
 from workers.contract.checks import Limits, check, expanded, over_trials
 from workers.contract.comparison import ComparisonSpec, Record, Target, Tuning
 from workers.contract.initialisers import INITIALISERS, InitSpec
-from workers.contract.network import LAYERS, Layers, LayerSpec, Mlp, Variant
+from workers.contract.layers import LAYERS, LayerSpec
+from workers.contract.network import Layers, Mlp, Variant
 from workers.contract.optimizers import OPTIMIZERS, OptimizerSpec
 from workers.contract.problems import PROBLEMS, ProblemSpec, split_sizes
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from engine_samples import TEACHER, assert_close, layers, mlp, only, shard, train, training, with_a_diverging
+from engine_samples import TEACHER, assert_close, layers, linears, mlp, only, shard, train, training, with_a_diverging
 
 from workers.contract.optimizers import OPTIMIZERS
 
@@ -35,7 +35,7 @@ def test_divergence_is_found_where_and_when_it_begins() -> None:
         running = training(shard(mlp(), seeds=(0, 1), precision="float32"))
         running.advance(3)
         losses = running.programs[0].watch.state["loss"].clone()
-        running.programs[0].measured[layer].linear.weight[1, 0, 0] = math.nan
+        linears(running.programs[0])[layer].weight[1, 0, 0] = math.nan
         running.advance(10)
         first, second = running.endings()
         assert first.divergence is None and first.test_loss is not None
@@ -48,7 +48,7 @@ def test_a_gradient_that_alone_is_not_finite_is_divergence() -> None:
     running = training(shard(layers(linear, linear), problem=TEACHER, precision="float32", steps=3))
     (made,) = running.programs
     running.advance(1)
-    first, second, output = (place.linear for place in made.measured)
+    first, second, output = linears(made)
     first.weight.zero_()
     second.weight.fill_(3e38)
     output.weight.fill_(1e5)
@@ -87,7 +87,7 @@ def test_nothing_is_too_small_to_be_seen(seeds: tuple[int, ...], batch_size: int
     """One bad bias of a single unit is found, in a batch of one sample and a program of one trial."""
     network = layers({"kind": "linear", "out_features": 1}, {"kind": "activation", "activation": "sin"})
     running = training(shard(network, seeds=seeds, batch_size=batch_size, precision="float32"))
-    bias = running.programs[0].measured[0].linear.bias
+    bias = linears(running.programs[0])[0].bias
     assert bias is not None
     bias[-1] = poison
     running.advance(2)

@@ -1,5 +1,6 @@
 """Layers, non-linearities and losses of the batched program against torch.nn and autograd, in float64."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,13 +9,21 @@ from engine_samples import DROPPING, TEACHER, layers, mlp, program, shard
 from reference.networks import ACTIVATIONS, LOSSES, flat_gradient, sequential
 from torch import Tensor
 
+from workers.contract.shapes import ExpandedLayer, walk
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Activation, Dropout, Linear
-from workers.engine.program import Program
+from workers.engine.program import Program, every
 from workers.engine.train import differentiate
 
 LINEAR: dict[str, Any] = {"kind": "linear", "out_features": 5}
+
+SIGMOID = {"kind": "activation", "activation": "sigmoid"}
+
+
+def norm(kind: str) -> dict[str, Any]:
+    return {"kind": "normalization", "normalization": kind}
+
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "linear": layers(LINEAR),
@@ -30,6 +39,23 @@ NETWORKS: dict[str, dict[str, Any]] = {
     ),
     "dropout everywhere": layers("dropout", LINEAR, "dropout", {"kind": "activation", "activation": "silu"}, "dropout"),
     "every kind": layers(*DROPPING),
+    **{f"{kind} norm": mlp("tanh", normalization=kind) for kind in ("batch", "layer", "rms")},
+    "norm without parameters, after": mlp(
+        "sigmoid", normalization={"kind": "batch", "affine": False, "position": "after"}
+    ),
+    "norm first": layers(norm("layer"), LINEAR, SIGMOID),
+    "residual": mlp("tanh", shortcut="residual"),
+    "residual by depth": mlp("gaussian", shortcut={"kind": "residual", "scale": "depth"}, normalization="layer"),
+    "rezero": mlp("sigmoid", shortcut={"kind": "rezero", "start": 0.5}),
+    "highway": mlp("sigmoid", shortcut={"kind": "highway", "transform_bias": -1}),
+    "shortcuts in shortcuts": layers(
+        LINEAR,
+        {
+            "kind": "residual",
+            "trainable": True,
+            "layers": [norm("rms"), SIGMOID, {"kind": "highway", "layers": [LINEAR, "dropout", SIGMOID]}, LINEAR],
+        },
+    ),
     **{kind: mlp(kind, init={"kind": "xavier_normal", "bias_std": 0.5}) for kind in NON_LINEARITIES},
 }
 
@@ -44,7 +70,7 @@ def differentiated(planned: Program, step: int = 0) -> tuple[Tensor, Tensor, Ten
     loss = differentiate(planned, x, y)
     masks = {
         spec.path: layer.mask
-        for spec, layer in zip(planned.shard.network, planned.layers, strict=True)
+        for spec, layer in zip(walk(planned.shard.network), every(planned.layers), strict=True)
         if isinstance(layer, Dropout) and layer.mask is not None
     }
     return x, y, loss, masks
@@ -69,19 +95,56 @@ def test_is_torch_nn_for_every_trial(network: str, problem: str | dict[str, Any]
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_error_signal_is_the_gradient_at_the_pre_activation(network: str) -> None:
-    """What every linear layer keeps as δ is what autograd finds at its output."""
+    """What every linear layer keeps as δ is what autograd finds at its output; a row's is that of the outermost shortcut's output."""
     planned = program(shard(NETWORKS[network], seeds=(0, 1)))
     x, y, _, masks = differentiated(planned)
     for row in range(len(planned.trials)):
         twin = sequential(planned, row, {path: mask[row] for path, mask in masks.items()})
-        here, kept = x[row], []
-        for module in twin:
-            here = module(here)
-            if isinstance(module, torch.nn.Linear):
-                kept.append(here)
-        signals = torch.autograd.grad(LOSSES["cross_entropy"]()(here, y[row]), kept)
-        for place, expected in zip(planned.measured, signals, strict=True):
-            torch.testing.assert_close(place.linear.error_signal[row], expected, rtol=1e-10, atol=1e-12)
+        kept = outputs(twin)
+        loss = LOSSES["cross_entropy"]()(twin(x[row]), y[row])
+        for place in planned.measured:
+            own, outermost = names(planned.shard.network, place.path)
+            for found, name in ((place.layer.error_signal, own), (place.error_signal, outermost)):
+                (expected,) = torch.autograd.grad(loss, kept[name], retain_graph=True)
+                torch.testing.assert_close(found[row], expected, rtol=1e-10, atol=1e-12)
+
+
+def outputs(twin: torch.nn.Module) -> dict[str, Tensor]:
+    """What every module gives in the next pass, by its name among the engine's."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_: torch.nn.Module, __: object, output: Tensor) -> None:
+            kept[name] = output
+
+        return hook
+
+    for name, module in twin.named_modules():
+        module.register_forward_hook(keep(name.replace("inside.", "")))
+    return kept
+
+
+def names(layers: Sequence[ExpandedLayer], path: str) -> tuple[str, str]:
+    """The twin's names of the layer at a path and of the outermost shortcut round it, or of itself."""
+    for layer in layers:
+        dashed = layer.path.replace(".", "-")
+        if layer.path == path:
+            return dashed, dashed
+        if path in {inner.path for inner in walk(layer.layers)}:
+            return f"{dashed}.{names(layer.layers, path)[0]}", dashed
+    raise KeyError(path)
+
+
+def test_running_statistics_are_those_of_torch() -> None:
+    """After some batches the running mean and variance, and what evaluation makes of them, are BatchNorm1d's."""
+    planned = program(shard(mlp("tanh", normalization="batch"), seeds=(0,)))
+    twin = sequential(planned, 0)
+    for step in range(4):
+        x, _ = planned.batches.at(step)
+        planned.forward(x, training=True)
+        twin(x[0])
+    x, _ = planned.batches.at(9)
+    torch.testing.assert_close(planned.forward(x, training=False)[0], twin.eval()(x[0]), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", NON_LINEARITIES)

@@ -13,6 +13,7 @@ from engine_samples import (
     assert_close,
     assert_same,
     layers,
+    linears,
     mlp,
     only,
     parameters,
@@ -103,10 +104,10 @@ def test_another_layer_shifts_nobodys_draws() -> None:
     """Layers that keep their names and shapes keep their weights when others are added."""
     inner = [{"kind": "linear", "out_features": 13, "name": name} for name in ("first", "second", "third")]
     short, long = (program(shard(layers(*some), seeds=(3,))) for some in (inner[:2], inner))
-    weights = {place.path: place.linear.weight for place in long.measured}
+    weights = {layer.layer.path: layer.weight for layer in linears(long)}
     assert len(weights) == 4
-    for place in short.measured:
-        assert torch.equal(place.linear.weight, weights[place.path])
+    for layer in linears(short):
+        assert torch.equal(layer.weight, weights[layer.layer.path])
 
 
 STANDSTILL: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_samples import DROPPING, TEACHER, Row, layers, mlp, program, rows, shard, statistics, train
+from engine_samples import DROPPING, TEACHER, Row, layers, linears, mlp, program, rows, shard, statistics, train
 from reference.networks import LOSSES, sequential
 from reference.statistics import Seen, backward, forward, layer_gradients, layer_parameters, update
 
@@ -17,6 +17,7 @@ from workers.engine.activations import NON_LINEARITIES
 from workers.engine.losses import LossFunction
 from workers.engine.network import Dropout
 from workers.engine.program import Program
+from workers.engine.statistics import Samples, Signal
 
 STEPS = 4
 
@@ -209,17 +210,18 @@ def test_recorded_rows_do_not_depend_on_which_others_are(optimizer: str) -> None
 def test_exact_zeros_and_non_finite_elements_are_counted() -> None:
     """Of eight weights of known gradient: zeros, tiny numbers that are none, an infinity and a NaN."""
     running = program(shard(layers({"kind": "linear", "out_features": 3, "output": True}), precision="float32"))
-    linear = running.measured[0].linear
+    linear = linears(running)[0]
     x, y = running.batches.at(0)
     running.backward(running.loss.gradient(running.forward(x, training=True), y))
     running.gradient.fill_(1e-45)
     running.gradient[0, :3], running.gradient[0, 3], running.gradient[0, 4] = 0.0, math.inf, math.nan
-    row = columns.backward([linear], None)
+    signal = Signal(running.gradient, linear.error_signal, Samples(linear.error_signal, linear.input, biased=True))
+    row = columns.backward([signal], None)
     assert row["gradient_zero_fraction"].item() == 3 / 42
     assert row["gradient_nonfinite_fraction"].item() == 2 / 42
     assert not row["gradient_norm"].isfinite()
     running.gradient.zero_()
-    row = columns.backward([linear], [running.gradient])
+    row = columns.backward([signal], [running.gradient])
     assert row["gradient_norm"].item() == 0.0
     for name in ("gradient_log10_rms", "gradient_cosine"):
         assert row[name].isnan().all()

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from workers.contract.activations import ACTIVATIONS, ActivationSpec
 from workers.contract.initialisers import INITIALISERS, InitSpec
-from workers.contract.network import LAYERS, LayerSpec
+from workers.contract.layers import LAYERS, LayerSpec
 from workers.contract.optimizers import OPTIMIZERS, OptimizerSpec
 from workers.contract.problems import PROBLEMS, Loss, ProblemSpec
 from workers.contract.statistics import COLUMNS, KEYS, STATISTICS
@@ -28,7 +28,7 @@ FAMILIES: dict[str, tuple[Specs, Any, Iterable[str], str]] = {
 }
 """Specs of the contract, their union, the engine's table, and where that stands."""
 
-COMPOSED = {"repeat", "expression", "scaled", "normalised"}
+COMPOSED = {"repeat", "sequential", "expression", "scaled", "normalised", "shaped"}
 """Layers that are gone once a network is expanded, and non-linearities that are compiled from their formulas."""
 
 

@@ -53,7 +53,7 @@ def supervised(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
 
 def accept(db: Database, comparison_id: str, *, steps: int) -> str:
     """One shard of one trial. Returns its job."""
-    network = expand(SPEC.network, SPEC.problem.features, SPEC.problem.outputs)
+    network = expand(SPEC.network, SPEC.problem.shape, SPEC.problem.output_shape)
     trial = Trial(
         trial=0, variant="base", optimizer="sgd", kind="sgd", hyperparameters={"lr": 0.1}, seed=0, role="final"
     )

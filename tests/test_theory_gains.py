@@ -12,8 +12,8 @@ from workers.analysis.predicted import predict
 from workers.analysis.protocol import first_round
 from workers.contract.checks import Limits
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.network import Linear
-from workers.theory.gains import networks, resolved
+from workers.contract.layers import Linear
+from workers.theory.resolution import networks, resolved
 from workers.theory.weights import sigma_w
 
 

@@ -107,7 +107,7 @@ def test_the_forecast_is_what_autograd_finds(
         {"layers": [{"kind": "repeat", "times": DEPTH, "layers": block, "name": "hidden"}], "init": init}
     )
     loss = "mean_squared_error" if case["regression"] else "cross_entropy"
-    said = forecast(expand(network, FEATURES, CLASSES), loss, BATCH)  # type: ignore[arg-type]
+    said = forecast(expand(network, (FEATURES,), (CLASSES,)), loss, BATCH)  # type: ignore[arg-type]
     columns = {field: np.array([getattr(layer, field) for layer in said]) for field in Measured._fields}
     assert np.abs(columns["log10_delta"] - found.log10_delta).max() < 0.08
     assert np.abs(columns["log10_gradient"] - found.log10_gradient).max() < 0.2
@@ -124,7 +124,7 @@ def test_orthogonal_weights_scatter_less() -> None:
 
     def band(init: str, width: int) -> list[float]:
         network: NetworkSpec = Mlp.model_validate({"depth": 10, "width": width, "activation": "tanh", "init": init})
-        return [layer.band for layer in forecast(expand(network, 64, 10), "cross_entropy", 128)]
+        return [layer.band for layer in forecast(expand(network, (64,), (10,)), "cross_entropy", 128)]
 
     assert band("orthogonal", 64)[0] < 0.5 * band("lecun_normal", 64)[0]
     assert band("lecun_normal", 256)[0] == pytest.approx(band("lecun_normal", 64)[0] / 2, rel=0.01)
@@ -137,7 +137,7 @@ def test_nothing_breaks_where_numbers_end() -> None:
         for activation in ("relu", "tanh", "gaussian", "bent_identity"):
             init = {"kind": "lecun_normal", "gain": gain}
             network = Mlp.model_validate({"depth": 1000, "width": 16, "activation": activation, "init": init})
-            told = predict(expand(network, 20, 1), Teacher(), 32, "float64")
+            told = predict(expand(network, (20,), (1,)), Teacher(), 32, "float64")
             assert told.verdict in (verdict, "exploding"), activation
             assert len(told.layers) == 1001
 
@@ -145,7 +145,7 @@ def test_nothing_breaks_where_numbers_end() -> None:
 def test_the_ratio_is_measured_over_predicted() -> None:
     """Layer by layer by name, null where either is zero."""
     spec = comparison("sgd")
-    said = predict(expand(Mlp(depth=2, width=64), 64, 10), Digits(), 128, "float32")
+    said = predict(expand(Mlp(depth=2, width=64), (64,), (10,)), Digits(), 128, "float32")
     norms = [10 ** (layer.error_signal_log10 or 0) for layer in said.layers]
     measured = Stage(
         step=0, verdict="healthy", decades_per_layer=0.0, decades=0.0,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
+from workers.contract.shapes import ExpandedLayer
 from workers.engine.program import Program
 
 
@@ -60,6 +61,76 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 LOSSES: dict[str, Callable[[], nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mean_squared_error": nn.MSELoss}
 
 
+class Residual(nn.Module):
+    """x + s·F(x), s a number or a parameter after those of F."""
+
+    def __init__(self, inside: nn.Module, scale: Tensor | float) -> None:
+        super().__init__()
+        self.inside = inside
+        self.own = nn.ParameterList([scale] if isinstance(scale, Tensor) else [])
+        self.fixed = 1.0 if isinstance(scale, Tensor) else scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        s: Tensor | float = self.own[0] if len(self.own) else self.fixed
+        inside: Tensor = self.inside(x)
+        return x + s * inside
+
+
+class Highway(nn.Module):
+    """t·F(x) + (1 − t)·x, the gate's parameters after those of F."""
+
+    def __init__(self, inside: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = torch.sigmoid(self.gate(x))
+        inside: Tensor = self.inside(x)
+        return t * inside + (1 - t) * x
+
+
+class Norm(nn.Module):
+    """A normalisation of torch.nn that is given what it wants: features last or channels first."""
+
+    def __init__(self, spec: specs.NormalizationSpec, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.per_channel = len(shape) == 3
+        features = specs.features(shape)
+        if isinstance(spec, specs.BatchNorm):
+            self.norm: nn.Module = nn.BatchNorm1d(
+                features, spec.eps, spec.momentum, affine=spec.affine, dtype=torch.float64
+            )
+        elif isinstance(spec, specs.LayerNorm):
+            self.norm = nn.LayerNorm(features, spec.eps, spec.affine, dtype=torch.float64)
+        else:
+            self.norm = nn.RMSNorm(features, spec.eps, spec.affine, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not self.per_channel
+        if isinstance(self.norm, nn.BatchNorm1d):
+            return self.norm(x.flatten(0, -2)).view(x.shape)  # type: ignore[no-any-return]
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+class _Parameters:
+    """Of one trial, taken one tensor after another."""
+
+    def __init__(self, theta: Tensor) -> None:
+        self.theta, self.start = theta, 0
+
+    def into(self, module: nn.Module) -> nn.Module:
+        for parameter in module.parameters():
+            stop = self.start + parameter.numel()
+            parameter.data.copy_(self.theta[self.start : stop].view(parameter.shape))
+            self.start = stop
+        return module
+
+    def number(self) -> Tensor:
+        self.start += 1
+        return nn.Parameter(self.theta[self.start - 1 : self.start].clone())
+
+
 def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = None) -> nn.Sequential:
     """The network of one trial with the parameters it has now, float64, modules named by path with dashes for dots.
 
@@ -68,25 +139,36 @@ def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = Non
         row: which trial of it.
         masks: what the dropout layer at each path multiplies by, [B, F]; those not there drop nothing.
     """
+    return _sequential(program.shard.network, _Parameters(program.theta[row].double()), masks or {})
+
+
+def _sequential(layers: list[ExpandedLayer], parameters: _Parameters, masks: dict[str, Tensor]) -> nn.Sequential:
     network = nn.Sequential()
-    theta, start = program.theta[row].double(), 0
-    for layer in program.shard.network:
-        spec = layer.spec
-        module: nn.Module
-        if isinstance(spec, specs.Linear):
-            out, into = spec.out_features, layer.in_shape[0]
-            module = nn.Linear(into, out, bias=spec.bias, dtype=torch.float64)
-            with torch.no_grad():
-                module.weight.copy_(theta[start : start + out * into].view(out, into))
-                if spec.bias:
-                    module.bias.copy_(theta[start + out * into : start + out * into + out])
-            start += layer.parameters
-        elif isinstance(spec, specs.Activation):
-            module = ACTIVATIONS[spec.activation.kind]()
-        else:
-            module = Masked((masks or {}).get(layer.path))
-        network.add_module(layer.path.replace(".", "-"), module)
+    for layer in layers:
+        network.add_module(layer.path.replace(".", "-"), _module(layer, parameters, masks))
     return network
+
+
+def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tensor]) -> nn.Module:
+    spec = layer.spec
+    if isinstance(spec, specs.Linear):
+        return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
+    if isinstance(spec, specs.Activation):
+        return ACTIVATIONS[spec.activation.kind]()
+    if isinstance(spec, specs.Normalization):
+        return parameters.into(Norm(spec.normalization, layer.in_shape))
+    if isinstance(spec, specs.Flatten):
+        return nn.Flatten()
+    if isinstance(spec, specs.Residual):
+        inside = _sequential(layer.layers, parameters, masks)
+        assert spec.scale != "depth"
+        return Residual(inside, parameters.number() if spec.trainable else spec.scale)
+    if isinstance(spec, specs.Highway):
+        inside = _sequential(layer.layers, parameters, masks)
+        width = layer.in_shape[-1]
+        return Highway(inside, parameters.into(nn.Linear(width, width, dtype=torch.float64)))
+    assert isinstance(spec, specs.Dropout)
+    return Masked(masks.get(layer.path))
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

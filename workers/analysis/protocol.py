@@ -11,7 +11,7 @@ from workers.analysis.selection import Setting, TrialScore, choose, defaults, se
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
-from workers.theory.gains import networks
+from workers.theory.resolution import networks
 
 __all__ = ["PlannedRound", "TrialScore", "first_round", "next_round", "together", "totals", "trials_by_round", "tuned"]
 
@@ -151,6 +151,12 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
                         device=spec.device,
+                        wrappers={
+                            optimizer.label: around
+                            for optimizer in members
+                            if (around := optimizer.wrapper_kinds())
+                            and any(t.optimizer == optimizer.label for t in trials)
+                        },
                     )
                 )
     return shards

@@ -55,7 +55,7 @@ def grids(optimizer: OptimizerSpec, tuning: Tuning | None) -> dict[str, list[flo
     written: dict[str, list[float]] = {}
     for name, value in values.items():
         # betas are a list in themselves; where the default is a number a list is a grid
-        if isinstance(value, list) and not isinstance(_default(optimizer, name), list):
+        if isinstance(value, list) and not isinstance(optimizer.default(name), list):
             written[name] = list(dict.fromkeys(value))
     lr = values.get("lr")
     if written or tuning is None or not isinstance(lr, float):
@@ -81,9 +81,9 @@ def defaults(optimizer: OptimizerSpec) -> Setting:
     """The untuned setting: what is written, and the rule's own default where a grid is written."""
     setting: Setting = {}
     for name, value in optimizer.hyperparameters().items():
-        default = _default(optimizer, name)
+        default = optimizer.default(name)
         grid = isinstance(value, list) and not isinstance(default, list)
-        setting[name] = default if grid else cast(Scalar, value)
+        setting[name] = cast(Scalar, default if grid else value)
     return setting
 
 
@@ -130,11 +130,6 @@ def mean(values: list[float]) -> float:
 def identity(setting: Mapping[str, Scalar]) -> tuple[object, ...]:
     """Equal for equal settings, whatever the order of their names; fit for a dictionary."""
     return tuple((name, tuple(v) if isinstance(v := setting[name], list) else v) for name in sorted(setting))
-
-
-def _default(optimizer: OptimizerSpec, name: str) -> Scalar:
-    default: Scalar = type(optimizer).model_fields[name].default
-    return default
 
 
 def _distance(setting: Setting, centre: Setting, names: list[str]) -> float:

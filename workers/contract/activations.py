@@ -1,6 +1,7 @@
 """What a network may say of its non-linearity: a name, a formula of its own, or either re-parametrised. z is the pre-activation.
 
-`expression_of` gives the one definition of any of them, a tree in z, which theory and engine differentiate and evaluate.
+`expression_of` gives the one definition of any of them, a tree in z, which theory and engine differentiate and evaluate. Of a `shaped`
+one the theory has worked out the constants by then, for the network that it stands in: what trains is a `scaled` one.
 """
 
 import math
@@ -10,11 +11,11 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.contract.base import ByKind, Number, Spec
+from workers.contract.base import ByKind, Number, Positive, Spec
 from workers.contract.expectations import moments
 from workers.contract.expressions import FLOATS, Expression, Z, compiled, derivative, substitute
 from workers.contract.formulas import MAX_LENGTH, FormulaError, parse
-from workers.contract.nonlinearities import NAMED, NamedSpec
+from workers.contract.nonlinearities import NAMED, LeakyRelu, NamedSpec
 
 
 class Formula(Spec):
@@ -88,10 +89,46 @@ class Normalised(Spec):
         return self
 
 
-ACTIVATIONS = (*NAMED, Formula, Scaled, Normalised)
+class Shaped(Spec):
+    """γ(θ(αz + β) + δ): any non-linearity, with the constants that keep a deep network's signal, worked out for the network at hand.
+
+    The network as a whole gets a kernel that is neither flat nor chaotic, whatever its depth; it needs weights that keep mean squares,
+    as of `scaled_uniform_orthogonal` or `lecun_normal`, and biases of zero. What the constants are, a preview shows.
+    """
+
+    kind: Literal["shaped"] = "shaped"
+    formula: ClassVar[str] = "gamma*(theta(alpha*z + beta) + delta)"
+    source: ClassVar[str] = (
+        "Martens et al. 2021, section 5 (dks); Zhang et al. 2022, section 4 (tat); google-deepmind/dks"
+    )
+    of: _Plain = Field(examples=["gaussian"])
+    """θ. A leaky ReLU's slope below zero is chosen, too, and its α and β are 1 and 0."""
+    method: Literal["dks", "tat"] = Field(default="dks", examples=["dks"])
+    """dks, deep kernel shaping: Q(1) = Q′(1) = 1, C(0) = 0, C′(1) = `target` over the network. tat, tailored activations, for smooth
+    θ: Q(1) = Q′(1) = C′(1) = 1, C″(1) = `target` over the network; for a leaky ReLU: Q(1) = C′(1) = 1, C(0) = `target`."""
+    target: Positive | None = Field(default=None, examples=[1.5])
+    """Of the whole network: C′(1), above 1, under dks (1.5 if null); C″(1), above 0, under tat (0.3 if null), and C(0), below 1, of a
+    leaky ReLU (0.9 if null)."""
+
+    @model_validator(mode="after")
+    def _aims_at_what_there_is(self) -> Self:
+        above, below = 1.0 if self.method == "dks" else 0.0, self.below
+        if self.target is not None and not above < self.target < below:
+            raise _refused(
+                f"the target of {self.method} is above {above:g} and below {below:g} here, not {self.target:g}"
+            )
+        return self
+
+    @property
+    def below(self) -> float:
+        """What the target must be below."""
+        return 1.0 if self.method == "tat" and isinstance(self.of, LeakyRelu) else 1e6
+
+
+ACTIVATIONS = (*NAMED, Formula, Scaled, Normalised, Shaped)
 
 ActivationSpec = Annotated[
-    NamedSpec | Formula | Scaled | Normalised,
+    NamedSpec | Formula | Scaled | Normalised | Shaped,
     Field(discriminator="kind"),
     ByKind,
 ]
@@ -112,27 +149,30 @@ def expression_of(spec: ActivationSpec) -> Expression:
         theta = expression_of(spec.of)
         mean, std = moments(theta)
         return (theta - mean) / std
+    assert not isinstance(spec, Shaped), "the theory works its constants out before anything is computed"
     return parse(spec.formula, spec.model_dump(exclude={"kind"}))
 
 
 MAX_COMPOSED = 64
-"""Different formulas, scalings and normalisations in one request: each takes up to a tenth of a second to check."""
+"""Different formulas, scalings and normalisations in one request: each takes up to a tenth of a second to check, a shaping some."""
 
 
 def refuse_too_many(body: object) -> object:
     """Passes a request's body on before anything in it is checked, unless it would take long to check."""
-    composed: set[str] = set()
+    composed: dict[str, int] = {}
     waiting = [body]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if part.get("kind") in ("expression", "scaled", "normalised"):
-                composed.add(repr(part))
+            if (kind := part.get("kind")) in ("expression", "scaled", "normalised", "shaped"):
+                composed[repr(part)] = 4 if kind == "shaped" else 1
             waiting += part.values()
         elif isinstance(part, list | tuple):
             waiting += part
-        if len(composed) > MAX_COMPOSED:
-            raise _refused(f"more than {MAX_COMPOSED} different formulas, scalings and normalisations: use fewer")
+        if sum(composed.values()) > MAX_COMPOSED:
+            raise _refused(
+                f"more than {MAX_COMPOSED} different formulas, scalings and normalisations, a shaped one counted four times: use fewer"
+            )
     return body
 
 

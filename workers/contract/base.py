@@ -50,6 +50,10 @@ Whole = Annotated[int, BeforeValidator(strict_number)]
 Positive = Annotated[Number, Field(gt=0, le=1e12)]
 NonNegative = Annotated[Number, Field(ge=0, le=1e12)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Exponent = Annotated[Number, Field(ge=-100, le=100)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Count = Annotated[Whole, Field(ge=0, le=10_000_000)]
+Interval = Annotated[Whole, Field(ge=1, le=10_000_000)]
 
 PositiveGrid = Annotated[
     Annotated[Positive, Tag("value")] | Annotated[list[Positive], Field(min_length=1, max_length=64), Tag("grid")],
@@ -65,4 +69,23 @@ FractionGrid = Annotated[
     Annotated[Fraction, Tag("value")] | Annotated[list[Fraction], Field(min_length=1, max_length=64), Tag("grid")],
     Discriminator(value_or_grid),
 ]
+ExponentGrid = Annotated[
+    Annotated[Exponent, Tag("value")] | Annotated[list[Exponent], Field(min_length=1, max_length=64), Tag("grid")],
+    Discriminator(value_or_grid),
+]
+"""A number of either sign, small enough to be an exponent, or a list of them."""
+ShareGrid = Annotated[
+    Annotated[Share, Tag("value")] | Annotated[list[Share], Field(min_length=1, max_length=64), Tag("grid")],
+    Discriminator(value_or_grid),
+]
+CountGrid = Annotated[
+    Annotated[Count, Tag("value")] | Annotated[list[Count], Field(min_length=1, max_length=64), Tag("grid")],
+    Discriminator(value_or_grid),
+]
+"""A number of steps, or a list of them."""
+IntervalGrid = Annotated[
+    Annotated[Interval, Tag("value")] | Annotated[list[Interval], Field(min_length=1, max_length=64), Tag("grid")],
+    Discriminator(value_or_grid),
+]
+"""A distance in steps, or a list of them."""
 Betas = Annotated[list[Fraction], Field(min_length=2, max_length=2)]

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.layers import Linear, Normalization
 from workers.contract.memory import shard_bytes
+from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
-from workers.contract.shapes import ExpandedLayer, Misfit, expand
+from workers.contract.optimizers.misfits import misfits, values
+from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
 
 class Limits(NamedTuple):
@@ -30,9 +33,12 @@ def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
 
 def expanded(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
     """Every variant's layers by name. Raises Misfit where `check` would have told."""
-    return {
-        name: expand(network, spec.problem.features, spec.problem.outputs) for name, network in spec.networks().items()
-    }
+    found = {}
+    for name, layers in spec.expansions.items():
+        if isinstance(layers, Misfit):
+            raise layers
+        found[name] = layers
+    return found
 
 
 def _over(pointer: str, what: str, asked: int, limit: int) -> Violation:
@@ -110,18 +116,16 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         if (
             isinstance(optimizer, Sgd)
             and optimizer.nesterov
-            and (0 in _values(optimizer.momentum) or any(_values(optimizer.dampening)))
+            and (0 in values(optimizer.momentum) or any(values(optimizer.dampening)))
         ):
             message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
             found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
+        for field, message in misfits(optimizer, spec.steps):
+            found.append(Violation(pointer=f"{here}/{field}", message=message, code="inconsistent"))
     return found
-
-
-def _values(number_or_grid: float | list[float]) -> list[float]:
-    return number_or_grid if isinstance(number_or_grid, list) else [number_or_grid]
 
 
 def _batch(pointer: str, asked: int, available: int) -> Violation:
@@ -133,18 +137,40 @@ def _batch(pointer: str, asked: int, available: int) -> Violation:
 
 def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     found: dict[str, Violation] = {}
-    for name, network in spec.networks().items():
+    for name, variant in spec.variants.items():
+        for field in SHORT_FORM_ONLY:
+            if getattr(variant, field) is not None and isinstance(variant.network or spec.network, Layers):
+                pointer = f"/variants/{escape(name)}/{field}"
+                message = f"the network is a list of layers, where a {field} is a layer: give the variant a `network` that has it"
+                found[pointer] = Violation(pointer=pointer, message=message, code="inconsistent")
+    for name, layers in spec.expansions.items():
         where = pointer_to(spec, name)
-        try:
-            layers = expand(network, spec.problem.features, spec.problem.outputs)
-        except Misfit as misfit:
-            pointer = where + misfit.violation.pointer
-            found.setdefault(pointer, misfit.violation.model_copy(update={"pointer": pointer}))
+        if isinstance(layers, Misfit):
+            pointer = where + layers.violation.pointer
+            found.setdefault(pointer, layers.violation.model_copy(update={"pointer": pointer}))
             continue
+        for index, optimizer in enumerate(spec.optimizers):
+            if optimizer.reads_samples and (odd := _without_sample_gradients(layers)):
+                pointer = f"/optimizers/{index}"
+                message = (
+                    f"{optimizer.label!r} reads the gradients of single samples, which {odd.path!r} in variant {name!r} does not "
+                    "give: only linear layers on features do, without parameters of normalisations or gates beside them"
+                )
+                found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_sample_gradients"))
         parameters = sum(layer.parameters for layer in layers)
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
     return list(found.values())
+
+
+def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
+    for layer in walk(layers):
+        dense = isinstance(layer.spec, Linear) and len(layer.in_shape) == 1
+        if (layer.tensors and not dense) or (
+            isinstance(layer.spec, Normalization) and layer.spec.normalization.mixes_samples
+        ):
+            return layer
+    return None
 
 
 def pointer_to(spec: ComparisonSpec, variant: str) -> str:

@@ -1,5 +1,6 @@
 """The request: what is compared, how it is tuned, how long it trains and what is recorded."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from workers.contract.base import Number, Positive, Spec, Whole
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
+from workers.contract.shapes import ExpandedLayer, Misfit, expand
 
 BASE = "base"
 """The variant that always runs: the network as given."""
@@ -118,6 +120,17 @@ class ComparisonSpec(Spec):
         """Every variant's network by name, `base` first."""
         return {BASE: self.network} | {name: vary(self.network, variant) for name, variant in self.variants.items()}
 
+    @cached_property
+    def expansions(self) -> dict[str, list[ExpandedLayer] | Misfit]:
+        """Every variant's layers by name, or why there are none. Once for all that asks: it takes milliseconds."""
+        found: dict[str, list[ExpandedLayer] | Misfit] = {}
+        for name, network in self.networks().items():
+            try:
+                found[name] = expand(network, self.problem.shape, self.problem.output_shape)
+            except Misfit as misfit:
+                found[name] = misfit
+        return found
+
     def batch_of(self, optimizer: OptimizerSpec) -> int:
         """Samples in a batch of this optimizer."""
         full = self.problem.training_samples
@@ -128,5 +141,5 @@ class ComparisonSpec(Spec):
         """Optimizers by batch size and pattern, each group in the order of the request: what can share a batched program."""
         groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
         for optimizer in self.optimizers:
-            groups.setdefault((self.batch_of(optimizer), optimizer.pattern), []).append(optimizer)
+            groups.setdefault((self.batch_of(optimizer), optimizer.evaluation), []).append(optimizer)
         return groups

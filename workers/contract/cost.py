@@ -6,7 +6,7 @@ The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 
 from collections.abc import Sequence
 
 from workers.contract.optimizers import Pattern
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
 """Operations for each parameter and sample: two forward, four backward."""
@@ -21,11 +21,13 @@ GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
 
 
 def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern: Pattern) -> float:
-    """Of one trial's step: 2.6·6·B·P a gradient, and 32 P for the update."""
-    parameters = sum(layer.parameters for layer in network)
-    return parameters * (GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size + UPDATE)
+    """Of one trial's step: 2.6·6·B·P a gradient, P counted as often as one sample uses them, and 32 P for the update."""
+    layers = list(walk(network))
+    parameters = sum(layer.own_parameters for layer in layers)
+    used = sum(layer.own_parameters * layer.spec.positions(layer.in_shape) for layer in layers)
+    return GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
 
 
 def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:
     """What a step of a whole shard takes at least."""
-    return LAYER_SECONDS[device] * GRADIENTS[pattern] * sum(layer.depth is not None for layer in network)
+    return LAYER_SECONDS[device] * GRADIENTS[pattern] * sum(layer.depth is not None for layer in walk(network))

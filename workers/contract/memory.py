@@ -5,10 +5,11 @@ takes a third to two thirds of that, since scratch is a chunk's. torch itself co
 """
 
 from collections.abc import Sequence
+from math import prod
 
 from workers.contract.optimizers import Pattern
 from workers.contract.problems import ProblemSpec
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS
 
 STATE_TENSORS = 5
@@ -50,11 +51,12 @@ def shard_bytes(
     parameters = sum(layer.parameters for layer in network) * (
         PARAMETER_TENSORS + PROBE_TENSORS * (pattern == "two_gradients")
     )
-    widths = [layer.out_shape[-1] for layer in network]
-    error_signals = sum(layer.out_shape[-1] for layer in network if layer.depth is not None)
+    layers = list(walk(network))
+    widths = [prod(layer.out_shape) for layer in layers]
+    error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
     kept = problem.features + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
     samples = max(batch_size, min(EVALUATED_AT_ONCE, problem.training_samples))
-    rows = trials * recorded * sum(layer.depth is not None for layer in network)
+    rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
     data = 2 * problem.training_samples * problem.features * BYTES[precision]
     activations = round(ACTIVATIONS_SCATTERED * samples * kept)

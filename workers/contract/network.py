@@ -1,81 +1,67 @@
 """Networks: the short form `mlp`, the long form `layers`, and named changes to either (variants)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from workers.contract.activations import ActivationSpec
-from workers.contract.base import ByKind, Fraction, Spec, Whole
+from workers.contract.base import ByKind, NonNegative, Number, Spec, Whole
 from workers.contract.initialisers import InitSpec, XavierNormal
+from workers.contract.layers import (
+    MAX_LAYERS,
+    MAX_WIDTH,
+    Activation,
+    Highway,
+    LayerSpec,
+    Linear,
+    Normalization,
+    NormalizationSpec,
+    Repeat,
+    Residual,
+    Sequential,
+)
 from workers.contract.nonlinearities import Tanh
 
-MAX_LAYERS = 2000
-"""Layers after expansion, counted before anything is expanded."""
-MAX_WIDTH = 1_000_000
-"""Bound of a single number; what a network may weigh in all is a setting (`max_parameters`)."""
 
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^./\s][^./]*$")]
+class ResidualShortcut(Spec):
+    """Each hidden layer is x + s·F(x), where F is its linear layer, normalisation and non-linearity."""
 
+    kind: Literal["residual"] = "residual"
+    scale: NonNegative | Literal["depth"] = Field(default=1.0, examples=[1.0])
+    """s; "depth" is 1/√(hidden layers that have the shortcut)."""
+    source: ClassVar[str] = "He et al. 2016; 1/√L: Hayou et al. 2021"
 
-class Linear(Spec):
-    """z = W x + b."""
-
-    kind: Literal["linear"] = "linear"
-    out_features: Annotated[Whole, Field(ge=1, le=MAX_WIDTH)] = Field(examples=[64])
-    """Units."""
-    in_features: Annotated[Whole, Field(ge=1, le=MAX_WIDTH)] | None = Field(default=None, examples=[64])
-    """Checked against what arrives, if given."""
-    bias: bool = Field(default=True, strict=True, examples=[True])
-    """Whether b is there."""
-    init: InitSpec | None = Field(default=None, examples=["orthogonal"])
-    """The network's `init` if null."""
-    name: Name | None = Field(default=None, examples=["encoder"])
-    """Its place in paths; `layers.INDEX.linear` if null. The output layer is `output` in any case."""
-    output: bool = Field(default=False, strict=True, examples=[False])
-    """True on the last layer says that it is the output layer, so that none is added."""
+    def around(self, layers: list[LayerSpec]) -> Residual | Highway:
+        return Residual(layers=layers, scale=self.scale, where_shapes_change="leave_out")
 
 
-class Activation(Spec):
-    """a = θ(z), elementwise."""
+class RezeroShortcut(Spec):
+    """Each hidden layer is x + s·F(x), s a learned number that starts at `start`: the network starts as the identity."""
 
-    kind: Literal["activation"] = "activation"
-    activation: ActivationSpec = Field(examples=["sigmoid"])
-    """The non-linearity."""
-    name: Name | None = Field(default=None, examples=["squash"])
-    """Its place in paths."""
+    kind: Literal["rezero"] = "rezero"
+    start: NonNegative = Field(default=0.0, examples=[0.0])
+    """s before training."""
+    source: ClassVar[str] = "Bachlechner et al. 2020 (ReZero), eq. 2; De & Smith 2020 (SkipInit)"
 
-
-class Dropout(Spec):
-    """During training sets each input to zero with probability p and divides the others by 1−p."""
-
-    kind: Literal["dropout"] = "dropout"
-    p: Fraction = Field(default=0.5, examples=[0.1])
-    """Probability of being dropped."""
-    name: Name | None = Field(default=None, examples=["noise"])
-    """Its place in paths."""
+    def around(self, layers: list[LayerSpec]) -> Residual | Highway:
+        return Residual(layers=layers, scale=self.start, trainable=True, where_shapes_change="leave_out")
 
 
-class Repeat(Spec):
-    """The layers inside, one copy after another, each with its own parameters."""
+class HighwayShortcut(Spec):
+    """Each hidden layer is t·F(x) + (1 − t)·x with the gate t = σ(W x + b)."""
 
-    kind: Literal["repeat"] = "repeat"
-    times: Annotated[Whole, Field(ge=1, le=MAX_LAYERS)] = Field(examples=[6])
-    """Copies."""
-    layers: list["LayerSpec"] = Field(
-        min_length=1,
-        max_length=MAX_LAYERS,
-        examples=[[{"kind": "linear", "out_features": 64}, {"kind": "activation", "activation": "sigmoid"}]],
-    )
-    """What is repeated."""
-    name: Name | None = Field(default=None, examples=["hidden"])
-    """Its place in paths: `hidden.3.linear` is the linear layer of the fourth copy."""
+    kind: Literal["highway"] = "highway"
+    transform_bias: Number = Field(default=-2.0, ge=-50, le=50, examples=[-2.0])
+    """Where b starts; negative carries x through."""
+    source: ClassVar[str] = "Srivastava, Greff & Schmidhuber 2015, eq. 3"
+
+    def around(self, layers: list[LayerSpec]) -> Residual | Highway:
+        return Highway(layers=layers, transform_bias=self.transform_bias, where_shapes_change="leave_out")
 
 
-LAYERS = (Linear, Activation, Dropout, Repeat)
+SHORTCUTS = (ResidualShortcut, RezeroShortcut, HighwayShortcut)
 
-LayerSpec = Annotated[Linear | Activation | Dropout | Repeat, Field(discriminator="kind"), ByKind]
-
-Repeat.model_rebuild()
+ShortcutSpec = Annotated[ResidualShortcut | RezeroShortcut | HighwayShortcut, Field(discriminator="kind"), ByKind]
 
 
 class Mlp(Spec):
@@ -92,6 +78,10 @@ class Mlp(Spec):
     """How the hidden layers start."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """How the output layer starts; the same kind as `init` with gain 1 if null."""
+    normalization: NormalizationSpec | None = Field(default=None, examples=["batch"])
+    """In every hidden layer, before the non-linearity unless its `position` says after."""
+    shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
+    """Round every hidden layer that gives as many features as it receives."""
 
 
 class Layers(Spec):
@@ -122,16 +112,23 @@ class Variant(Spec):
     """Another initialisation of the hidden layers that state none of their own."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """Another initialisation of the output layer."""
+    normalization: NormalizationSpec | None = Field(default=None, examples=["layer"])
+    """Another normalisation of the hidden layers; of an `mlp` only."""
+    shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
+    """Another shortcut round the hidden layers; of an `mlp` only."""
     network: NetworkSpec | None = Field(default=None, examples=[{"kind": "mlp", "depth": 6, "width": 32}])
     """Another network altogether."""
+
+
+SHORT_FORM_ONLY = ("normalization", "shortcut")
+"""What a variant can change of an `mlp` only: in a list of layers these are layers themselves."""
 
 
 def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
     """The network with the variant's changes."""
     changed = variant.network or network
-    update: dict[str, object] = {
-        field: value for field in ("init", "output_init") if (value := getattr(variant, field)) is not None
-    }
+    fields = ("init", "output_init", *(SHORT_FORM_ONLY if isinstance(changed, Mlp) else ()))
+    update: dict[str, object] = {field: value for field in fields if (value := getattr(variant, field)) is not None}
     if variant.activation is not None and isinstance(changed, Mlp):
         update["activation"] = variant.activation
     elif variant.activation is not None and isinstance(changed, Layers):
@@ -142,6 +139,22 @@ def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
 def _with_activation(layer: LayerSpec, activation: ActivationSpec) -> LayerSpec:
     if isinstance(layer, Activation):
         return layer.model_copy(update={"activation": activation})
-    if isinstance(layer, Repeat):
+    if isinstance(layer, Sequential | Repeat | Residual | Highway):
         return layer.model_copy(update={"layers": [_with_activation(inner, activation) for inner in layer.layers]})
     return layer
+
+
+def to_layers(network: Mlp) -> Layers:
+    """The long form of the short form."""
+    block: list[LayerSpec] = [Linear(out_features=network.width), Activation(activation=network.activation)]
+    if network.normalization is not None:
+        block.insert(
+            1 if network.normalization.position == "before" else 2, Normalization(normalization=network.normalization)
+        )
+    if network.shortcut is not None:
+        block = [network.shortcut.around(block)]
+    return Layers(
+        layers=[Repeat(times=network.depth, layers=block, name="hidden")],
+        init=network.init,
+        output_init=network.output_init,
+    )

@@ -66,6 +66,8 @@ class Shard(BaseModel):
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    wrappers: dict[str, dict[str, str]] = {}
+    """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
 
     @property
     def evaluated(self) -> list[int]:

@@ -3,6 +3,7 @@
 Inputs are standardised on the training split, and so are the targets of a regression.
 """
 
+from math import prod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -18,14 +19,24 @@ class _Problem(Spec):
     loss: ClassVar[Loss]
 
     @property
-    def features(self) -> int:
-        """Number of input features."""
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample of the input: (F,) features, (S, F) a sequence, (C, H, W) an image."""
         raise NotImplementedError
+
+    @property
+    def features(self) -> int:
+        """Numbers in one sample of the input."""
+        return prod(self.shape)
 
     @property
     def outputs(self) -> int:
         """Number of outputs the network must have: classes, or target columns."""
         raise NotImplementedError
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the network's output on one sample."""
+        return (self.outputs,)
 
     @property
     def samples(self) -> int:
@@ -54,8 +65,8 @@ class _BuiltIn(_Problem):
         return self.size[0]
 
     @property
-    def features(self) -> int:
-        return self.size[1]
+    def shape(self) -> tuple[int, ...]:
+        return (self.size[1],)
 
     @property
     def outputs(self) -> int:
@@ -113,8 +124,8 @@ class Spirals(_Problem):
         return self.count
 
     @property
-    def features(self) -> int:
-        return 2
+    def shape(self) -> tuple[int, ...]:
+        return (2,)
 
     @property
     def outputs(self) -> int:
@@ -148,8 +159,8 @@ class Teacher(_Problem):
         return self.count
 
     @property
-    def features(self) -> int:
-        return self.inputs
+    def shape(self) -> tuple[int, ...]:
+        return (self.inputs,)
 
     @property
     def outputs(self) -> int:

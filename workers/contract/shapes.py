@@ -1,16 +1,33 @@
-"""Shape inference: from a network's spec to the flat list of its layers, by integer arithmetic.
+"""Shape inference: from a network's spec to its layers as they will be built, by integer arithmetic.
 
-The expanded list is what the engine builds and what a preview shows. Shapes are without the batch axis.
+The expanded layers are what the engine builds and what a preview shows. Shapes are without the batch axis. Repeats and sequential
+blocks are written out; residual and highway layers keep theirs inside.
 """
 
-from collections.abc import Iterator
-from math import prod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod, sqrt
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from workers.contract.base import Violation
 from workers.contract.initialisers import InitSpec
-from workers.contract.network import MAX_LAYERS, Activation, Dropout, Layers, LayerSpec, Linear, Mlp, Repeat
+from workers.contract.layers import (
+    MAX_LAYERS,
+    DoesNotFit,
+    Flatten,
+    Highway,
+    LayerSpec,
+    Linear,
+    Repeat,
+    Residual,
+    Sequential,
+    Shape,
+    Weighted,
+    words,
+)
+from workers.contract.network import Layers, Mlp, to_layers
 
 OUTPUT = "output"
 """Path of the output layer, whatever its name."""
@@ -23,14 +40,36 @@ class ExpandedLayer(BaseModel):
 
     path: str
     """Stable name: `hidden.3.linear`, `output`."""
-    spec: Linear | Activation | Dropout
+    spec: LayerSpec
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
-    init: InitSpec | None
-    """Set on layers with parameters."""
-    parameters: int
-    depth: int | None
-    """Position among the layers with parameters, from 0 at the input; null on the others."""
+    init: InitSpec | None = None
+    """Set on layers of weights."""
+    tensors: tuple[tuple[int, ...], ...] = ()
+    """Shapes of its own parameters, without those of the layers inside."""
+    depth: int | None = None
+    """Position among the layers of weights, from 0 at the input; null on the others."""
+    layers: list["ExpandedLayer"] = []
+    """Inside a residual or highway layer."""
+
+    @property
+    def own_parameters(self) -> int:
+        return sum(map(prod, self.tensors))
+
+    @property
+    def parameters(self) -> int:
+        """Those of the layers inside included."""
+        return self.own_parameters + sum(layer.parameters for layer in self.layers)
+
+
+class Row(NamedTuple):
+    """What a row of the statistics is about: a layer of weights, with the parameters of what follows it up to the next such layer
+    (a normalisation's γ and β, a gate), and for the first of them of what comes before.
+    """
+
+    layer: ExpandedLayer
+    tensors: tuple[Shape, ...]
+    """The parameters' shapes, one after another, layer after layer in the order of `walk`."""
 
 
 class Misfit(Exception):  # noqa: N818 - it carries a violation, it is not a failure of ours
@@ -41,122 +80,187 @@ class Misfit(Exception):  # noqa: N818 - it carries a violation, it is not a fai
         self.violation = Violation(pointer=pointer, message=message, code=code)
 
 
-def expand(network: Mlp | Layers, features: int, outputs: int) -> list[ExpandedLayer]:
+def walk(layers: Sequence[ExpandedLayer]) -> Iterator[ExpandedLayer]:
+    """All layers in the order of their parameters, those inside a layer before it."""
+    for layer in layers:
+        yield from walk(layer.layers)
+        yield layer
+
+
+def rows(layers: Sequence[ExpandedLayer]) -> list[Row]:
+    """The rows of the statistics, from the input upwards."""
+    found: list[Row] = []
+    start: ExpandedLayer | None = None
+    tensors: list[Shape] = []
+    for layer in walk(layers):
+        if layer.depth is not None:
+            if start is not None:
+                found.append(Row(start, tuple(tensors)))
+                tensors = []
+            start = layer
+        tensors += layer.tensors
+    assert start is not None, "a network has an output layer"
+    return [*found, Row(start, tuple(tensors))]
+
+
+def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedLayer]:
     """The layers from the input upwards, the output layer included.
 
     Args:
         network: the spec.
-        features: width of the problem's input.
-        outputs: width that the problem needs at the top.
+        shape: of one sample of the problem's input.
+        output: the shape that the problem needs at the top.
 
     Raises:
         Misfit: with a pointer relative to the network, when a layer does not fit.
     """
-    long = to_layers(network) if isinstance(network, Mlp) else network
+    long = _long(network, shape)
     count = _count(long.layers)
     if count > MAX_LAYERS:
         raise Misfit(
             "/layers", f"the network has {count} layers after expansion, the limit is {MAX_LAYERS}", "too_large"
         )
     output_init = long.output_init or type(long.init)(bias_std=long.init.bias_std, gain=1.0)
-    flat = list(_flatten(long.layers, "/layers", ""))
-    stated = [path for path, _, layer in flat if isinstance(layer, Linear) and layer.output]
-    if stated and stated != [flat[-1][0]]:
-        pointer = next(p for path, p, _ in flat if path == stated[0])
-        raise Misfit(f"{pointer}/output", "only the last layer can be the output layer", "misplaced_output")
-    for path, pointer, layer in flat:
-        if path == OUTPUT and not (isinstance(layer, Linear) and layer.output):
-            hint = ', or say "output": true' if isinstance(layer, Linear) else ""
-            message = f"the name {path!r} is the output layer's: give this layer another{hint}"
-            raise Misfit(f"{pointer}/name", message, "duplicate_name")
+    nodes = list(_unrolled(long.layers, "/layers", ""))
+    everything = list(_all(nodes))
+    stated = [node for node in everything if isinstance(node.layer, Linear) and node.layer.output]
+    if stated and [node.path for node in stated] != [nodes[-1].path]:
+        raise Misfit(f"{stated[0].pointer}/output", "only the last layer can be the output layer", "misplaced_output")
+    for node in everything:
+        if node.path == OUTPUT and node not in stated:
+            hint = ', or say "output": true' if isinstance(node.layer, Linear) else ""
+            message = f"the name {node.path!r} is the output layer's: give this layer another{hint}"
+            raise Misfit(f"{node.pointer}/name", message, "duplicate_name")
     if not stated:
-        flat.append((OUTPUT, "", Linear(out_features=outputs, init=output_init, output=True)))
+        nodes.append(_Node(OUTPUT, "", Linear(out_features=output[-1], init=output_init, output=True)))
+    expanded, top = _Expansion(long.init, output_init).layers(nodes, shape)
+    if top != output:
+        message = f"layer {OUTPUT!r} is the output layer and gives {words(top)}, the problem needs {words(output)}"
+        if stated:
+            raise Misfit(f"{nodes[-1].pointer}/out_features", message)
+        raise Misfit(
+            "/layers", f"{message}: bring what comes before it to {words(output[:-1] or top[-1:])}, by a flatten, say"
+        )
+    blocks = sum(isinstance(layer.spec, Residual) for layer in walk(expanded))
+    return _scaled(expanded, 1 / sqrt(max(1, blocks)))
 
-    expanded: list[ExpandedLayer] = []
-    seen: set[str] = set()
-    shape: tuple[int, ...] = (features,)
-    depth = 0
-    for position, (path, pointer, layer) in enumerate(flat):
-        top = position == len(flat) - 1
-        if path in seen:
-            raise Misfit(
-                f"{pointer}/name", f"the name {path!r} stands twice: give one of them another", "duplicate_name"
-            )
-        seen.add(path)
-        out_shape = _out_shape(path, pointer, layer, shape)
-        if top and out_shape != (outputs,):
-            raise Misfit(
-                f"{pointer}/out_features",
-                f"layer {path!r} is the output layer and gives {_words(out_shape)}, the problem needs {_words((outputs,))}",
-            )
-        linear = isinstance(layer, Linear)
-        expanded.append(
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A layer of the spec at its place, repeats and sequential blocks written out."""
+
+    path: str
+    pointer: str
+    layer: LayerSpec
+    inside: "list[_Node]" = field(default_factory=list)
+
+
+@dataclass
+class _Expansion:
+    init: InitSpec
+    output_init: InitSpec
+    depth: int = 0
+    seen: set[str] = field(default_factory=set)
+
+    def layers(self, nodes: Sequence[_Node], shape: Shape) -> tuple[list[ExpandedLayer], Shape]:
+        expanded: list[ExpandedLayer] = []
+        for node in nodes:
+            expanded += self.layer(node, shape)
+            shape = expanded[-1].out_shape
+        return expanded, shape
+
+    def layer(self, node: _Node, shape: Shape) -> list[ExpandedLayer]:
+        """One layer; or those inside, where a shortcut is left out."""
+        if node.path in self.seen:
+            message = f"the name {node.path!r} stands twice: give one of them another"
+            raise Misfit(f"{node.pointer}/name", message, "duplicate_name")
+        self.seen.add(node.path)
+        spec, inside = node.layer, list[ExpandedLayer]()
+        try:
+            if isinstance(spec, Residual | Highway):
+                inside, top = self.layers(node.inside, shape)
+                if top != shape and spec.where_shapes_change == "leave_out":
+                    return inside
+                out_shape = spec.joined(shape, top)
+            else:
+                out_shape = spec.out_shape(shape)
+        except DoesNotFit as reason:
+            pointer = f"{node.pointer}/{reason.field}" if reason.field else node.pointer
+            raise Misfit(pointer, f"layer {node.path!r} {reason}") from None
+        init, depth = None, None
+        if isinstance(spec, Weighted):
+            init, depth = spec.init or (self.output_init if node.path == OUTPUT else self.init), self.depth
+            self.depth += 1
+        return [
             ExpandedLayer(
-                path=path,
-                spec=layer,
+                path=node.path,
+                spec=spec,
                 in_shape=shape,
                 out_shape=out_shape,
-                init=((layer.init or (output_init if top else long.init)) if isinstance(layer, Linear) else None),
-                parameters=_parameters(layer, shape),
-                depth=depth if linear else None,
+                init=init,
+                tensors=spec.tensors(shape),
+                depth=depth,
+                layers=inside,
             )
-        )
-        depth += linear
-        shape = out_shape
-    return expanded
+        ]
 
 
-def to_layers(network: Mlp) -> Layers:
-    """The long form of the short form."""
-    block: list[LayerSpec] = [Linear(out_features=network.width), Activation(activation=network.activation)]
-    return Layers(
-        layers=[Repeat(times=network.depth, layers=block, name="hidden")],
-        init=network.init,
-        output_init=network.output_init,
-    )
+def _scaled(layers: list[ExpandedLayer], scale: float) -> list[ExpandedLayer]:
+    """The layers with a number for every residual scale that depends on how many blocks there are."""
+    found = []
+    for layer in layers:
+        update: dict[str, object] = {"layers": _scaled(layer.layers, scale)} if layer.layers else {}
+        if isinstance(layer.spec, Residual) and layer.spec.scale == "depth":
+            update["spec"] = layer.spec.model_copy(update={"scale": scale})
+        found.append(layer.model_copy(update=update) if update else layer)
+    return found
 
 
-def _count(layers: list[LayerSpec]) -> int:
-    return sum(layer.times * _count(layer.layers) if isinstance(layer, Repeat) else 1 for layer in layers)
+def _long(network: Mlp | Layers, shape: Shape) -> Layers:
+    """The long form; the short one takes an image or a sequence as one vector."""
+    if isinstance(network, Layers):
+        return network
+    long = to_layers(network)
+    return long if len(shape) == 1 else long.model_copy(update={"layers": [Flatten(), *long.layers]})
 
 
-def _flatten(
-    layers: list[LayerSpec], pointer: str, prefix: str
-) -> Iterator[tuple[str, str, Linear | Activation | Dropout]]:
-    """(path, pointer, layer) of every copy, from the input upwards."""
+def _count(layers: Sequence[LayerSpec]) -> int:
+    """Layers after expansion: repeats and sequential blocks are none themselves."""
+    total = 0
+    for layer in layers:
+        if isinstance(layer, Repeat):
+            total += layer.times * _count(layer.layers)
+        elif isinstance(layer, Sequential | Residual | Highway):
+            total += _count(layer.layers) + (not isinstance(layer, Sequential))
+        else:
+            total += 1
+    return total
+
+
+def _unrolled(layers: Sequence[LayerSpec], pointer: str, prefix: str) -> Iterator[_Node]:
+    """Every copy, from the input upwards."""
     kinds = [layer.kind for layer in layers]
     for index, layer in enumerate(layers):
         here = f"{pointer}/{index}"
+        default = layer.kind if prefix and kinds.count(layer.kind) == 1 else f"{index}.{layer.kind}"
+        path = prefix + (layer.name or (default if prefix else f"layers.{default}"))
+        block = prefix + (layer.name or (f"layers.{index}" if not prefix else f"{index}"))
         if isinstance(layer, Repeat):
-            block = prefix + (layer.name or (f"layers.{index}" if not prefix else f"{index}"))
             for copy in range(layer.times):
-                yield from _flatten(layer.layers, f"{here}/layers", f"{block}.{copy}.")
+                yield from _unrolled(layer.layers, f"{here}/layers", f"{block}.{copy}.")
+        elif isinstance(layer, Sequential):
+            yield from _unrolled(layer.layers, f"{here}/layers", f"{block}.")
+        elif isinstance(layer, Residual | Highway):
+            # alone in its block, it does not lengthen the paths inside: a layer has the same name with the shortcut and without
+            within = prefix if prefix and len(layers) == 1 and layer.name is None else f"{block}."
+            yield _Node(path, here, layer, list(_unrolled(layer.layers, f"{here}/layers", within)))
         elif isinstance(layer, Linear) and layer.output:
-            yield OUTPUT, here, layer
+            yield _Node(OUTPUT, here, layer)
         else:
-            default = layer.kind if prefix and kinds.count(layer.kind) == 1 else f"{index}.{layer.kind}"
-            yield prefix + (layer.name or (default if prefix else f"layers.{default}")), here, layer
+            yield _Node(path, here, layer)
 
 
-def _out_shape(
-    path: str, pointer: str, layer: Linear | Activation | Dropout, shape: tuple[int, ...]
-) -> tuple[int, ...]:
-    if not isinstance(layer, Linear):
-        return shape
-    if layer.in_features is not None and (layer.in_features,) != shape:
-        raise Misfit(
-            f"{pointer}/in_features",
-            f"layer {path!r} expects {_words((layer.in_features,))} and receives {_words(shape)}: "
-            f"set in_features to {shape[0]}, or leave it out",
-        )
-    return (layer.out_features,)
-
-
-def _parameters(layer: Linear | Activation | Dropout, shape: tuple[int, ...]) -> int:
-    if not isinstance(layer, Linear):
-        return 0
-    return layer.out_features * (prod(shape) + layer.bias)
-
-
-def _words(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape) + " features"
+def _all(nodes: Sequence[_Node]) -> Iterator[_Node]:
+    for node in nodes:
+        yield node
+        yield from _all(node.inside)

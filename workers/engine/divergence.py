@@ -1,9 +1,10 @@
 """Where and when a trial's numbers stop being finite, found without waiting for the device. T trials, L layers with parameters."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from workers.engine.network import Linear
 from workers.engine.optimizers import State
 
 NEVER = -1
@@ -17,11 +18,9 @@ class Watch:
     0·x is 0 for every finite x and NaN otherwise.
     """
 
-    def __init__(self, layers: list[Linear], trials: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.layers = layers
-        top = len(layers) - 1
-        self.order = torch.tensor([*range(len(layers)), top, *range(top, -1, -1)], device=device)
-        self.marks = torch.zeros(2 * len(layers) + 1, trials, device=device, dtype=dtype)
+    def __init__(self, layers: int, trials: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.order = torch.tensor([*range(layers), layers - 1, *range(layers - 1, -1, -1)], device=device)
+        self.marks = torch.zeros(2 * layers + 1, trials, device=device, dtype=dtype)
         self.zeros: dict[int, Tensor] = {}
         self.state: State = {
             "step": torch.full((trials,), NEVER, device=device),
@@ -30,12 +29,19 @@ class Watch:
         }
         """The step and the layer of divergence, NEVER if there was none; the last finite loss on a batch."""
 
-    def look(self, loss: Tensor, step: Tensor) -> None:
-        """After a pass backward: loss is [T], `step` an int64 scalar tensor."""
-        count = len(self.layers)
-        for place, layer in enumerate(self.layers):
-            self._mark(place, layer.output)
-            self._mark(2 * count - place, layer.slots.gradient)
+    def look(self, outputs: Sequence[Tensor], gradients: Sequence[Tensor], loss: Tensor, step: Tensor) -> None:
+        """After a pass backward.
+
+        Args:
+            outputs: pre-activations [T, ...] of each layer.
+            gradients: [T, n] of each layer.
+            loss: [T].
+            step: int64 scalar.
+        """
+        count = len(outputs)
+        for place, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
+            self._mark(place, output)
+            self._mark(2 * count - place, gradient)
         torch.mul(loss, 0, out=self.marks[count])
         bad = self.marks.isnan()
         sound = self.state["step"] == NEVER

@@ -1,14 +1,19 @@
 """How a shard runs on this machine: which trials share a batched program, and how many programs run at a time."""
 
 import math
+from itertools import groupby
+from math import prod
 
 from workers.contract.plan import Execution, Shard
+from workers.contract.shapes import walk
 from workers.engine import native
 
 ELEMENTS_IN_CACHE = 100_000
 """Activations of one layer in all trials of a chunk: what the next operation reads is then still in a core's own cache."""
 CHUNKS_PER_THREAD = 4
-"""On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together."""
+"""On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together.
+
+Trials that torch updates between the steps have chunks of their own, fewer of them: Python is called for each chunk at each step."""
 
 
 def choose(shard: Shard, device: str, threads: int) -> Execution:
@@ -20,10 +25,14 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
     if device == "cuda":
         return Execution(device="cuda", threads=1, chunks=[trials])
     if native.supports(shard):
-        return Execution(
-            device="cpu", threads=threads, chunks=_even(trials, CHUNKS_PER_THREAD * threads), path="native"
-        )
-    widest = max(layer.out_shape[0] for layer in shard.network)
+        runs = groupby(shard.trials, key=lambda trial: native.kernel_of(shard, trial) is not None)
+        chunks = [
+            size
+            for compiled, run in runs
+            for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
+        ]
+        return Execution(device="cpu", threads=threads, chunks=chunks, path="native")
+    widest = max(prod(layer.out_shape) for layer in walk(shard.network))
     size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
     rounds = math.ceil(trials / (size * threads))
     return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads))

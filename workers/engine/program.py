@@ -4,21 +4,25 @@ Everything that changes while training is in flat tensors `[T, P]`: parameters, 
 own states. Layers hold views of their columns, rules views of their rows.
 """
 
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from workers.contract.plan import Scalar, Shard, Trial
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
 from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
 from workers.engine.losses import LOSSES, LossFunction
-from workers.engine.network import LAYERS, Activation, Dropout, Layer, Linear, Slots
+from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
+from workers.engine.network.layer import Remembering
+from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -39,13 +43,27 @@ class Group:
 
 @dataclass(frozen=True)
 class Measured:
-    """A layer with parameters and the non-linearity that follows it: what a row of the statistics is about."""
+    """What a row of the statistics is about: a layer of weights, the parameters that belong to it, and its non-linearity."""
 
-    path: str
-    depth: int
-    linear: Linear
+    row: Row
+    layer: Weighted
     activation: Activation | None
-    """None where the pre-activation is the output."""
+    """The non-linearity that follows it in its block, or else comes before it; None where the pre-activation is the output."""
+    stream: Residual | Highway | None
+    """The outermost layer with a shortcut that it lies in: there δ is that of the residual stream."""
+
+    @property
+    def path(self) -> str:
+        return self.row.layer.path
+
+    @property
+    def depth(self) -> int:
+        assert self.row.layer.depth is not None
+        return self.row.layer.depth
+
+    @property
+    def error_signal(self) -> Tensor:
+        return self.stream.error_signal if self.stream else self.layer.error_signal
 
     @property
     def non_linearity(self) -> NonLinearity:
@@ -71,6 +89,8 @@ class Program:
     step: Tensor
     """int64 scalar: updates made so far."""
     watch: Watch
+    remembering: list[Remembering]
+    """Layers with running statistics."""
     layout: Layout
     """Of the flat tensors, by measured layer."""
 
@@ -81,16 +101,11 @@ class Program:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
-        for layer in self.layers:
-            x = layer.forward(x, training)
-        return x
+        return through(self.layers, x, training)
 
     def backward(self, delta: Tensor) -> None:
         """∂(mean loss)/∂output [T, B, O] -> `gradient`."""
-        upward: Tensor | None = delta
-        for index in range(len(self.layers) - 1, self.lowest - 1, -1):
-            assert upward is not None
-            upward = self.layers[index].backward(upward, index > self.lowest)
+        back(self.layers[self.lowest :], delta, wanted=False)
 
 
 def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
@@ -100,16 +115,13 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     theta, gradient, previous = (torch.zeros(len(trials), count, device=device, dtype=dtype) for _ in range(3))
     step = torch.zeros((), dtype=torch.int64, device=device)
     seeds = [trial.seed for trial in trials]
-    layers: list[Layer] = []
-    start = 0
-    for spec in shard.network:
-        own = slice(start, start + spec.parameters)
-        layers.append(LAYERS[spec.spec.kind](spec, Slots(theta[:, own], gradient[:, own], seeds, step)))
-        start = own.stop
-    measured = _measured(shard.network, layers)
-    for place in measured:
-        place.linear.initialise()
-    layout = Layout.of(place.linear.shapes for place in measured)
+    layers = _built(shard.network, _slots(shard.network, theta, gradient, seeds, step))
+    everything = list(every(layers))
+    for layer in everything:
+        layer.initialise()
+    places = rows(shard.network)
+    measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
+    layout = Layout.of(row.tensors for row in places)
     return Program(
         shard=shard,
         trials=trials,
@@ -118,37 +130,72 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         loss=LOSSES[shard.problem.loss],
         layers=layers,
         measured=measured,
-        lowest=next(index for index, layer in enumerate(layers) if isinstance(layer, Linear)),
-        groups=_groups(trials, theta, layout),
+        lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
+        groups=_groups(shard, trials, theta, layout),
         theta=theta,
         gradient=gradient,
         previous=previous,
         step=step,
-        watch=Watch([place.linear for place in measured], len(trials), device, dtype),
+        watch=Watch(len(measured), len(trials), device, dtype),
+        remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
         layout=layout,
     )
 
 
-def _measured(specs: list[ExpandedLayer], layers: list[Layer]) -> list[Measured]:
-    found = []
-    for index, (spec, layer) in enumerate(zip(specs, layers, strict=True)):
-        if isinstance(layer, Linear):
-            above = next((other for other in layers[index + 1 :] if not isinstance(other, Dropout)), None)
-            assert spec.depth is not None
-            found.append(Measured(spec.path, spec.depth, layer, above if isinstance(above, Activation) else None))
-    return found
+def _slots(
+    network: Sequence[ExpandedLayer], theta: Tensor, gradient: Tensor, seeds: list[int], step: Tensor
+) -> Iterator[Slots]:
+    """Of each layer, in the order of `walk`."""
+    start = 0
+    for layer in walk(network):
+        own = slice(start, start + layer.own_parameters)
+        start = own.stop
+        yield Slots(theta[:, own], gradient[:, own], seeds, step)
 
 
-def _groups(trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
+def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Layer]:
+    """The layers, those inside others first, as their columns come."""
+    made = []
+    for spec in specs:
+        inside = _built(spec.layers, columns)
+        made.append(LAYERS[spec.spec.kind](spec, replace(next(columns), inside=inside)))
+    return made
+
+
+def every(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """All layers, in the order of `walk`."""
+    for layer in layers:
+        if isinstance(layer, Residual | Highway):
+            yield from every(layer.inside)
+        yield layer
+
+
+def _measured(
+    specs: Sequence[ExpandedLayer], layers: Sequence[Layer], stream: Residual | Highway | None = None
+) -> Iterator[tuple[Weighted, Activation | None, Residual | Highway | None]]:
+    """Layers of weights, each with its non-linearity and the outermost shortcut round it."""
+    weighted = [spec.depth is not None for spec in specs]
+    opening = list(takewhile(lambda place: not weighted[place], range(len(specs))))
+    before = stream is not None and any(isinstance(layers[place], Activation) for place in opening)
+    for place, (spec, layer) in enumerate(zip(specs, layers, strict=True)):
+        if isinstance(layer, Residual | Highway):
+            yield from _measured(spec.layers, layer.inside, stream or layer)
+        elif weighted[place]:
+            others = range(place - 1, -1, -1) if before else range(place + 1, len(specs))
+            near = (layers[other] for other in takewhile(lambda other: not weighted[other], others))
+            yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
+
+
+def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
-    for (_, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
+    for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
         settings = [trial.hyperparameters for trial in members]
         rows = slice(start, start + len(settings))
         start = rows.stop
         flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
         hyper = _hyper(settings, theta.device)
-        rule = RULES[kind]
+        rule = wrapped(RULES[kind], shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
 
@@ -178,6 +225,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "previous": program.previous,
         "groups": [group.state for group in program.groups],
         "watch": program.watch.state,
+        "layers": [layer.state for layer in program.remembering],
     }
 
 
@@ -189,6 +237,7 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     for mine, state in [
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
+        *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():
             tensor.copy_(state[name])

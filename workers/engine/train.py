@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from workers.engine.evaluation import evaluate
+from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
 from workers.engine.program import Measured, Program
 from workers.engine.recording import Recording
-from workers.engine.statistics import Activity, backward, forward, update
+from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -32,7 +33,8 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.evaluation(step, training, validation)
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
-        program.watch.look(loss, program.step)
+        outputs = [place.layer.output for place in program.measured]
+        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         columns = measure(program, step) if step in recording.steps else None
         if step == last:
             assert columns is not None
@@ -69,10 +71,12 @@ def the_gradient(program: Program) -> Gradients:
 
 def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
-    squares = torch.empty_like(program.gradient)
+    squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
-        place.linear.sample_squares(squares[:, columns])
+        if (linear := dense(place)) is not None:
+            linear.sample_squares(squares[:, columns])
     theta, mean = program.theta.clone(), program.gradient.clone()
+    running = [(tensor, tensor.clone()) for layer in program.remembering for tensor in layer.state.values()]
     for group in program.groups:
         assert group.rule.probe is not None
         own = of_rows(the_gradient(program), group.rows)
@@ -82,6 +86,8 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
+    for tensor, before in running:
+        tensor.copy_(before)
     return replace(
         the_gradient(program), mean=mean, at_probe=at_probe, displacement=displacement, sample_squares=squares
     )
@@ -89,19 +95,39 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
 
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward` and `forward`."""
-    before = [program.previous[:, columns] for columns in program.columns] if step else None
-    found = backward([place.linear for place in program.measured], before)
-    return found | forward([_activity(place) for place in program.measured])
+    before = of_layers(program, program.previous) if step else None
+    gradients = of_layers(program, program.gradient)
+    signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
+    return backward(signals, before) | forward([_activity(place) for place in program.measured])
+
+
+def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
+    """[T, P] -> [T, n] of each measured layer."""
+    return [flat[:, columns] for columns in program.columns]
+
+
+def _signal(place: Measured, gradient: Tensor) -> Signal:
+    linear = dense(place)
+    samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
+    return Signal(gradient, place.error_signal, samples)
+
+
+def dense(place: Measured) -> Linear | None:
+    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+    alone = place.row.tensors == place.row.layer.tensors
+    return place.layer if isinstance(place.layer, Linear) and alone and place.layer.input.dim() == 3 else None
 
 
 def _activity(place: Measured) -> Activity:
-    z = place.activation.input if place.activation else place.linear.output
-    return Activity(place.non_linearity, z, place.activation.value if place.activation else z)
+    z, a = place.layer.output, place.layer.output
+    if place.activation is not None:
+        z, a = place.activation.input, place.activation.value
+    return Activity(place.non_linearity, z.flatten(2), a.flatten(2))
 
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = ([theta[:, columns] for columns in program.columns] for theta in (before, program.theta))
+    start, end = of_layers(program, before), of_layers(program, program.theta)
     moved = end if before is not program.theta else None
     return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
 

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from math import prod, sqrt
 
 from workers.contract.activations import ActivationSpec
-from workers.contract.base import Violation
-from workers.contract.checks import escape, expanded, pointer_to
-from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.network import Activation, Dropout, Linear
+from workers.contract.layers import Activation, Dropout, Linear
 from workers.contract.nonlinearities import Identity
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, walk
 from workers.theory.critical import complaint, critical_of
 from workers.theory.weights import gain_for
 
@@ -22,24 +19,7 @@ class NotCritical(ValueError):  # noqa: N818 - it says what the network cannot b
         self.layer = layer
 
 
-def networks(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
-    """Every variant's layers by name, all gains numbers. Raises where `check` and `without_critical_gain` would have told."""
-    return {name: resolved(layers) for name, layers in expanded(spec).items()}
-
-
-def without_critical_gain(spec: ComparisonSpec) -> list[Violation]:
-    """Where a request asks for a critical gain that there is not, or that would not help."""
-    found: dict[str, Violation] = {}
-    for name, layers in expanded(spec).items():
-        try:
-            resolved(layers)
-        except NotCritical as refusal:
-            pointer = _pointer(spec, name, refusal.layer)
-            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
-    return list(found.values())
-
-
-def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
+def with_gains(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     """The layers with every critical gain worked out.
 
     A layer's σw belongs to the non-linearity below it, for the first one to the one above. Dropout below multiplies both E[θ²] and
@@ -48,12 +28,24 @@ def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     Raises:
         NotCritical: for the first layer that cannot be.
     """
-    return [
-        layer.model_copy(update={"init": layer.init.model_copy(update={"gain": _gain(layers, place)})})
+    everything = list(walk(layers))
+    gains = {
+        layer.path: _gain(everything, place)
+        for place, layer in enumerate(everything)
         if layer.init is not None and layer.init.gain == "critical"
-        else layer
-        for place, layer in enumerate(layers)
-    ]
+    }
+    return _with_gains(layers, gains) if gains else list(layers)
+
+
+def _with_gains(layers: Sequence[ExpandedLayer], gains: dict[str, float]) -> list[ExpandedLayer]:
+    """By path."""
+    found = []
+    for layer in layers:
+        update: dict[str, object] = {"layers": _with_gains(layer.layers, gains)} if layer.layers else {}
+        if layer.path in gains and layer.init is not None:
+            update["init"] = layer.init.model_copy(update={"gain": gains[layer.path]})
+        found.append(layer.model_copy(update=update) if update else layer)
+    return found
 
 
 def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
@@ -75,17 +67,7 @@ def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec,
             keep *= 1 - layer.spec.p
         elif isinstance(layer.spec, Activation):
             return layer.spec.activation, keep
-        else:
+        elif layer.depth is not None:
             return Identity(), keep
     above = (layer.spec.activation for layer in layers[place:] if isinstance(layer.spec, Activation))
     return next(above, Identity()), keep
-
-
-def _pointer(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
-    """To what says that the gain is critical, or to the network where that is a layer of its own."""
-    own = isinstance(layer.spec, Linear) and layer.spec.init is not None and not layer.spec.output
-    field = "output_init" if isinstance(layer.spec, Linear) and layer.spec.output else "init"
-    if variant != BASE and getattr(spec.variants[variant], field) is not None and not own:
-        return f"/variants/{escape(variant)}/{field}/gain"
-    network = pointer_to(spec, variant)
-    return network if own else f"{network}/{field}/gain"

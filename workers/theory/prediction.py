@@ -16,7 +16,7 @@ import numpy as np
 
 from workers.contract.activations import expression_of
 from workers.contract.expressions import Expression, Z, substitute
-from workers.contract.network import Activation, Dropout, Linear
+from workers.contract.layers import Activation, Dropout, Linear
 from workers.contract.problems import Loss
 from workers.contract.shapes import ExpandedLayer
 from workers.theory.finite_width import backward_variance, spread

@@ -93,6 +93,8 @@ class Tabulated:
     """θ of any array."""
     at_zero: float
     """θ(0)"""
+    kinks: Numbers
+    """Places where θ′ jumps, those apart that panels end at anyway."""
 
     def density(self, q: float) -> Numbers:
         """[N] weights of the expectation over N(0, q), Q_MIN ≤ q ≤ Q_MAX."""
@@ -217,20 +219,20 @@ def tabulate_expression(theta: Expression) -> Tabulated:
     """
     value, slope = compiled(theta, FUNCTIONS), compiled(derivative(theta), FUNCTIONS)
     with np.errstate(all="ignore"):
-        panels = _panels(value, slope)
+        panels, kinks = _panels(value, slope)
         x, weight = _nodes(panels)
         at_zero = float(value(np.zeros(1))[0])
-        return Tabulated(x.ravel(), weight.ravel(), value(x).ravel(), slope(x).ravel(), value, at_zero)
+        return Tabulated(x.ravel(), weight.ravel(), value(x).ravel(), slope(x).ravel(), value, at_zero, kinks)
 
 
-def _panels(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Numbers:
-    """[P, 2] from left to right."""
+def _panels(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> tuple[Numbers, Numbers]:
+    """([P, 2] from left to right, the middles of those too narrow to be bisected)."""
     octaves = 2.0 ** np.arange(LOWEST, HIGHEST + 1)
     halves = np.sort(np.concatenate([octaves, 1.5 * octaves[:-1]]))  # half an octave resolves the normal density
     edges = np.concatenate([-halves[::-1], [0.0], halves])
     near = edges[np.abs(edges) <= FARTHEST]
     _refuse_jumps(value, slope, np.stack([near - NARROWEST / 2, near + NARROWEST / 2], axis=1))
-    pending, done = np.stack([edges[:-1], edges[1:]], axis=1), []
+    pending, done, kinks = np.stack([edges[:-1], edges[1:]], axis=1), [], []
     count = len(pending)
     while len(pending):
         unresolved = _unresolved(value, slope, pending) & (count < MOST_PANELS)
@@ -238,6 +240,7 @@ def _panels(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Numbers
         wide = pending[:, 1] - pending[:, 0] > NARROWEST
         _refuse_jumps(value, slope, pending[unresolved & ~wide])
         split = unresolved & wide
+        kinks.append(pending[unresolved & ~wide].mean(1))
         done.append(pending[~split])
         middle = pending[split].mean(1)
         pending = np.concatenate(
@@ -245,7 +248,7 @@ def _panels(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Numbers
         )
         count += int(split.sum())
     panels = np.concatenate(done)
-    return np.asarray(panels[np.argsort(panels[:, 0])])
+    return np.asarray(panels[np.argsort(panels[:, 0])]), np.concatenate(kinks)
 
 
 def _unresolved(value: Callable[[Any], Any], slope: Callable[[Any], Any], panels: Numbers) -> NDArray[np.bool_]:

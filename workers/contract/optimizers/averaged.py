@@ -1,11 +1,14 @@
 """Rules whose answer is an average of their iterates. Losses are measured at the average; gradients are taken elsewhere."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from workers.contract.base import Betas, FractionGrid, NonNegativeGrid, PositiveGrid
 from workers.contract.optimizers.base import Decay, Optimizer, Pattern
+
+NO_SCHEDULE = {"schedule": "its average is that of a constant learning rate, and stands in for a schedule"}
 
 
 class ScheduleFreeSgd(Optimizer):
@@ -19,6 +22,7 @@ class ScheduleFreeSgd(Optimizer):
     weight_decay: NonNegativeGrid = Field(default=0.0, examples=[0.0])
     """Coupled (L2), of the place where the gradient is taken."""
     pattern: ClassVar[Pattern] = "two_gradients"
+    refuses: ClassVar[Mapping[str, str]] = NO_SCHEDULE
     decay: ClassVar[Decay] = "coupled"
     family: ClassVar[str] = "averaged"
     formula: ClassVar[str] = (
@@ -42,6 +46,7 @@ class ScheduleFreeAdamW(Optimizer):
     weight_decay: NonNegativeGrid = Field(default=0.0, examples=[0.01])
     """Decoupled from the root mean square, of the place where the gradient is taken."""
     pattern: ClassVar[Pattern] = "two_gradients"
+    refuses: ClassVar[Mapping[str, str]] = NO_SCHEDULE
     decay: ClassVar[Decay] = "decoupled"
     family: ClassVar[str] = "averaged"
     formula: ClassVar[str] = (

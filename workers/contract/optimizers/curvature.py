@@ -1,5 +1,6 @@
 """Rules that measure curvature."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -21,6 +22,8 @@ class VsgdFd(Optimizer):
     probe_scale: Positive = Field(default=1e-3, le=1, examples=[1e-3])
     """The probe is at least this long relative to the layer's weights, so that float32 does not absorb it."""
     pattern: ClassVar[Pattern] = "two_gradients"
+    reads_samples: ClassVar[bool] = True
+    refuses: ClassVar[Mapping[str, str]] = {"clip": "it takes the curvature from two gradients as they are"}
     family: ClassVar[str] = "curvature"
     formula: ClassVar[str] = (
         "h = |g(theta+p) - g(theta)|/|p|; eta = (mean h/mean h^2) * n*G^2/(v + (n-1)*G^2); theta <- theta - eta*g"

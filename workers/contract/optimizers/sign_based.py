@@ -1,5 +1,6 @@
 """Rules that look at the gradient's sign only: steps of the same length whatever its size."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -22,6 +23,9 @@ class StepSizes(Optimizer):
     step_max: Positive = Field(default=50.0, examples=[50.0])
     """Δmax."""
     full_batch_unless_stated: ClassVar[bool] = True
+    refuses: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("schedule", "depth_lr"), "its lr is where the step sizes start, what comes after is their own"
+    )
     family: ClassVar[str] = "sign-based"
 
 

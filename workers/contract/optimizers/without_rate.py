@@ -1,11 +1,14 @@
 """Rules that find their learning rate themselves; lr is a factor of what they find, 1 unless stated."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from workers.contract.base import Betas, FractionGrid, NonNegativeGrid, Positive, PositiveGrid
 from workers.contract.optimizers.base import Decay, Optimizer
+
+ONE_RATE = {"depth_lr": "it finds one rate for all layers, from sums over all of them"}
 
 
 class DadaptSgd(Optimizer):
@@ -22,6 +25,7 @@ class DadaptSgd(Optimizer):
     """Coupled (L2)."""
     decay: ClassVar[Decay] = "coupled"
     family: ClassVar[str] = "without a learning rate"
+    refuses: ClassVar[Mapping[str, str]] = ONE_RATE
     formula: ClassVar[str] = (
         "r = d*lr/|g_1|; n <- n + r*<g,s>; s <- s + r*g; d <- max(d, 2n/|s|); "
         "theta <- momentum*theta + (1-momentum)*(theta_1 - s)"
@@ -45,6 +49,7 @@ class DadaptAdam(Optimizer):
     """Coupled (L2)."""
     decay: ClassVar[Decay] = "coupled"
     family: ClassVar[str] = "without a learning rate"
+    refuses: ClassVar[Mapping[str, str]] = ONE_RATE
     formula: ClassVar[str] = (
         "n <- c*n + (1-c)*d*lr*<g, s/(sqrt(v)+eps)>; m <- b1*m + (1-b1)*d*lr*g; v <- b2*v + (1-b2)*g^2; "
         "s <- c*s + (1-c)*d*lr*g; d <- max(d, n/((1-c)*|s|_1)); theta <- theta - m/(sqrt(v)+eps)   (c = sqrt(b2))"
@@ -72,6 +77,7 @@ class Prodigy(Optimizer):
     """Decoupled: θ shrinks by d·lr·weight_decay·θ."""
     decay: ClassVar[Decay] = "decoupled"
     family: ClassVar[str] = "without a learning rate"
+    refuses: ClassVar[Mapping[str, str]] = ONE_RATE
     formula: ClassVar[str] = (
         "n <- c*n + d/d0*d*lr*<g, theta_1-theta>; s <- c*s + d/d0*d*lr*g; m <- b1*m + (1-b1)*d*g; "
         "v <- b2*v + (1-b2)*(d*g)^2; d' = max(d, d_coef*n/|s|_1); theta <- theta - d*lr*m/(sqrt(v)+d'*eps)   (c = sqrt(b2))"

@@ -1,8 +1,8 @@
 """The fast path on the CPU: whole steps of dense networks in compiled code, one trial after the other. K steps, T trials, L layers.
 
-One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the
-portable one of train.py, which is the definition: same state before, same state and same records after, up to rounding.
-A rule without a kernel is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
+One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
+train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
+more than a schedule round it, is run by torch between the steps, on its own rows; a layer without one leaves the whole shard to the
 portable path. So nobody who adds a rule or a layer has to know of this folder.
 
 Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
@@ -17,15 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
 from workers.contract.nonlinearities import Identity
-from workers.contract.plan import Shard
+from workers.contract.plan import Shard, Trial
 from workers.contract.shapes import ExpandedLayer
 from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
-from workers.engine.native.rules import KERNELS, LOSSES
+from workers.engine.native.rules import KERNELS, LOSSES, Kernel
+from workers.engine.network import Linear
+from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
@@ -56,7 +58,13 @@ class _Layer(Structure):
 
 
 class _Rule(Structure):
-    _fields_ = [("kind", c_int64), ("hyper", c_double * 8), ("state", c_void_p * 4), ("step", c_void_p)]
+    _fields_ = [
+        ("kind", c_int64),
+        ("hyper", c_double * 8),
+        ("state", c_void_p * 4),
+        ("step", c_void_p),
+        ("rates", c_void_p),
+    ]
 
 
 class _Task(Structure):
@@ -85,6 +93,14 @@ def supports(shard: Shard) -> bool:
         and library() is not None
         and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
     )
+
+
+def kernel_of(shard: Shard, trial: Trial) -> Kernel | None:
+    """None if the trial is updated by torch, between the steps. What stands round its rule is known here if it is a schedule."""
+    kernel = KERNELS.get(trial.kind)
+    flags = {name for name, value in trial.hyperparameters.items() if value is True}
+    known = kernel is not None and flags <= set(kernel.hyper)
+    return kernel if known and shard.wrappers.get(trial.optimizer, {}).keys() <= {"schedule"} else None
 
 
 def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
@@ -121,6 +137,8 @@ class _Native:
     rules: Any
     by_torch: list[Group]
     """Groups whose rule has no kernel."""
+    scheduled: list[Group]
+    """Groups whose rule has one, with learning rates that change."""
 
 
 def _prepare(program: Program) -> _Native:
@@ -128,7 +146,8 @@ def _prepare(program: Program) -> _Native:
     assert found is not None
     layers = (_Layer * len(program.measured))()
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
-        linear = place.linear
+        linear = place.layer
+        assert isinstance(linear, Linear)
         weights = linear.out * linear.into
         slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
         slot.bias = columns.start + weights if linear.bias is not None else -1
@@ -137,7 +156,8 @@ def _prepare(program: Program) -> _Native:
         slot.kernels, slot.steepest = passes[program.theta.dtype], place.non_linearity.steepest
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
-    return _Native(found, layers, rules, by_torch)
+    scheduled = [group for group in program.groups if schedule.COUNT in group.state and group not in by_torch]
+    return _Native(found, layers, rules, by_torch, scheduled)
 
 
 def _spec(program: Program, place: Measured) -> ActivationSpec:
@@ -152,10 +172,9 @@ def _spec(program: Program, place: Measured) -> ActivationSpec:
 def _lay_out(program: Program, group: Group, rules: Any) -> bool:
     """Fills in the rows of a group; False if its rule has no kernel."""
     rows = range(group.rows.start, group.rows.stop)
-    kind = program.trials[group.rows.start].kind
-    kernel = KERNELS.get(kind)
-    known = group.hyper.keys() | {name for name, value in group.flags.items() if value}
-    if kernel is None or not known <= set(kernel.hyper):
+    first = program.trials[group.rows.start]
+    kind, kernel = first.kind, kernel_of(program.shard, first)
+    if kernel is None:
         for row in rows:
             rules[row].kind = -1
         return False
@@ -211,6 +230,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
     record, keep = flags
     before = program.theta.clone() if recorded and native.by_torch else None
+    rates = [_set_rates(program, native, group, len(steps)) for group in native.scheduled]
     task = _task(
         program,
         native,
@@ -227,6 +247,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         last_loss=watch["loss"].data_ptr(),
     )
     native.library.train[dtype](ctypes.addressof(task))
+    del rates  # until here the compiled code reads them
     gradients = train.the_gradient(program)
     for group in native.by_torch:
         group.rule.update(
@@ -239,12 +260,24 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         recording.statistics(recorded, columns)
 
 
+def _set_rates(program: Program, native: _Native, group: Group, steps: int) -> Tensor:
+    """The learning rates of so many steps, float64 [R, K], where the kernels find them while the tensor lives; the steps are counted."""
+    kind = program.shard.wrappers[program.trials[group.rows.start].optimizer]["schedule"]
+    counted = group.state[schedule.COUNT]
+    k = counted + torch.arange(steps, dtype=torch.float64)
+    rates = (group.hyper["lr"] * schedule.FACTORS[kind](k, group.hyper, program.shard.steps)).contiguous()
+    counted.add_(steps)
+    for place, row in enumerate(range(group.rows.start, group.rows.stop)):
+        native.rules[row].rates = rates[place].data_ptr()
+    return rates
+
+
 def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     """By statistic: float64 [K, L, T]."""
     sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
     counts = [columns.stop - columns.start for columns in program.columns]
     found = backward_columns(sums, counts, program.theta.dtype)
-    found |= forward_columns(sums, [place.linear.out for place in program.measured], program.shard.batch_size)
+    found |= forward_columns(sums, [place.row.tensors[0][0] for place in program.measured], program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
     return found | update_columns(sums["weight_norm"], sums["update_norm"], found["gradient_norm"], eps_dominated)
 

@@ -10,6 +10,7 @@ struct Rule {
     double hyper[8];
     void* state[4];  // [P] each, null where the rule keeps none
     double* step;    // updates made, null where the rule does not count
+    const double* rates;  // [K] learning rates of these steps, in the place of hyper[0]; null where that holds throughout
 };
 
 template <class T> inline T towards(T from, T to, T share) { return from + share * (to - from); }

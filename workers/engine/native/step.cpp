@@ -227,6 +227,7 @@ template <class T> class Trial {
     void step(Count k, Raw* raw) {
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
+        if (rule.rates) rule.hyper[0] = rule.rates[k];
         bottom = gathered();
         forward(raw);
         double loss = descend_from_loss();
@@ -259,7 +260,7 @@ template <class T> class Trial {
     const Task& task;
     Scratch<T>& s;
     Count trial, L, B;
-    const Rule& rule;
+    Rule rule;
     T *theta, *gradient, *previous;
     typename Gemm<T>::Function gemm;
     const Count* rows;

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.activations import non_linearity
 from workers.engine.network.layer import Slots
@@ -17,6 +17,8 @@ class Activation:
         self.non_linearity = non_linearity(spec.activation)
         self.input: Tensor
         self.value: Tensor
+
+    def initialise(self) -> None: ...
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x

@@ -2,7 +2,7 @@
 
 from torch import Tensor, tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.network.layer import Slots
 from workers.engine.seeding import derive, uniform
@@ -18,6 +18,8 @@ class Dropout:
         self.step = slots.step
         self.keys = tensor([derive(seed, "dropout", layer.path) for seed in slots.seeds], device=slots.step.device)
         self.mask: Tensor | None = None
+
+    def initialise(self) -> None: ...
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.mask = None

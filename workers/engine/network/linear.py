@@ -3,73 +3,66 @@
 import torch
 from torch import Tensor
 
-from workers.contract import network as specs
+from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
-from workers.engine.network.layer import Slots
-from workers.engine.optimizers import Shape
+from workers.engine.network.layer import Slots, trials_by_seed, views
 
 
 class Linear:
-    """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one."""
+    """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one. Steps of a sequence count as samples."""
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
-        spec = layer.spec
-        assert isinstance(spec, specs.Linear)
+        assert isinstance(layer.spec, specs.Linear)
         self.layer = layer
         self.slots = slots
-        self.out, self.into = spec.out_features, layer.in_shape[0]
-        self.shapes: list[Shape] = [(self.out, self.into), *([(self.out,)] if spec.bias else [])]
-        self.weight = self._weight(slots.parameters)
-        self.weight_gradient = self._weight(slots.gradient)
-        self.bias = self._bias(slots.parameters) if spec.bias else None
-        self.bias_gradient = self._bias(slots.gradient) if spec.bias else None
+        self.out, self.into = layer.spec.out_features, layer.in_shape[-1]
+        self.weight, self.bias = self._parts(slots.parameters)
+        self.weight_gradient, self.bias_gradient = self._parts(slots.gradient)
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
 
-    def _weight(self, flat: Tensor) -> Tensor:
-        weight: Tensor = flat[:, : self.out * self.into].unflatten(1, (self.out, self.into))
-        return weight
-
-    def _bias(self, flat: Tensor) -> Tensor:
-        return flat[:, self.out * self.into :]
+    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        weight, *bias = views(flat, self.layer.tensors)
+        return weight, bias[0] if bias else None
 
     def initialise(self) -> None:
-        """Draws each distinct seed's parameters once and gives them to its trials."""
         init = self.layer.init
         assert init is not None
-        for seed in dict.fromkeys(self.slots.seeds):
-            rows = [row for row, own in enumerate(self.slots.seeds) if own == seed]
+        for seed, rows in trials_by_seed(self.slots.seeds).items():
             self.weight[rows] = draw_weight(init, self.out, self.into, seed, self.layer.path).to(self.weight)
             if self.bias is not None:
                 self.bias[rows] = draw_bias(init, self.out, self.into, seed, self.layer.path).to(self.weight)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
+        rows = x.flatten(1, -2)
         if self.bias is None:
-            self.output = torch.bmm(x, self.weight.mT)
+            self.output = torch.bmm(rows, self.weight.mT)
         else:
-            self.output = torch.baddbmm(self.bias[:, None, :], x, self.weight.mT)
+            self.output = torch.baddbmm(self.bias[:, None, :], rows, self.weight.mT)
+        self.output = self.output.view(*x.shape[:-1], self.out)
         return self.output
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
         self.error_signal = delta
-        torch.bmm(delta.mT, self.input, out=self.weight_gradient)
+        rows = delta.flatten(1, -2)
+        torch.bmm(rows.mT, self.input.flatten(1, -2), out=self.weight_gradient)
         if self.bias_gradient is not None:
-            torch.sum(delta, 1, out=self.bias_gradient)
-        return torch.bmm(delta, self.weight) if wanted else None
+            torch.sum(rows, 1, out=self.bias_gradient)
+        return torch.bmm(rows, self.weight).view(self.input.shape) if wanted else None
 
     def sample_squares(self, out: Tensor) -> None:
-        """Mean over samples of the squared per-sample gradients, elementwise, into out [T, n].
+        """Mean over samples of the squared per-sample gradients, elementwise, into out [T, n]; of features, not of sequences.
 
         A sample's gradient is B δ_b x_bᵀ where the loss is a mean over B samples, so the mean of squares is
         B (δ²)ᵀ(x²): one product, and no per-sample gradient in memory.
         """
         squares = self.error_signal.square()
         batch = squares.shape[1]
-        weight = self._weight(out)
+        weight, bias = self._parts(out)
         torch.bmm(squares.mT, self.input.square(), out=weight)
         weight.mul_(batch)
-        if self.bias is not None:
-            torch.sum(squares, 1, out=self._bias(out)).mul_(batch)
+        if bias is not None:
+            torch.sum(squares, 1, out=bias).mul_(batch)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from workers.engine.optimizers.factored import by_part, factored
 from workers.engine.optimizers.norms import norm
-from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, at, nonzero, shrink
 
 DECAY = -0.8
 
@@ -45,7 +45,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
         root = remembered(squares[:, columns].unflatten(1, shape), rows, across, fresh)
         direction = gradients.mean[:, columns] / root.flatten(1)
         excess = (norm(direction) / (root_count * hyper["d"])).clamp_min(1)
-        torch.mul(direction, (rate * size / excess).to(dtype), out=move[:, columns])
+        torch.mul(direction, (at(rate, columns) * size / excess).to(dtype), out=move[:, columns])
     shrink(theta, hyper)
     theta.sub_(move)
 

@@ -13,7 +13,7 @@ gradient steps, and its norm then limits how fast it grows. No memory: noise is 
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, at
 
 
 def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
@@ -24,7 +24,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     dtype = theta.dtype
     for layer in gradients.layout.columns:
         here, own = theta[:, layer], gradients.mean[:, layer]
-        here.addcmul_(own, -(hyper["lr"] * ratio(norm(here), norm(own), 1.0)).to(dtype))
+        here.addcmul_(own, -(at(hyper["lr"], layer) * ratio(norm(here), norm(own), 1.0)).to(dtype))
     theta.div_((1 + hyper["lr"].square()).sqrt().to(dtype))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from workers.engine.optimizers.adam import eps_dominated
 from workers.engine.optimizers.norms import norm, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, at, nonzero
 
 
 def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
@@ -45,7 +45,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
         direction.addcmul_(theta, hyper["weight_decay"].to(dtype))
     for layer in gradients.layout.columns:
         here, own = theta[:, layer], direction[:, layer]
-        here.addcmul_(own, -(hyper["lr"] * ratio(norm(here), norm(own), 1.0)).to(dtype))
+        here.addcmul_(own, -(at(hyper["lr"], layer) * ratio(norm(here), norm(own), 1.0)).to(dtype))
 
 
 RULE = Rule(initial_state, update, eps_dominated)

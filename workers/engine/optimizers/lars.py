@@ -26,7 +26,7 @@ def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
     dtype = theta.dtype
     direction = torch.empty_like(theta)
-    decay = hyper.get("weight_decay", torch.zeros_like(hyper["lr"]))
+    decay = hyper.get("weight_decay", torch.zeros_like(hyper["trust_coefficient"]))
     for layer in gradients.layout.columns:
         here, own = theta[:, layer], gradients.mean[:, layer]
         weight_norm = norm(here)

@@ -20,7 +20,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, at, nonzero
 
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
@@ -58,16 +58,17 @@ def muon(
     nesterov: bool,
 ) -> None:
     """One step of all weights of one shape, orthogonalised together."""
-    momentum = (hyper["momentum"] if "momentum" in hyper else torch.zeros_like(hyper["lr"])).to(theta.dtype)
+    momentum = (hyper["momentum"] if "momentum" in hyper else torch.zeros_like(hyper["adam_ratio"])).to(theta.dtype)
     directions = []
     for columns in places:
         here = mean[:, columns].lerp_(gradient[:, columns], 1 - momentum)
         direction = torch.lerp(gradient[:, columns], here, momentum) if nesterov else here
         directions.append(direction.unflatten(1, shape))
-    rate = (hyper["lr"] * sqrt(max(1, shape[0] / shape[1]))).to(theta.dtype)
+    stretch = sqrt(max(1, shape[0] / shape[1]))
     for columns, move in zip(places, orthogonalised(torch.stack(directions)), strict=True):
-        shrink_at(theta[:, columns], hyper["lr"], hyper)
-        theta[:, columns].addcmul_(move.flatten(1), -rate)
+        rate = at(hyper["lr"], columns)
+        shrink_at(theta[:, columns], rate, hyper)
+        theta[:, columns].addcmul_(move.flatten(1), -(rate * stretch).to(theta.dtype))
 
 
 def orthogonalised(x: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ def adamw(theta: Tensor, gradient: Tensor, state: State, hyper: Hyper, columns: 
     square.addcmul_(own * (1 - hyper["beta2"]).to(dtype), own)
     first, second = (1 - hyper[beta] ** state["step"] for beta in ("beta1", "beta2"))
     root = square.sqrt().mul_(second.rsqrt().to(dtype)).add_(nonzero(hyper["eps"], dtype))
-    rate = hyper["lr"] * hyper["adam_ratio"]
+    rate = at(hyper["lr"], columns) * hyper["adam_ratio"]
     shrink_at(here, rate, hyper)
     here.addcmul_(mean / root, -(rate / first).to(dtype))
 

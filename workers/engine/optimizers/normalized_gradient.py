@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import in_range, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, at, shrink
 
 
 def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
@@ -32,7 +32,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     for layer in gradients.layout.columns:
         own = direction[:, layer]
         unit, length = in_range(own)
-        theta[:, layer].addcmul_(unit, -ratio(hyper["lr"], length, 0.0).to(theta.dtype))
+        theta[:, layer].addcmul_(unit, -ratio(at(hyper["lr"], layer), length, 0.0).to(theta.dtype))
 
 
 RULE = Rule(initial_state, update)

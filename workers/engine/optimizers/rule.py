@@ -24,7 +24,8 @@ Hyper = Mapping[str, Tensor]
 """Every float hyper-parameter by torch's name, float64 [R, 1]; `betas` arrives as beta1 and beta2.
 
 `momentum` and `weight_decay` may be left out where they are 0 in every row: the same numbers, one pass over memory less.
-Leave them out of `initial_state` and of every `update`, or of none.
+Leave them out of `initial_state` and of every `update`, or of none. `lr` may be [R, P] in an `update`, the same throughout a layer
+(wrappers/depth.py): rules that go by layer take it by `at`.
 """
 
 State = dict[str, Tensor]
@@ -111,6 +112,11 @@ class Rule:
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
+
+
+def at(number: Tensor, columns: slice) -> Tensor:
+    """A hyper-parameter in one layer, or a part of it, [R, 1]."""
+    return number if number.shape[1] == 1 else number[:, columns.start : columns.start + 1]
 
 
 def decayed(theta: Tensor, gradient: Tensor, hyper: Hyper) -> Tensor:

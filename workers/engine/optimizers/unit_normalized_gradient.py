@@ -20,7 +20,7 @@ from torch import Tensor
 
 from workers.engine.optimizers.normalized_gradient import initial_state
 from workers.engine.optimizers.norms import in_range, ratio
-from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Rule, State, shrink
+from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Rule, State, at, shrink
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
@@ -34,7 +34,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
             if bias is not None:
                 units = torch.cat([units, direction[:, bias, None]], 2)
             unit, length = (each.unflatten(0, (-1, shape[0])) for each in in_range(units.flatten(0, 1)))
-            step = unit * ratio(hyper["lr"][:, None], length, 0.0).to(theta.dtype)
+            step = unit * ratio(at(hyper["lr"], columns)[:, None], length, 0.0).to(theta.dtype)
             theta[:, columns].sub_(step[:, :, : shape[1]].flatten(1))
             if bias is not None:
                 theta[:, bias].sub_(step[:, :, -1])

@@ -5,11 +5,11 @@ Sums are of elements brought into range by a power of two, so that nothing under
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from workers.engine.network import Linear
 from workers.engine.scaling import dot, in_range, peaks
 from workers.engine.statistics.counting import count
 
@@ -17,25 +17,46 @@ ROUNDING = 32
 """In units of the format's resolution: a variance of the samples' gradients below it may be rounding (of one sample, it is)."""
 
 
-def backward(layers: Sequence[Linear], previous: Sequence[Tensor] | None) -> dict[str, Tensor]:
+class Samples(NamedTuple):
+    """Of a dense layer on features: what the gradients of single samples are made of."""
+
+    delta: Tensor
+    """[T, B, O], at its pre-activation."""
+    input: Tensor
+    """[T, B, I]"""
+    biased: bool
+
+
+class Signal(NamedTuple):
+    """What came down to a layer."""
+
+    gradient: Tensor
+    """[T, n], of all its parameters."""
+    delta: Tensor
+    """[T, B, ...], its error signal."""
+    samples: Samples | None
+    """None where the gradients of single samples are not known."""
+
+
+def backward(signals: Sequence[Signal], previous: Sequence[Tensor] | None) -> dict[str, Tensor]:
     """All columns of the group `backward`.
 
     Args:
-        layers: after a pass backward.
+        signals: of each layer, after a pass backward.
         previous: [T, n] gradient of each layer of the step before, None at step 0.
     """
-    gradients = [layer.slots.gradient for layer in layers]
+    gradients = [signal.gradient for signal in signals]
     peak = peaks(gradients)
     scaled, exponent = in_range(gradients, peak)
     scaled_before, _ = in_range(previous, peaks(previous)) if previous is not None else (None, None)
     sums: dict[str, list[Tensor]] = {}
-    for layer, g in zip(layers, scaled, strict=True):
-        found = _sums(layer.slots.gradient, g)
+    for gradient, g in zip(gradients, scaled, strict=True):
+        found = _sums(gradient, g)
         found |= _agreement(g, next(scaled_before) if scaled_before is not None else None)
         for name, value in found.items():
             sums.setdefault(name, []).append(value)
     raw = {name: torch.stack(values).double() for name, values in sums.items()}
-    raw |= {"peak": peak.double(), "exponent": exponent, **_samples(layers)}
+    raw |= {"peak": peak.double(), "exponent": exponent, **_error_signals(signals)}
     return backward_columns(raw, [g.shape[1] for g in gradients], gradients[0].dtype)
 
 
@@ -96,25 +117,32 @@ def _agreement(g: Tensor, before: Tensor | None) -> dict[str, Tensor]:
     }
 
 
-def _samples(layers: Sequence[Linear]) -> dict[str, Tensor]:
-    """What is seen of single samples: δ's norm, and the gradient's signal against its noise.
+def _error_signals(signals: Sequence[Signal]) -> dict[str, Tensor]:
+    """δ's norm, and the mean square of single samples' gradients on the same scale."""
+    deltas = [signal.delta for signal in signals]
+    scaled, exponent = in_range(deltas, peaks(deltas))
+    square = torch.stack([dot(rows, rows) for rows in (delta.flatten(1) for delta in scaled)]).double()
+    of_samples = torch.full_like(square, torch.nan)
+    known = [place for place, signal in enumerate(signals) if signal.samples is not None]
+    if known:
+        found, own = _samples([samples for signal in signals if (samples := signal.samples) is not None])
+        of_samples[known] = found * torch.exp2(2 * (own - exponent[known]))
+    return {"delta_exponent": exponent, "delta_square": square, "sample_square": of_samples}
+
+
+def _samples(layers: Sequence[Samples]) -> tuple[Tensor, Tensor]:
+    """Mean over samples of ‖g_b‖² on the scale of δ·2^−e, and e, [L, T] each.
 
     A sample's gradient is B δ_b x_bᵀ (and B δ_b for the bias), so the mean of ‖g_b‖² is B Σ_b ‖δ_b‖² (‖x_b‖² + 1): no gradient of
     a sample is ever in memory.
     """
-    deltas, inputs = [layer.error_signal for layer in layers], [layer.input for layer in layers]
-    scaled_deltas, delta_exponent = in_range(deltas, peaks(deltas))
+    deltas, inputs = [layer.delta for layer in layers], [layer.input for layer in layers]
+    scaled_deltas, exponent = in_range(deltas, peaks(deltas))
     scaled_inputs, input_exponent = in_range(inputs, peaks(inputs))
     delta_squares = torch.stack([dot(delta, delta) for delta in scaled_deltas]).double()  # [L, T, B]
     reach = torch.stack([dot(x, x) for x in scaled_inputs]).double() * torch.exp2(2 * input_exponent)[..., None]
-    biased = torch.tensor(
-        [[[float(layer.bias is not None)]] for layer in layers], dtype=reach.dtype, device=reach.device
-    )
-    return {
-        "delta_exponent": delta_exponent,
-        "delta_square": delta_squares.sum(2),
-        "sample_square": (delta_squares * (reach + biased)).sum(2) * reach.shape[2],
-    }
+    biased = torch.tensor([[[float(layer.biased)]] for layer in layers], dtype=reach.dtype, device=reach.device)
+    return (delta_squares * (reach + biased)).sum(2) * reach.shape[2], exponent
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""Layers made of layers. F(x) is what the layers inside, one after another, make of x."""
+
+from math import prod
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contract.base import NonNegative, Number, Whole
+from workers.contract.layers.layer import MAX_LAYERS, DoesNotFit, Layer, Shape, words
+
+if TYPE_CHECKING:
+    from workers.contract.layers import LayerSpec
+
+_BLOCK = [{"kind": "linear", "out_features": 64}, {"kind": "activation", "activation": "sigmoid"}]
+
+
+class _Container(Layer):
+    layers: list["LayerSpec"] = Field(min_length=1, max_length=MAX_LAYERS, examples=[_BLOCK])
+    """What is inside, from the input upwards."""
+
+
+class Sequential(_Container):
+    """F(x): a block with a name."""
+
+    kind: Literal["sequential"] = "sequential"
+
+
+class Repeat(_Container):
+    """The layers inside, one copy after another, each with its own parameters."""
+
+    kind: Literal["repeat"] = "repeat"
+    times: Annotated[Whole, Field(ge=1, le=MAX_LAYERS)] = Field(examples=[6])
+    """Copies."""
+
+
+class _Shortcut(_Container):
+    where_shapes_change: Literal["refuse", "leave_out"] = Field(default="refuse", examples=["refuse"])
+    """Where F changes the shape there is nothing to add to: refuse the network, or leave the shortcut out and take F(x) alone."""
+
+    def joined(self, shape: Shape, inside: Shape) -> Shape:
+        """What comes out where `inside` is what F makes of `shape`."""
+        if inside != shape:
+            raise DoesNotFit(
+                f"adds what it receives, {words(shape)}, to what its layers give, {words(inside)}: make these equal, or say "
+                '"where_shapes_change": "leave_out"'
+            )
+        return shape
+
+
+class Residual(_Shortcut):
+    """x + s·F(x)."""
+
+    kind: Literal["residual"] = "residual"
+    scale: NonNegative | Literal["depth"] = Field(default=1.0, examples=[1.0])
+    """s; "depth" is 1/√(residual blocks of the network)."""
+    trainable: bool = Field(default=False, strict=True, examples=[False])
+    """Whether s is learned, one number for the block: with a scale of 0 this is ReZero, and SkipInit."""
+    source: ClassVar[str] = (
+        "He et al. 2016; Bachlechner et al. 2020 (ReZero); De & Smith 2020 (SkipInit); 1/√L: Hayou et al. 2021"
+    )
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((1,),) if self.trainable else ()
+
+
+class Highway(_Shortcut):
+    """t·F(x) + (1 − t)·x with the gate t = σ(W x + b), at every step of a sequence; W starts as xavier_normal."""
+
+    kind: Literal["highway"] = "highway"
+    transform_bias: Number = Field(default=-2.0, ge=-50, le=50, examples=[-2.0])
+    """Where b starts; negative carries x through."""
+    source: ClassVar[str] = "Srivastava, Greff & Schmidhuber 2015, eq. 3; section 2.2 for the bias"
+
+    def joined(self, shape: Shape, inside: Shape) -> Shape:
+        if len(shape) == 3:
+            raise DoesNotFit(f"has a dense gate and receives an image, {words(shape)}: use residual")
+        return super().joined(shape, inside)
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((shape[-1], shape[-1]), (shape[-1],))
+
+    def positions(self, shape: Shape) -> int:
+        return prod(shape[:-1])

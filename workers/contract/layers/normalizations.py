@@ -1,0 +1,67 @@
+"""Normalisations. Statistics are of a trial's own batch or sample; γ and β are one per feature (per channel of an image)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contract.base import ByKind, Fraction, Positive, Spec
+from workers.contract.layers.layer import Layer, Shape, features
+
+
+class _Normalization(Spec):
+    mixes_samples: ClassVar[bool] = False
+    """Whether what comes out for a sample depends on the others of its batch."""
+
+    eps: Positive = Field(default=1e-5, le=1, examples=[1e-5])
+    """Added to the variance."""
+    affine: bool = Field(default=True, strict=True, examples=[True])
+    """Whether γ and β are learned; else they stay 1 and 0."""
+    position: Literal["before", "after"] = Field(default="before", examples=["before"])
+    """Before or after the non-linearity, in the short form of a network; a layer of the long form stands where it stands."""
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        own = (features(shape),)
+        return (own, own) if self.affine else ()
+
+
+class BatchNorm(_Normalization):
+    """γ·(z − E z)/√(Var z + eps) + β, mean and variance of each feature over the batch; running means of both in evaluation."""
+
+    kind: Literal["batch"] = "batch"
+    momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
+    """Weight of the newest batch in the running mean and (unbiased) variance."""
+    mixes_samples: ClassVar[bool] = True
+    source: ClassVar[str] = "Ioffe & Szegedy 2015, algorithms 1 and 2; torch.nn.BatchNorm1d"
+
+
+class LayerNorm(_Normalization):
+    """γ·(z − E z)/√(Var z + eps) + β, mean and variance over the features of one sample (all of an image; each step of a sequence)."""
+
+    kind: Literal["layer"] = "layer"
+    source: ClassVar[str] = "Ba, Kiros & Hinton 2016, eqs. 3 and 4; torch.nn.LayerNorm"
+
+
+class RmsNorm(_Normalization):
+    """γ·z/√(E z² + eps), mean square over the features of one sample; no β."""
+
+    kind: Literal["rms"] = "rms"
+    source: ClassVar[str] = "Zhang & Sennrich 2019, eq. 4; torch.nn.RMSNorm"
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((features(shape),),) if self.affine else ()
+
+
+NORMALIZATIONS = (BatchNorm, LayerNorm, RmsNorm)
+
+NormalizationSpec = Annotated[BatchNorm | LayerNorm | RmsNorm, Field(discriminator="kind"), ByKind]
+
+
+class Normalization(Layer):
+    """Brings what it receives to a fixed scale."""
+
+    kind: Literal["normalization"] = "normalization"
+    normalization: NormalizationSpec = Field(examples=["batch"])
+    """How."""
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.normalization.tensors(shape)

@@ -1,0 +1,110 @@
+"""Normalisations, one function each in a visible table. T trials, B samples.
+
+Each brings x [T, B, ...] to its scale with the statistics of one trial; γ and β come after, one per feature.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.contract import layers as specs
+from workers.contract.shapes import ExpandedLayer
+from workers.engine.network.by_autograd import Recorded
+from workers.engine.network.layer import Slots, views
+
+State = dict[str, Tensor]
+Normalize = Callable[[Tensor, Any, State | None], Tensor]
+"""(x, spec, state) -> x at its scale. `state` are running means to take in place of the batch's, None in training."""
+
+
+def batch(x: Tensor, spec: specs.BatchNorm, state: State | None) -> Tensor:
+    """Over samples, and over places where there are any (Ioffe & Szegedy 2015)."""
+    mean, variance = _moments(x) if state is None else (state["mean"], state["variance"])
+    return (x - _spread(mean, x)) * _spread(torch.rsqrt(variance + spec.eps), x)
+
+
+def layer(x: Tensor, spec: specs.LayerNorm, state: State | None) -> Tensor:
+    """Over the features of a sample, all of an image, each step of a sequence for itself (Ba et al. 2016)."""
+    over = _of_sample(x)
+    centred = x - x.mean(over, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(over, keepdim=True) + spec.eps)
+
+
+def rms(x: Tensor, spec: specs.RmsNorm, state: State | None) -> Tensor:
+    """As layer norm, without taking the mean away (Zhang & Sennrich 2019)."""
+    return x * torch.rsqrt(x.square().mean(_of_sample(x), keepdim=True) + spec.eps)
+
+
+NORMALIZATIONS: dict[str, Normalize] = {"batch": batch, "layer": layer, "rms": rms}
+
+
+class Normalization:
+    def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
+        assert isinstance(layer.spec, specs.Normalization)
+        self.spec = layer.spec.normalization
+        self.normalize = NORMALIZATIONS[self.spec.kind]
+        self.parameters = views(slots.parameters, layer.tensors)
+        self.gradients = views(slots.gradient, layer.tensors)
+        self.state: State = {}
+        if isinstance(self.spec, specs.BatchNorm):
+            start = slots.parameters.new_zeros(len(slots.seeds), specs.features(layer.in_shape))
+            self.state = {"mean": start, "variance": torch.ones_like(start)}
+        self.recorded: Recorded
+
+    def initialise(self) -> None:
+        for place, tensor in enumerate(self.parameters):
+            tensor.fill_(1 - place)
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        if not training:
+            return self._function(x, *self.parameters, state=self.state)
+        if isinstance(self.spec, specs.BatchNorm):
+            self._remember(x, self.spec.momentum)
+        self.recorded = Recorded(self._function, x, *self.parameters)
+        return self.recorded.value.detach()
+
+    def _function(self, x: Tensor, *parameters: Tensor, state: State | None = None) -> Tensor:
+        y = self.normalize(x, self.spec, state)
+        if parameters:
+            y = y * _spread(parameters[0], x)
+        if len(parameters) == 2:
+            y = y + _spread(parameters[1], x)
+        return y
+
+    def _remember(self, x: Tensor, momentum: float) -> None:
+        """Running mean, and running variance without bias, as torch has them."""
+        mean, variance = _moments(x)
+        count = x[0].numel() / mean.shape[1]
+        self.state["mean"].lerp_(mean, momentum)
+        self.state["variance"].lerp_(variance * (count / max(1, count - 1)), momentum)
+
+    def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
+        below, *gradients = self.recorded.pull(delta)
+        for own, gradient in zip(self.gradients, gradients, strict=True):
+            own.copy_(gradient)
+        return below if wanted else None
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [T, F] of each feature."""
+    over = [axis for axis in range(1, x.dim()) if axis != _axis(x)]
+    variance, mean = torch.var_mean(x, over, correction=0)
+    return mean, variance
+
+
+def _axis(x: Tensor) -> int:
+    """Of the features: channels of [T, B, C, H, W], else the last."""
+    return 2 if x.dim() == 5 else x.dim() - 1
+
+
+def _spread(of_feature: Tensor, x: Tensor) -> Tensor:
+    """[T, F] in x's shape."""
+    shape = [len(x), *[1] * (x.dim() - 1)]
+    shape[_axis(x)] = of_feature.shape[1]
+    return of_feature.view(shape)
+
+
+def _of_sample(x: Tensor) -> tuple[int, ...]:
+    return (2, 3, 4) if x.dim() == 5 else (-1,)

@@ -1,0 +1,78 @@
+"""What a request leaves to the theory, worked out for each of its networks: shaped non-linearities first, then critical gains.
+
+Whatever plans, builds or forecasts a network gets it from here, with numbers in it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from workers.contract.base import Violation
+from workers.contract.checks import escape, expanded, pointer_to
+from workers.contract.comparison import BASE, ComparisonSpec
+from workers.contract.layers import Activation, Linear
+from workers.contract.shapes import ExpandedLayer
+from workers.theory.gains import NotCritical, with_gains
+from workers.theory.shaped import NotShapeable, shaped
+
+
+def networks(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
+    """Every variant's layers by name, nothing in them left open. Raises where `check` and `refusals` would have told."""
+    return {name: resolved(layers) for name, layers in expanded(spec).items()}
+
+
+def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
+    """One network's.
+
+    Raises:
+        NotShapeable, NotCritical: for the first layer that cannot be.
+    """
+    return with_gains(shaped(layers))
+
+
+def refusals(spec: ComparisonSpec) -> list[Violation]:
+    """Where a request asks for what there is not, or what would not help."""
+    found: dict[str, Violation] = {}
+    for name, layers in expanded(spec).items():
+        try:
+            resolved(layers)
+        except NotShapeable as refusal:
+            pointer = _to_activation(spec, name, refusal.layer)
+            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_shapeable"))
+        except NotCritical as refusal:
+            pointer = _to_gain(spec, name, refusal.layer)
+            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
+    return list(found.values())
+
+
+def _to_activation(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
+    """To the first place that asks for this non-linearity."""
+    assert isinstance(layer.spec, Activation)
+    asked = layer.spec.activation
+    if variant != BASE and spec.variants[variant].activation == asked:
+        return f"/variants/{escape(variant)}/activation"
+    network = pointer_to(spec, variant)
+    own = spec.variants[variant].network if variant != BASE else None
+    return network + (_place((own or spec.network).model_dump(), asked.model_dump()) or "")
+
+
+def _place(document: Any, wanted: Any) -> str | None:
+    """JSON pointer to the first part of a document that equals what is wanted."""
+    if document == wanted:
+        return ""
+    parts = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, part in parts:
+        if (inside := _place(part, wanted)) is not None:
+            return f"/{escape(str(key))}{inside}"
+    return None
+
+
+def _to_gain(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
+    """To what says that the gain is critical, or to the network where that is a layer of its own."""
+    own = isinstance(layer.spec, Linear) and layer.spec.init is not None and not layer.spec.output
+    field = "output_init" if isinstance(layer.spec, Linear) and layer.spec.output else "init"
+    if variant != BASE and getattr(spec.variants[variant], field) is not None and not own:
+        return f"/variants/{escape(variant)}/{field}/gain"
+    network = pointer_to(spec, variant)
+    return network if own else f"{network}/{field}/gain"

@@ -15,9 +15,10 @@ from service import reading
 from service.bodies import save_body
 from service.errors import Problem, invalid_parameter, not_found
 from service.resources import Here, Resources
-from workers.contract.problems import Loss, split_sizes
+from workers.contract.problems import DatasetFacts, Loss, split_sizes
 from workers.contract.results import View
 from workers.store import datasets
+from workers.store.database import Database
 from workers.store.datasets import About, DatasetRecord, InUse
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -193,6 +194,15 @@ def delete(dataset_id: str, here: Here) -> None:
             f"comparison {user} trains on it: wait until that has ended, or POST /v1/comparisons/{user}/cancel first"
         )
         raise Problem(409, "in_use", detail) from None
+
+
+def facts(database: Database, dataset_id: str) -> DatasetFacts | None:
+    """What a comparison has to know of a data set; None if there is none of this id."""
+    record = datasets.find(database, dataset_id)
+    if record is None:
+        return None
+    about = record.about
+    return DatasetFacts(loss=about.loss, shape=tuple(about.shape), outputs=about.outputs, samples=about.samples)
 
 
 def address(dataset_id: str) -> str:

@@ -12,7 +12,7 @@ from api_server import Service, serving
 from dataset_samples import CSV, NPZ, PARQUET, csv, drawn, labels, npz, parquet, send, table
 from sklearn import datasets as sklearn_datasets
 
-from workers.store import datasets
+from workers.store import dataset_files
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,10 @@ def kept(service: Service, body: bytes, media_type: str = NPZ, **query: Any) -> 
 
 
 def arrays(service: Service, dataset: dict[str, Any]) -> tuple[Any, Any]:
-    with datasets.reading(service.settings.artifacts, dataset["id"]) as path, np.load(path, allow_pickle=False) as file:
+    with (
+        dataset_files.reading(service.settings.artifacts, dataset["id"]) as path,
+        np.load(path, allow_pickle=False) as file,
+    ):
         return file["x"], file["y"]
 
 

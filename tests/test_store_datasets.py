@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from store_samples import accept, at_once, finish
 
-from workers.store import comparisons, datasets
+from workers.store import comparisons, dataset_files, datasets
 from workers.store.database import Database
 from workers.store.datasets import About, InUse, UnknownDataset
 
@@ -33,9 +33,9 @@ def test_what_is_added_is_found_and_its_file_says_all(db: Database, tmp_path: Pa
     name, created = add(db, tmp_path)
     record = datasets.find(db, name)
     assert created and record is not None and (record.name, record.about) == ("mine", ABOUT)
-    with datasets.reading(tmp_path, name) as path, np.load(path, allow_pickle=False) as found:
+    with dataset_files.reading(tmp_path, name) as path, np.load(path, allow_pickle=False) as found:
         assert np.array_equal(found["x"], X) and np.array_equal(found["y"], Y)
-    with datasets.reading(tmp_path, name) as path, zipfile.ZipFile(path) as archive:
+    with dataset_files.reading(tmp_path, name) as path, zipfile.ZipFile(path) as archive:
         told = json.loads(archive.read("about.json"))
     assert (
         told["id"] == name and About(**told["about"]) == ABOUT and told["created_at"] == record.created_at.isoformat()
@@ -109,7 +109,7 @@ def test_deletion_and_submission_do_not_pass_each_other(db: Database, tmp_path: 
         assert told in (["done", "InUse"], ["UnknownDataset", "done"])
         assert (datasets.find(db, name) is not None) == (told[0] == "done")
         if told[0] == "done":
-            with datasets.reading(tmp_path, name) as path:
+            with dataset_files.reading(tmp_path, name) as path:
                 assert path.stat().st_size > 0
 
 
@@ -130,12 +130,12 @@ def test_a_deletion_that_failed_half_way_is_taken_up(
     (old,) = files(tmp_path)
     assert add(db, tmp_path) == (name, True)
     assert len(files(tmp_path)) == 1 and not old.exists()
-    with datasets.reading(tmp_path, name) as path:
+    with dataset_files.reading(tmp_path, name) as path:
         assert path.exists()
 
 
 def test_a_file_that_is_gone_is_said(db: Database, tmp_path: Path) -> None:
     name, _ = add(db, tmp_path)
     files(tmp_path)[0].unlink()
-    with pytest.raises(FileNotFoundError, match="upload it again"), datasets.reading(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="upload it again"), dataset_files.reading(tmp_path, name):
         pass

@@ -4,8 +4,6 @@ from service.bodies import escape
 from service.errors import Problem, invalid
 from workers.contract.base import Violation
 
-MIN_SAMPLES = 20
-"""The test and the validation split need a few each."""
 MAX_COLUMNS = 65_536
 MAX_NAME = 200
 """Characters of a column's name, and of a class's."""

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import invalid
-from service.reading.checks import MAX_NAME, MIN_SAMPLES, at, no_room, shown, wrong
+from service.reading.checks import MAX_NAME, at, no_room, shown, wrong
 from workers.contract.base import Violation
-from workers.contract.problems import Loss
+from workers.contract.problems import MIN_SAMPLES, DatasetFacts, Loss
 
 LARGEST = 1e100
 """Magnitude of a number: the variance of larger ones could not be taken."""
@@ -67,6 +67,10 @@ class Data(NamedTuple):
     @property
     def outputs(self) -> int:
         return len(self.classes) if self.classes is not None else self.y.shape[1]
+
+    @property
+    def facts(self) -> DatasetFacts:
+        return DatasetFacts(loss=self.loss, shape=self.shape, outputs=self.outputs, samples=len(self.x))
 
 
 def understood(table: Table, loss: Loss | None, limit: int) -> Data:

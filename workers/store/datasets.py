@@ -8,12 +8,8 @@ is another file than the one that goes.
 import hashlib
 import json
 import secrets
-import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +18,12 @@ from sqlalchemy import Connection, Row, delete, insert, literal, select, tuple_,
 from sqlalchemy.exc import IntegrityError
 
 from workers.contract.results import ENDED
-from workers.store import cursors, tables
+from workers.store import cursors, dataset_files, tables
 from workers.store.database import Database
-from workers.store.files import Folder, Root, folder
+from workers.store.dataset_files import place_of
+from workers.store.files import Root
 
 dataset, comparison = tables.dataset, tables.comparison
-
-ABOUT = "about.json"
 
 
 @dataclass(frozen=True)
@@ -80,9 +75,9 @@ def add(
     record = DatasetRecord(_digest(about, x, y), name, about, x.nbytes + y.nbytes, datetime.now(UTC))
     if (known := find(db, record.id)) is not None:
         return known, False
-    here, place = _folder(root, record.id), secrets.token_hex(8)
+    here, place = place_of(root, record.id), secrets.token_hex(8)
     with here.writing(f"{place}.npz") as path:
-        _write(path, record, x, y)
+        dataset_files.write(path, _told(record), x, y)
     row = {**vars(record), "about": asdict(about), "place": place, "deleted": False}
     while True:
         try:
@@ -142,7 +137,7 @@ def remove(db: Database, root: Root, dataset_id: str) -> bool:
         if not row.deleted and (user := session.scalar(using.limit(1))):
             raise InUse(user)
         session.execute(update(dataset).where(dataset.c.id == dataset_id).values(deleted=True))
-    _folder(root, dataset_id).drop(f"{row.place}.npz")
+    place_of(root, dataset_id).drop(f"{row.place}.npz")
     with db.write() as session:
         gone = (dataset.c.id == dataset_id, dataset.c.place == row.place, dataset.c.deleted)
         session.execute(delete(dataset).where(*gone))
@@ -160,33 +155,8 @@ def hold(session: Connection, dataset_id: str) -> None:
         raise UnknownDataset(dataset_id)
 
 
-@contextmanager
-def reading(root: Root, dataset_id: str) -> Iterator[Path]:
-    """A path to read the data set's file from, within the block.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    here = _folder(root, dataset_id)
-    for name in sorted(here.names("")):  # of several, all say the same, and one may just be going
-        if name.endswith(".npz") and not name.startswith("."):
-            with ExitStack() as stack:
-                try:
-                    path = stack.enter_context(here.reading(name))
-                    path.stat()
-                except FileNotFoundError:
-                    continue
-                yield path
-                return
-    raise FileNotFoundError(f"the data set {dataset_id} is not among the artifacts: upload it again")
-
-
-def _write(path: Path, record: DatasetRecord, x: NDArray[Any], y: NDArray[Any]) -> None:
-    told = {**asdict(record), "created_at": record.created_at.isoformat()}
-    with path.open("wb") as file:
-        np.savez(file, x=x, y=y)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(ABOUT, json.dumps(told, allow_nan=False, ensure_ascii=False, indent=1))
+def _told(record: DatasetRecord) -> dict[str, Any]:
+    return {**asdict(record), "created_at": record.created_at.isoformat()}
 
 
 def _digest(about: About, x: NDArray[Any], y: NDArray[Any]) -> str:
@@ -198,10 +168,6 @@ def _digest(about: About, x: NDArray[Any], y: NDArray[Any]) -> str:
     for array in (x, y):
         found.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return found.hexdigest()
-
-
-def _folder(root: Root, dataset_id: str) -> Folder:
-    return folder(root, f"dataset-{dataset_id}")
 
 
 def _locked(session: Connection, dataset_id: str) -> Row[Any] | None:

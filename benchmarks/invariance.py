@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workers.contract.invariance import Invariance
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
-from workers.engine.optimizers import RULES, Gradients, Hyper, Layout
+from workers.engine.optimizers import RULES, Gradients, Hyper, Layout, Rule
 
 STEPS, SAMPLES, PARAMETERS = 20, 8, 60
 LAYOUT = Layout.of([((4, 5), (4,)), ((4, 6), (4,)), ((2, 4),)])
@@ -50,12 +50,16 @@ def written(found: Invariance) -> str:
     return f"Invariance({down}, {up}, {found.remembered_per_parameter:g})"
 
 
-@torch.no_grad()
 def measure(spec: type[Optimizer]) -> Invariance:
     """At the defaults, every scale a row of one batched run."""
+    hyper, flags = settings(spec(), len(DECADES))
+    return Invariance(*range_of(RULES[kind_of(spec)], hyper, flags), remembered(spec))
+
+
+@torch.no_grad()
+def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool]) -> tuple[float | None, float | None]:
+    """(down to, up to) of a rule whose rows, one a scale, have equal settings."""
     scales = torch.tensor([[10.0**decade] for decade in DECADES], dtype=torch.float64)
-    hyper, flags = settings(spec(), len(scales))
-    rule = RULES[kind_of(spec)]
     generator = torch.Generator().manual_seed(0)
     curvature = torch.logspace(-2, 0, PARAMETERS, dtype=torch.float64)
     start = torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
@@ -71,11 +75,11 @@ def measure(spec: type[Optimizer]) -> Invariance:
         own = samples(theta)
         place = theta.double()
         loss = scales * ((place.square() * curvature / 2).sum(1) + place @ noise.mean(0))[:, None]
-        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss)
+        squares, diagonal = own.square().mean(1), (scales * curvature).float()
+        gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss, sample_squares=squares, curvature=diagonal)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
-            at_probe, squares = samples(probed).mean(1), own.square().mean(1)
-            gradients = replace(gradients, at_probe=at_probe, displacement=probed - theta, sample_squares=squares)
+            gradients = replace(gradients, at_probe=samples(probed).mean(1), displacement=probed - theta)
         rule.update(theta, gradients, state, hyper, **flags)
     one = DECADES.index(0)
     way = torch.linalg.vector_norm(theta[one].double() - start)
@@ -83,7 +87,7 @@ def measure(spec: type[Optimizer]) -> Invariance:
     smaller = next((index for index in range(one, len(same)) if not same[index]), len(same)) - 1
     larger = next((index for index in range(one, -1, -1) if not same[index]), -1) + 1
     down, up = (10.0 ** DECADES[index] for index in (smaller, larger))
-    return Invariance(down if down < 1 else None, up if up > 1 else None, remembered(spec))
+    return down if down < 1 else None, up if up > 1 else None
 
 
 def remembered(spec: type[Optimizer]) -> float:

@@ -8,6 +8,7 @@ minus the least-squares slope of log₁₀‖δ‖ over the hidden layers, in de
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from workers.contract.initialisers import XavierNormal
+from workers.contract.layers import Activation, Highway, Linear, Normalization, NormalizationSpec, Residual
 from workers.contract.network import Layers, Mlp
-from workers.contract.shapes import expand
+from workers.contract.shapes import ExpandedLayer, expand
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.theory.prediction import LayerSignal, forecast
 
@@ -26,35 +29,91 @@ BATCH, FEATURES, CLASSES, SEEDS = 64, 400, 10, 3
 Numbers = NDArray[np.float64]
 Theta = Callable[[Tensor], Tensor]
 
-CASES: dict[str, tuple[object, Theta, dict[str, object]]] = {
-    "tanh, torch's default": ("tanh", torch.tanh, {"kind": "torch"}),
-    "tanh, σw 1": ("tanh", torch.tanh, {"kind": "lecun_normal"}),
-    "tanh, gain 5/3": ("tanh", torch.tanh, {"kind": "lecun_normal", "gain": 5 / 3}),
-    "tanh, critical, σb .1": ("tanh", torch.tanh, {"kind": "lecun_normal", "gain": 1.1934, "bias_std": 0.1}),
-    "tanh, orthogonal": ("tanh", torch.tanh, {"kind": "orthogonal", "gain": 1.0}),
-    "sigmoid, torch's default": ("sigmoid", torch.sigmoid, {"kind": "torch"}),
-    "sigmoid, Glorot": ("sigmoid", torch.sigmoid, {"kind": "xavier_normal"}),
+
+def _gaussian(z: Tensor) -> Tensor:
+    return torch.exp(-z.square())
+
+
+CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
+    "tanh, torch's default": ("tanh", torch.tanh, {"kind": "torch"}, {}),
+    "tanh, σw 1": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {}),
+    "tanh, gain 5/3": ("tanh", torch.tanh, {"kind": "lecun_normal", "gain": 5 / 3}, {}),
+    "tanh, critical, σb .1": ("tanh", torch.tanh, {"kind": "lecun_normal", "gain": 1.1934, "bias_std": 0.1}, {}),
+    "tanh, orthogonal": ("tanh", torch.tanh, {"kind": "orthogonal", "gain": 1.0}, {}),
+    "sigmoid, torch's default": ("sigmoid", torch.sigmoid, {"kind": "torch"}, {}),
+    "sigmoid, Glorot": ("sigmoid", torch.sigmoid, {"kind": "xavier_normal"}, {}),
     "centred sigmoid, σw 4": (
         "centred_sigmoid",
         lambda z: torch.sigmoid(z) - 0.5,
         {"kind": "lecun_normal", "gain": 4.0},
+        {},
     ),
-    "softplus, σw 1": ("softplus", functional.softplus, {"kind": "lecun_normal"}),
-    "relu, He": ("relu", torch.relu, {"kind": "kaiming_normal"}),
-    "relu, torch's default": ("relu", torch.relu, {"kind": "torch"}),
-    "gaussian, σw 1": ("gaussian", lambda z: torch.exp(-z.square()), {"kind": "lecun_normal"}),
+    "softplus, σw 1": ("softplus", functional.softplus, {"kind": "lecun_normal"}, {}),
+    "relu, He": ("relu", torch.relu, {"kind": "kaiming_normal"}, {}),
+    "relu, torch's default": ("relu", torch.relu, {"kind": "torch"}, {}),
+    "gaussian, σw 1": ("gaussian", lambda z: torch.exp(-z.square()), {"kind": "lecun_normal"}, {}),
     "gaussian, critical": (
         "gaussian",
         lambda z: torch.exp(-z.square()),
         {"kind": "lecun_normal", "gain": 1 + 0.5**0.5},
+        {},
     ),
-    "gelu, σw 1": ("gelu", functional.gelu, {"kind": "lecun_normal"}),
-    "sin, σw 1.5": ("sin", torch.sin, {"kind": "lecun_normal", "gain": 1.5}),
-    "softsign, σb .3": ("softsign", functional.softsign, {"kind": "lecun_normal", "gain": 1.89749, "bias_std": 0.3}),
+    "gelu, σw 1": ("gelu", functional.gelu, {"kind": "lecun_normal"}, {}),
+    "sin, σw 1.5": ("sin", torch.sin, {"kind": "lecun_normal", "gain": 1.5}, {}),
+    "softsign, σb .3": (
+        "softsign",
+        functional.softsign,
+        {"kind": "lecun_normal", "gain": 1.89749, "bias_std": 0.3},
+        {},
+    ),
     "z exp(−z²/2), σw 2": (
         {"kind": "expression", "formula": "z*exp(-z**2/2)"},
         lambda z: z * torch.exp(-z.square() / 2),
         {"kind": "lecun_normal", "gain": 2.0},
+        {},
+    ),
+    "sigmoid, batch norm": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"normalization": "batch"}),
+    "sigmoid, layer norm": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"normalization": "layer"}),
+    "tanh, RMS norm": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"normalization": "rms"}),
+    "gaussian, batch norm": ("gaussian", _gaussian, {"kind": "lecun_normal"}, {"normalization": "batch"}),
+    "sigmoid, layer norm after": (
+        "sigmoid",
+        torch.sigmoid,
+        {"kind": "lecun_normal"},
+        {"normalization": {"kind": "layer", "position": "after"}},
+    ),
+    "softplus, batch norm after": (
+        "softplus",
+        functional.softplus,
+        {"kind": "lecun_normal"},
+        {"normalization": {"kind": "batch", "position": "after"}},
+    ),
+    "tanh, residual": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"shortcut": "residual"}),
+    "sigmoid, residual": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"shortcut": "residual"}),
+    "relu, residual 1/√L": (
+        "relu",
+        torch.relu,
+        {"kind": "kaiming_normal"},
+        {"shortcut": {"kind": "residual", "scale": "depth"}},
+    ),
+    "tanh, residual, layer norm": (
+        "tanh",
+        torch.tanh,
+        {"kind": "lecun_normal"},
+        {"shortcut": "residual", "normalization": "layer"},
+    ),
+    "softplus, ReZero from .3": (
+        "softplus",
+        functional.softplus,
+        {"kind": "lecun_normal"},
+        {"shortcut": {"kind": "rezero", "start": 0.3}},
+    ),
+    "sigmoid, highway": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"shortcut": "highway"}),
+    "tanh, highway, bias 0": (
+        "tanh",
+        torch.tanh,
+        {"kind": "lecun_normal"},
+        {"shortcut": {"kind": "highway", "transform_bias": 0}},
     ),
 }
 
@@ -72,8 +131,8 @@ def main() -> None:
     print(f"Decades per layer of the error signal, width {width}, depth {depth}, {SEEDS} draws of the weights:")
     print(f"  {'':28}{'measured':>9}{'predicted':>10}{'off':>7}{'  worst layer: δ':>16}{'gradient':>9}")
     pairs = []
-    for name, (activation, theta, init) in CASES.items():
-        network = Mlp.model_validate({"depth": depth, "width": width, "activation": activation, "init": init})
+    for name, (activation, theta, init, more) in CASES.items():
+        network = Mlp.model_validate({"depth": depth, "width": width, "activation": activation, "init": init, **more})
         measured = [measure(network, theta, seed) for seed in range(SEEDS)]
         found = Measured(*(np.mean(column, axis=0) for column in zip(*measured, strict=True)))
         said = predict(network)
@@ -101,34 +160,101 @@ def predict(network: Mlp | Layers) -> Measured:
     return Measured(*(np.array(column) for column in columns))
 
 
-def measure(network: Mlp, theta: Theta, seed: int) -> Measured:
-    """One batch of independent normal inputs and random labels through autograd, float64."""
+def measure(network: Mlp | Layers, theta: Theta, seed: int) -> Measured:
+    """One batch of independent normal inputs and random labels through autograd, float64.
+
+    Parameters that stand behind a layer of weights are counted with it, and δ is that of the residual stream where there is one.
+    """
     generator = torch.Generator().manual_seed(seed)
-    h = torch.randn(BATCH, FEATURES, generator=generator, dtype=torch.float64)
+    x = torch.randn(BATCH, FEATURES, generator=generator, dtype=torch.float64)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
-    parameters, pre_activations, activations = [], [], []
-    layers = [layer for layer in expand(network, (FEATURES,), (CLASSES,)) if layer.init is not None]
-    for layer in layers:
-        assert layer.init is not None
-        shape = layer.out_shape[0], layer.in_shape[0]
-        weight, bias = (draw(layer.init, *shape, seed, layer.path) for draw in (draw_weight, draw_bias))
-        parameters += [weight.requires_grad_(), bias.requires_grad_()]
-        z = functional.linear(h, weight, bias)
-        z.retain_grad()
-        h = z if layer is layers[-1] else theta(z)
-        pre_activations.append(z)
-        activations.append(h.detach())
+    net = _Net(theta, seed)
+    h = net.through(expand(network, (FEATURES,), (CLASSES,)), x, None)
+    net.rows[-1].activation = h
     functional.cross_entropy(h, labels).backward()
-    gradients = [
-        torch.hypot(_norm(weight.grad), _norm(bias.grad))
-        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
-    ]
-    spread = [a.std(0, correction=0).square().mean().sqrt() for a in activations]
     return Measured(
-        _numpy([_norm(z.grad).log10() for z in pre_activations]),
-        _numpy([norm.log10() for norm in gradients]),
-        _numpy(spread),
+        _numpy(
+            [
+                _norm((row.pre_activation if row.stream is None else net.streams[row.stream]).grad).log10()
+                for row in net.rows
+            ]
+        ),
+        _numpy(
+            [
+                _norm(torch.cat([p.grad.flatten() for p in row.parameters if p.grad is not None])).log10()
+                for row in net.rows
+            ]
+        ),
+        _numpy([row.activation.detach().std(0, correction=0).square().mean().sqrt() for row in net.rows]),
     )
+
+
+@dataclass
+class _Row:
+    pre_activation: Tensor
+    activation: Tensor
+    stream: str | None
+    parameters: list[Tensor]
+
+
+class _Net:
+    """A network layer by layer, remembering what is measured."""
+
+    def __init__(self, theta: Theta, seed: int) -> None:
+        self.theta, self.seed = theta, seed
+        self.rows: list[_Row] = []
+        self.streams: dict[str, Tensor] = {}
+
+    def through(self, layers: list[ExpandedLayer], x: Tensor, stream: str | None) -> Tensor:
+        for layer in layers:
+            x = self.one(layer, x, stream)
+        return x
+
+    def own(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.double().requires_grad_()
+        self.rows[-1].parameters.append(tensor)
+        return tensor
+
+    def one(self, layer: ExpandedLayer, x: Tensor, stream: str | None) -> Tensor:
+        spec = layer.spec
+        if isinstance(spec, Linear):
+            assert layer.init is not None
+            self.rows.append(_Row(x, x, stream, []))
+            shape = layer.out_shape[0], layer.in_shape[0]
+            weight, bias = (
+                self.own(draw(layer.init, *shape, self.seed, layer.path)) for draw in (draw_weight, draw_bias)
+            )
+            z = functional.linear(x, weight, bias)
+            z.retain_grad()
+            self.rows[-1].pre_activation = z
+            return z
+        if isinstance(spec, Activation):
+            self.rows[-1].activation = self.theta(x)
+            return self.rows[-1].activation
+        if isinstance(spec, Normalization):
+            return self.normalised(spec.normalization, x)
+        assert isinstance(spec, Residual | Highway)
+        branch = self.through(layer.layers, x, stream or layer.path)
+        if isinstance(spec, Residual):
+            assert spec.scale != "depth"
+            y = x + (self.own(torch.tensor([spec.scale])) if spec.trainable else spec.scale) * branch
+        else:
+            width = x.shape[1]
+            weight = self.own(draw_weight(XavierNormal(), width, width, self.seed, layer.path))
+            t = torch.sigmoid(functional.linear(x, weight, self.own(torch.full((width,), spec.transform_bias))))
+            y = t * branch + (1 - t) * x
+        y.retain_grad()
+        self.streams[layer.path] = y
+        return y
+
+    def normalised(self, spec: NormalizationSpec, x: Tensor) -> Tensor:
+        ones = torch.ones(x.shape[1], dtype=x.dtype)
+        if spec.kind == "rms":
+            return functional.rms_norm(x, x.shape[1:], self.own(ones), spec.eps)
+        gamma, beta = self.own(ones), self.own(torch.zeros_like(ones))
+        if spec.kind == "layer":
+            return functional.layer_norm(x, x.shape[1:], gamma, beta, spec.eps)
+        return functional.batch_norm(x, None, None, gamma, beta, training=True, eps=spec.eps)
 
 
 def _norm(tensor: Tensor | None) -> Tensor:

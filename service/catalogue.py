@@ -13,7 +13,8 @@ from workers.contract.initialisers import INITIALISERS
 from workers.contract.invariance import MEASURED
 from workers.contract.layers import LAYERS, NORMALIZATIONS
 from workers.contract.network import SHORTCUTS, Layers, Mlp
-from workers.contract.optimizers import GRADIENTS, OPTIMIZERS, Decay, Optimizer, Pattern
+from workers.contract.optimizers import BRIDGED, GRADIENTS, OPTIMIZERS, REFUSED, Decay, Optimizer, Pattern
+from workers.contract.optimizers.bridged import VERSIONS, Bridged, Class
 from workers.contract.optimizers.misfits import refusal
 from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS, Dataset, Loss
@@ -106,6 +107,42 @@ class WrapperEntry(Entry):
     """The optimizer's field that it is written in; results call its numbers by field and name, as in `clip.max_norm`."""
 
 
+class BridgedEntry(View):
+    """An optimizer class of torch.optim or pytorch_optimizer, run as it is."""
+
+    kind: str = Field(examples=["pytorch_optimizer/ADOPT"])
+    """Package and class."""
+    description: str = Field(examples=["ADOPT optimizer."])
+    """In its own words."""
+    version: str = Field(examples=["4.1.0"])
+    """Of the package that all this was found in."""
+    remembered_per_parameter: float = Field(examples=[2])
+    """Numbers that it keeps for each parameter of a small network."""
+    invariant_down_to: float | None = Field(examples=[1e-6])
+    """As with the rules above: all gradients times this number still give the same steps, within a tenth; null if a tenth does not."""
+    invariant_up_to: float | None = Field(examples=[1e10])
+    """The same upwards."""
+    float32_only: bool = Field(examples=[False])
+    """True if it fails on parameters in float64."""
+    averaged: bool = Field(examples=[False])
+    """True if it has an evaluation mode, at an average of its iterates: that is not used, losses are taken where gradients are."""
+    hyperparameters: list[Parameter] = Field(examples=[[]])
+    """Its constructor's arguments, with the bounds that it enforces; one without a default is left to the class."""
+    refuses: dict[str, str] = Field(
+        default={}, examples=[{"depth_lr": "its object has one learning rate for all layers"}]
+    )
+    """As with the rules above."""
+
+
+class Refused(View):
+    """A class that cannot run here."""
+
+    kind: str = Field(examples=["torch.optim/LBFGS"])
+    """Package and class."""
+    reason: str = Field(examples=["its step evaluates the loss again by itself, through a closure"])
+    """Why not."""
+
+
 class ProblemEntry(Entry):
     """Data and loss; sizes are those of its defaults, null where a data set of yours says them."""
 
@@ -137,6 +174,10 @@ class Catalogue(View):
 
     optimizers: list[OptimizerEntry] = Field(examples=[[]])
     """What trains a network."""
+    bridged: list[BridgedEntry] = Field(examples=[[]])
+    """Any other optimizer class of torch.optim or pytorch_optimizer: slower, one object for each trial."""
+    refused: list[Refused] = Field(examples=[[]])
+    """Those among them that cannot run here."""
     wrappers: list[WrapperEntry] = Field(examples=[[]])
     """What can stand round an optimizer's rule, in the order in which it is stacked, from the rule outwards."""
     activations: list[Entry] = Field(examples=[[]])
@@ -170,6 +211,8 @@ def build() -> Catalogue:
     """The catalogue; it changes with the code only."""
     return Catalogue(
         optimizers=[_optimizer(model) for model in OPTIMIZERS],
+        bridged=[_bridged(kind, found) for kind, found in BRIDGED.items()],
+        refused=[Refused(kind=kind, reason=reason) for kind, reason in REFUSED.items()],
         wrappers=[
             WrapperEntry(field=field, **_entry(model).model_dump())
             for field, models in FIELDS.items()
@@ -220,7 +263,37 @@ def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
         invariant_up_to=measured.up_to,
         full_batch_unless_stated=model.full_batch_unless_stated,
         hyperparameters=[item for item in _parameters(model) if item.name not in Optimizer.model_fields],
-        refuses={field: reason for field in FIELDS if (reason := refusal(model, field))},
+        refuses={field: reason for field in FIELDS if (reason := refusal(model, field, "lr" in model.model_fields))},
+    )
+
+
+def _bridged(kind: str, found: Class) -> BridgedEntry:
+    return BridgedEntry(
+        kind=kind,
+        description=found.description,
+        version=VERSIONS[kind.partition(".")[0].partition("/")[0]],
+        remembered_per_parameter=found.remembered_per_parameter,
+        invariant_down_to=found.down_to,
+        invariant_up_to=found.up_to,
+        float32_only=found.float32_only,
+        averaged=found.averaged,
+        hyperparameters=[
+            Parameter(
+                name=name,
+                description=argument.description,
+                type="list" if argument.type == "numbers" else argument.type,
+                grid=argument.type == "number" and argument.default is not None,
+                required=argument.required,
+                default=argument.default,
+                minimum=argument.minimum,
+                above=argument.above,
+                maximum=argument.maximum,
+                below=argument.below,
+                example=argument.choices[0] if argument.choices else argument.default,
+            )
+            for name, argument in found.arguments.items()
+        ],
+        refuses={field: reason for field in FIELDS if (reason := refusal(Bridged, field, "lr" in found.arguments))},
     )
 
 

@@ -26,7 +26,7 @@ from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.layers import LAYERS, NORMALIZATIONS
 from workers.contract.network import SHORTCUTS
-from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.optimizers import BRIDGED, OPTIMIZERS
 from workers.contract.previews import Preview
 from workers.contract.problems import PROBLEMS, Loss
 from workers.contract.results import Result
@@ -266,6 +266,8 @@ def catalogue() -> None:
             kind = spec.model_fields["kind"].default
             summary = (spec.__doc__ or "").splitlines()[0]
             console.print(Text(f"  {kind:<16} {summary}"), soft_wrap=True)
+    console.print(Text("optimizer classes of others", style="bold"))
+    console.print(Text(f"  {', '.join(BRIDGED)}"), soft_wrap=True)
 
 
 def _asked_to_stop() -> threading.Event:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from service.bodies import escape
+from workers.contract.optimizers.bridged import BRIDGED, arguments_of
 
 Schema = dict[str, Any]
 
@@ -43,6 +44,8 @@ def locate(model: type[BaseModel], location: tuple[int | str, ...], body: object
         schema = _resolve(schema, root)
         if "discriminator" in schema:
             schema = _resolve({"$ref": schema["discriminator"]["mapping"].get(part, "")}, root)
+            if part in BRIDGED:
+                schema = _with_arguments(schema, str(part))
         elif "oneOf" in schema or "anyOf" in schema:
             schema = _member(schema, part)
         elif part == "[key]":
@@ -57,6 +60,12 @@ def locate(model: type[BaseModel], location: tuple[int | str, ...], body: object
             named = named if isinstance(part, int) else part
             schema = schema.get("items", {}) if isinstance(part, int) else _property(schema, part)
     return Place(pointer, value, _resolve(schema, root), parent, named)
+
+
+def _with_arguments(schema: Schema, kind: str) -> Schema:
+    """Of a bridged class, with its constructor's own arguments as fields."""
+    own = schema["properties"] | schema_of(arguments_of(kind))["properties"]
+    return schema | {"properties": own | {"kind": {"const": kind}}}
 
 
 def _resolve(schema: Schema, root: Schema) -> Schema:

@@ -11,14 +11,14 @@ from service.datasets import facts
 from service.errors import invalid
 from service.resources import Here, Resources
 from service.validation import read_comparison
-from workers.analysis.predicted import predict
+from workers.analysis.predicted import gradient_range, predict
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.cost import step_seconds, trial_step_flops
+from workers.contract.cost import bridge_seconds, step_seconds, trial_step_flops
 from workers.contract.layers import Activation
-from workers.contract.memory import shard_bytes
-from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.memory import remembered_by, shard_bytes
+from workers.contract.optimizers import Bridged, OptimizerSpec, Pattern
 from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.store import fleet
@@ -84,6 +84,7 @@ def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetw
         parameters=sum(layer.parameters for layer in layers),
         layers=[_layer(layer) for layer in walk(layers)],
         prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
+        gradient_range=gradient_range(spec, layers, spec.batch_of(baseline)),
     )
 
 
@@ -133,6 +134,7 @@ def _bytes(
         pattern=pattern,
         precision=spec.precision,
         recorded=len(spec.record.steps(spec.steps)),
+        remembered=remembered_by(members),
     )
 
 
@@ -143,4 +145,11 @@ def _seconds(spec: ComparisonSpec, groups: list[Group], flops: float, sharing: l
         * step_seconds(layers, pattern, sharing[0].device)
         for layers, _, pattern, members in groups
     )
-    return flops / sum(worker.matmul_flops_per_second for worker in sharing) + spec.steps * least / len(sharing)
+    objects = sum(
+        sum(sum(trials_by_round(spec, optimizer)) for optimizer in members if isinstance(optimizer, Bridged))
+        * bridge_seconds(layers)
+        for layers, _, _, members in groups
+    )
+    return flops / sum(worker.matmul_flops_per_second for worker in sharing) + spec.steps * (least + objects) / len(
+        sharing
+    )

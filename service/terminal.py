@@ -99,6 +99,8 @@ def _interval(interval: Interval, gap: str) -> str:
 
 def _number(value: Scalar) -> str:
     """Three digits, and an exponent without padding: 1.23e-5."""
+    if not isinstance(value, int | float):
+        return str(value)
     return re.sub(r"e\+?(-?)0?", r"e\1", f"{value:.3g}")
 
 

@@ -12,6 +12,7 @@ from service.locations import Place, locate
 from workers.contract.base import Violation
 from workers.contract.checks import Limits, check
 from workers.contract.comparison import ComparisonSpec
+from workers.contract.optimizers import BRIDGED, REFUSED
 from workers.contract.problems import Dataset, DatasetFacts
 from workers.theory.resolution import refusals
 
@@ -132,12 +133,22 @@ def _tell_kind(place: Place, details: Details) -> Violation:
     available = list(place.schema.get("discriminator", {}).get("mapping", ()))
     noun = NOUNS.get(place.named, "kind")
     if "tag" not in details:
-        message = f'say what it is: "kind" is missing, one of {", ".join(available)}'
+        message = f'say what it is: "kind" is missing, one of {_listed(available)}'
         return Violation(pointer=place.pointer, message=message, code="missing")
     asked = place.value.get("kind") if isinstance(place.value, dict) else place.value
     pointer = f"{place.pointer}/kind" if isinstance(place.value, dict) else place.pointer
-    message = f"there is no {noun} {_shown(asked)}{_nearest(asked, available)} There is: {', '.join(available)}"
+    if isinstance(asked, str) and asked in REFUSED:
+        message = f"{asked} cannot run here: {REFUSED[asked]}. The catalogue lists what can, under `bridged`"
+        return Violation(pointer=pointer, message=message, code="cannot_run")
+    message = f"there is no {noun} {_shown(asked)}{_nearest(asked, available)} There is: {_listed(available)}"
     return Violation(pointer=pointer, message=message, code=f"unknown_{noun}")
+
+
+def _listed(available: list[str]) -> str:
+    """Kinds in words; of the many that are classes of others only where they stand."""
+    own = ", ".join(kind for kind in available if kind not in BRIDGED)
+    bridged = any(kind in BRIDGED for kind in available)
+    return own + (", and classes of torch.optim and pytorch_optimizer: see the catalogue" if bridged else "")
 
 
 def _unknown_field(place: Place, _: Details) -> str:
@@ -156,14 +167,14 @@ def _missing(place: Place, _: Details) -> str:
 
 def _needs_object(place: Place, _: Details) -> str:
     kinds = place.schema.get("discriminator", {}).get("mapping", ())
-    hint = f' with a "kind" of {", ".join(kinds)}' if kinds else ""
+    hint = f' with a "kind" of {_listed(list(kinds))}' if kinds else ""
     return f"an object is needed here{hint}, and it is {_shown(place.value)}"
 
 
 def _nearest(asked: object, available: list[str]) -> str:
-    lowered = str(asked).lower()[:80]
-    near = get_close_matches(lowered, available, n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else "."
+    lowered = {name.lower(): name for name in available}
+    near = get_close_matches(str(asked).lower()[:80], lowered, n=1, cutoff=0.6)
+    return f", did you mean {lowered[near[0]]!r}?" if near else "."
 
 
 def _shown(value: object) -> str:

@@ -75,7 +75,7 @@ def comparison(
                 round=shard.round,
                 variant=shard.variant,
                 trials=shard.trials,
-                **shard.execution.model_dump(include={"device", "path", "threads", "chunks"}),
+                **shard.execution.model_dump(include={"device", "path", "threads", "chunks", "gradient_range"}),
             )
             for shard in shards
         ],

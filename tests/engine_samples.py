@@ -72,6 +72,7 @@ def shard(
     precision: str = "float64",
     steps: int = 10,
     recorded: list[int] | None = None,
+    gradient_range: Literal["standard", "extended"] = "standard",
 ) -> Shard:
     """Every optimizer on every seed; all steps recorded unless said. Optimizers are named by their place, so that one can stand twice."""
     data = _problem.validate_python(problem)
@@ -100,6 +101,7 @@ def shard(
         precision=precision,
         steps=steps,
         recorded=list(range(steps + 1)) if recorded is None else recorded,
+        gradient_range=gradient_range,
         wrappers={f"{place} {spec.kind}": kinds for place, spec in enumerate(specs) if (kinds := spec.wrapper_kinds())},
     )
 

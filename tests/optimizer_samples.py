@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from reference.landscapes import LOSSES, PARAMETERS, SHAPES, STEPS
+from reference.landscapes import CURVATURES, LOSSES, PARAMETERS, SHAPES, STEPS
 from reference.optimizers import SampleGradients
 from reference.tensors import Shapes
 from torch import Tensor
@@ -53,19 +53,30 @@ class Run:
         self.flat = torch.zeros(len(theta), 1, dtype=torch.float64, device=theta.device)
         self.state: State = self.rule.initial_state(self.theta, self.hyper, self.layout, **self.flags)
 
-    def step(self, samples: Callable[[Tensor], Tensor], loss: Tensor | None = None) -> None:
-        """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]; the loss is 0 unless told, [R, 1]."""
+    def step(
+        self, samples: Callable[[Tensor], Tensor], loss: Tensor | None = None, curvature: Tensor | None = None
+    ) -> None:
+        """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]. Unless told the loss [R, 1] is 0, the curvature
+        [R, P] one.
+        """
         own = samples(self.theta)
-        gradients = Gradients(own.mean(1), own.shape[1], self.layout, self.flat if loss is None else loss)
+        gradients = Gradients(
+            own.mean(1),
+            own.shape[1],
+            self.layout,
+            self.flat if loss is None else loss,
+            sample_squares=own.square().mean(1),
+            curvature=torch.ones_like(self.theta) if curvature is None else curvature,
+        )
         if self.rule.probe is not None:
             probed = self.theta + self.rule.probe(self.theta, gradients, self.state, self.hyper, **self.flags)
-            at_probe, squares = samples(probed).mean(1), own.square().mean(1)
-            gradients = replace(gradients, at_probe=at_probe, displacement=probed - self.theta, sample_squares=squares)
+            gradients = replace(gradients, at_probe=samples(probed).mean(1), displacement=probed - self.theta)
         self.rule.update(self.theta, gradients, self.state, self.hyper, **self.flags)
 
     def follow(self, landscape: SampleGradients, k: int) -> None:
         """Step k on a landscape, each row where it is."""
-        self.step(lambda theta: of_rows(landscape, k, theta), loss_of(landscape, k, self.theta))
+        loss, curvature = loss_of(landscape, k, self.theta), curvature_of(landscape, k, self.theta)
+        self.step(lambda theta: of_rows(landscape, k, theta), loss, curvature)
 
 
 def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
@@ -76,6 +87,11 @@ def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
 def loss_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
     """[R, 1] of θ [R, P]."""
     return torch.from_numpy(LOSSES[landscape](k, theta.double().numpy()))[:, None]
+
+
+def curvature_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
+    """[R, P] of θ [R, P], in its precision."""
+    return torch.from_numpy(CURVATURES[landscape](k, theta.double().numpy())).mean(1).to(theta)
 
 
 def given(own: Tensor) -> Callable[[Tensor], Tensor]:

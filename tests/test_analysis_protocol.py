@@ -125,3 +125,20 @@ def test_a_shard_carries_what_the_engine_needs(precision: str) -> None:
     assert (shard.steps, shard.precision, shard.device) == (7, precision, "cpu")
     assert shard.recorded == spec.record.steps(7)
     assert [layer.path for layer in shard.network if layer.parameters][-1] == "output"
+
+
+@pytest.mark.parametrize(
+    ("network", "asked", "expected"),
+    [
+        ({"activation": "sigmoid", "depth": 6}, "auto", "standard"),
+        ({"activation": "sigmoid", "depth": 90}, "auto", "extended"),
+        ({"activation": "sigmoid", "depth": 90}, "standard", "standard"),
+        ({"activation": "sigmoid", "depth": 6}, "extended", "extended"),
+        ({"activation": "sin", "depth": 60, "init": {"kind": "xavier_normal", "gain": 30.0}}, "auto", "extended"),
+    ],
+)
+def test_the_range_is_extended_where_float32_would_not_hold_the_gradient(
+    network: dict[str, Any], asked: str, expected: str
+) -> None:
+    spec = comparison("sgd", network={"kind": "mlp", "width": 32, **network}, gradient_range=asked)
+    assert {shard.gradient_range for shard in first_round(spec).shards} == {expected}

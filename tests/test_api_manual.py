@@ -91,12 +91,16 @@ def references(schema: Any) -> Iterator[str]:
             yield from references(item)
 
 
+OPEN = {"Bridged": "what stands beside `kind` is checked by a model of the class's own constructor"}
+"""Objects that take other fields than their schema says, and why."""
+
+
 def test_every_field_of_a_request_is_bounded(document: Schema) -> None:
     """Numbers have a lower and an upper bound, texts and lists a length, and objects take no unknown fields."""
     unbounded = []
     for name in reachable(document, "ComparisonSpec", set()):
         schema = document["components"]["schemas"][name]
-        assert schema["additionalProperties"] is False, name
+        assert schema["additionalProperties"] is False or name in OPEN, name
         for field, found in schema["properties"].items():
             for leaf in leaves(found):
                 kind, keys = leaf.get("type"), leaf.keys()

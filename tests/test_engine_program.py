@@ -41,14 +41,20 @@ ONE_GRADIENT: list[Optimizer] = [
 TWO_GRADIENTS: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
 ]
-PATTERNS = {"one gradient": ONE_GRADIENT, "two gradients": TWO_GRADIENTS}
-MORE = {
+CURVATURE: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "curvature"]
+PATTERNS: dict[str, list[Optimizer]] = {
+    "one gradient": ONE_GRADIENT,
+    "two gradients": TWO_GRADIENTS,
+    "curvature": CURVATURE,
+}
+MORE: dict[str, list[Optimizer]] = {
     "one gradient": [
         {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
         {"kind": "rmsprop", "centered": True, "momentum": 0.5},
         {"kind": "adam", "amsgrad": True, "weight_decay": 0.01},
     ],
     "two gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
+    "curvature": [{"kind": kind, "slow_start": 3} for kind in CURVATURE],
 }
 """Settings with states of their own."""
 

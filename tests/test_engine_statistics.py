@@ -117,6 +117,7 @@ def scaled(running: Program, factor: float) -> Program:
         loss=LossFunction(
             lambda output, target: loss.value(output, target) * factor,
             lambda output, target: loss.gradient(output, target) * factor,
+            lambda output: loss.curvature(output) * factor,
             loss.correct,
         ),
     )

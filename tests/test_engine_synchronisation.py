@@ -45,10 +45,12 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("gradient_range", ["standard", "extended"])
 @pytest.mark.parametrize("pattern", BY_PATTERN)
-def test_a_step_does_not_wait(pattern: str) -> None:
+def test_a_step_does_not_wait(pattern: str, gradient_range: Any) -> None:
     """Every rule, through layers of every kind, recorded and evaluated steps and epochs among them."""
-    running = program(shard(layers(*DROPPING), *BY_PATTERN[pattern], seeds=(0, 1), steps=12, recorded=[0, 1, 5, 12]))
+    planned = shard(layers(*DROPPING), *BY_PATTERN[pattern], seeds=(0, 1), steps=12, recorded=[0, 1, 5, 12])
+    running = program(planned.model_copy(update={"gradient_range": gradient_range}))
     recording = Recording(running)
     with NoWaiting():  # type: ignore[no-untyped-call]  # of torch
         advance(running, recording, 0, 12)

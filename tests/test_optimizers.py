@@ -14,6 +14,7 @@ from optimizer_samples import (
     WITHIN,
     Run,
     bounds,
+    curvature_of,
     given,
     kind_of,
     loss_of,
@@ -85,7 +86,7 @@ def test_the_docstring_says_what_a_user_must_know(kind: str) -> None:
     """Every rule's file has its formula, where it comes from, where it rests and how it fails."""
     told = (importlib.import_module(f"workers.engine.optimizers.{kind}").__doc__ or "").lower()
     for part in ("θ ←", "source: ", "fixed points", "failure modes"):
-        assert part in told.replace("θ_l ←", "θ ←"), part
+        assert part in told.replace("θ_l ←", "θ ←").replace("θ_b ←", "θ ←"), part
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=kind_of)
@@ -252,7 +253,7 @@ def test_a_diverged_row_stays_alone(case: str, poison: float) -> None:
             with np.errstate(invalid="ignore"):  # the poisoned row's own may be inf - inf
                 loss = loss_of(noisy_quadratic, k, poisoned.theta)
             loss[0] = poison
-            poisoned.step(spoilt(k), loss)
+            poisoned.step(spoilt(k), loss, curvature_of(noisy_quadratic, k, poisoned.theta))
     assert torch.equal(poisoned.theta[1:], sound.theta[1:])
     for name, value in poisoned.state.items():
         assert torch.equal(value[1:], sound.state[name][1:])

@@ -6,8 +6,7 @@ from optimizer_samples import SPECS
 from benchmarks.invariance import measure, written
 from service.catalogue import build
 from workers.contract.invariance import MEASURED
-from workers.contract.optimizers import Adam
-from workers.engine.optimizers import RULES
+from workers.contract.optimizers import GRADIENTS, Adam
 
 SIGNS = ("rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger")
 
@@ -52,4 +51,4 @@ def test_the_catalogue_shows_it() -> None:
         found = MEASURED[entry.kind]
         assert (entry.invariant_down_to, entry.invariant_up_to) == (found.down_to, found.up_to)
         assert entry.remembered_per_parameter == found.remembered_per_parameter
-        assert entry.gradients_per_step == (1 if RULES[entry.kind].probe is None else 2)
+        assert entry.gradients_per_step == GRADIENTS[entry.pattern]

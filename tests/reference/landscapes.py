@@ -107,6 +107,42 @@ LOSSES: dict[Callable[[int, Array], Array], Callable[[int, Array], Array]] = {
 }
 """Of a landscape: the mean over samples, of θ [..., P], [...]. A silent layer does not know of it."""
 
+
+def quadratic_curvature(k: int, theta: Array) -> Array:
+    return np.broadcast_to(np.diag(CURVATURE), (*theta.shape[:-1], SAMPLES, PARAMETERS)).copy()
+
+
+def sparse_curvature(k: int, theta: Array) -> Array:
+    diagonal = quadratic_curvature(k, theta)
+    if k % 7 != 3:
+        diagonal[..., LAYERS[1]] = 0
+    return diagonal
+
+
+def network_curvature(k: int, theta: Array) -> Array:
+    """LeCun et al. 1998, section 7: as a gradient, with everything squared on the way and the loss's second derivative at the top."""
+    first, bias, second, last = np.split(theta[..., None, :], [4, 6, 10], axis=-1)
+    first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
+    below = np.tanh(times(first, _inputs[k]) + bias)
+    above = np.tanh(times(second, below))
+    delta = 0.1 * last**2 * (1 - above**2) ** 2
+    under = times((second**2).swapaxes(-1, -2), delta) * (1 - below**2) ** 2
+    return np.concatenate(
+        [outer(under, _inputs[k] ** 2), under, outer(delta, below**2), 0.1 * above**2 + 0 * last], axis=-1
+    )
+
+
+CURVATURES: dict[Callable[[int, Array], Array], Callable[[int, Array], Array]] = {
+    noisy_quadratic: quadratic_curvature,
+    tiny: lambda k, theta: 1e-9 * quadratic_curvature(k, theta),
+    zero: lambda k, theta: 0 * quadratic_curvature(k, theta),
+    dying: lambda k, theta: quadratic_curvature(k, theta) * (k < 20),
+    sparse_layer: sparse_curvature,
+    bursts: lambda k, theta: quadratic_curvature(k, theta) * (30 if k % 17 == 16 else 1),
+    small_network: network_curvature,
+}
+"""Of a landscape: θ [..., P] -> the diagonal of each sample's Gauss-Newton matrix [..., n, P]."""
+
 LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "noisy_quadratic": noisy_quadratic,
     "tiny": tiny,

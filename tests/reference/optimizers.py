@@ -19,10 +19,11 @@ from reference import (
     signsgd,
     signum,
     smorms3,
+    vsgd,
     vsgd_fd,
     yogi,
 )
-from reference.landscapes import LOSSES, SHAPES
+from reference.landscapes import CURVATURES, LOSSES, SHAPES
 from reference.tensors import Shapes, tensors
 
 Array = NDArray[np.float64]
@@ -77,6 +78,9 @@ BY_SHAPE = {"adafactor", "muon", "sm3", "unit_normalized_gradient"}
 BY_LOSS = {"irprop_plus"}
 """Told how to compute the loss of a step's samples."""
 
+BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g"}
+"""Told how to compute the curvature of each sample's loss."""
+
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "adafactor": adafactor.trajectory,
     "muon": muon.trajectory,
@@ -92,6 +96,9 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "unit_normalized_gradient": per_unit.normalized_gradient,
     "dadapt_sgd": dadapt_sgd.trajectory,
     "lamb": per_layer.lamb,
+    "vsgd_l": vsgd.local,
+    "vsgd_b": vsgd.by_layer,
+    "vsgd_g": vsgd.of_all,
     "yogi": yogi.trajectory,
 }
 """(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step."""
@@ -111,6 +118,8 @@ def trajectory(
         told: Arguments = {"shapes": shapes} if kind in BY_SHAPE else {}
         if kind in BY_LOSS:
             told["losses"] = LOSSES[gradients]
+        if kind in BY_CURVATURE:
+            told["curvatures"] = CURVATURES[gradients]
         return TRAJECTORIES[kind](theta, gradients, layers, steps, **told, **ours)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # some make tensors of their own

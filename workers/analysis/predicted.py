@@ -7,10 +7,12 @@ import numpy as np
 
 from workers.analysis.diagnosis import verdict
 from workers.analysis.profile import OUTPUT
+from workers.contract.comparison import ComparisonSpec
+from workers.contract.plan import GradientRange
 from workers.contract.previews import PredictedLayer, Prediction
 from workers.contract.problems import ProblemSpec
 from workers.contract.results import Forecast, LayerForecast, Stage, Verdict
-from workers.contract.shapes import ExpandedLayer
+from workers.contract.shapes import ExpandedLayer, rows
 from workers.theory.prediction import LayerSignal, forecast
 from workers.theory.tabulated import Numbers, Unpredictable
 
@@ -18,6 +20,10 @@ SMALLEST = {"float32": -45.15, "float64": -323.61}
 """log₁₀ of half the smallest number above zero."""
 DEFECTS: tuple[Verdict, ...] = ("exploding", "underflowed")
 LARGEST = {"float32": 38.53, "float64": 308.25}
+SMALLEST_NORMAL = {"float32": -37.93, "float64": -307.65}
+"""log₁₀ of the smallest number with all its digits."""
+MARGIN = 4
+"""Decades between what is typical of a layer and what the precision must hold, up and down."""
 
 
 def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: int, precision: str) -> Prediction:
@@ -42,6 +48,30 @@ def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: 
         decades=decades,
         layers=told,
     )
+
+
+def gradient_range(spec: ComparisonSpec, network: Sequence[ExpandedLayer], batch_size: int) -> GradientRange:
+    """What the request's `gradient_range` comes to for one of its networks: `auto` extends where a layer's δ or gradient comes within
+    a few decades of what the precision holds with all its digits. Standard where nothing can be predicted.
+    """
+    if spec.gradient_range != "auto":
+        return spec.gradient_range
+    try:
+        layers = forecast(network, spec.problem.loss, batch_size)
+    except Unpredictable:
+        return "standard"
+    parameters = [row.layer.parameters for row in rows(network)]
+    sizes = [
+        size
+        for layer, count in zip(layers, parameters, strict=True)
+        for size in (
+            layer.log10_delta - 0.5 * log10(batch_size * layer.units),
+            layer.log10_gradient - 0.5 * log10(count),
+        )
+        if isfinite(size)
+    ]
+    low, high = SMALLEST_NORMAL[spec.precision] + MARGIN, LARGEST[spec.precision] - MARGIN
+    return "standard" if all(low < size < high for size in sizes) else "extended"
 
 
 def beside(prediction: Prediction, measured: Stage) -> Forecast:

@@ -7,6 +7,7 @@ same seeds. Without: all that is written runs on all seeds, in one round.
 from itertools import count
 from typing import NamedTuple
 
+from workers.analysis.predicted import gradient_range
 from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
@@ -148,6 +149,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         batch_size=batch_size,
                         pattern=pattern,
                         precision=spec.precision,
+                        gradient_range=gradient_range(spec, network, batch_size),
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
                         device=spec.device,

@@ -27,13 +27,10 @@ from workers.analysis.selection import (
 from workers.analysis.signals import Course, courses
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
-from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.optimizers import GRADIENTS, OptimizerSpec
 from workers.contract.previews import Prediction
 from workers.contract.results import Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
 from workers.theory.resolution import networks
-
-EVALUATIONS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
-"""Gradients that a step takes."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ def _scores(
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(reached.get(trial.trial, inf)) for trial in trials]
-    evaluations = [EVALUATIONS[optimizer.evaluation] * step for step in steps]
+    evaluations = [GRADIENTS[optimizer.evaluation] * step for step in steps]
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),

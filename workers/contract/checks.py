@@ -1,13 +1,13 @@
 """What types cannot say of a request: references, shapes, limits. Everything knowable is refused at the door."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Linear, Normalization
-from workers.contract.memory import shard_bytes
+from workers.contract.layers import Activation, Dropout, Flatten, Linear, Normalization
+from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
-from workers.contract.optimizers import Rprop, RpropMinus, RpropPlus, Sgd
+from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
 from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
@@ -75,6 +75,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
                 pattern=pattern,
                 precision=spec.precision,
                 recorded=len(spec.record.steps(spec.steps)),
+                remembered=remembered_by(members),
             )
             if needed > limits.memory_bytes:
                 message = (
@@ -118,14 +119,25 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
             and optimizer.nesterov
             and (0 in values(optimizer.momentum) or any(values(optimizer.dampening)))
         ):
-            message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
-            found.append(Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent"))
+            found.append(_nesterov(here))
+        if isinstance(optimizer, Bridged) and optimizer.kind.endswith("/SGD"):
+            given: dict[str, Any] = optimizer.hyperparameters()
+            if given["nesterov"] and (0 in values(given["momentum"]) or any(values(given["dampening"]))):
+                found.append(_nesterov(here))
+        if isinstance(optimizer, Bridged) and BRIDGED[optimizer.kind].float32_only and spec.precision == "float64":
+            message = f'{optimizer.label!r} computes in float32 only: set `precision` to "float32"'
+            found.append(Violation(pointer=here, message=message, code="inconsistent"))
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
         for field, message in misfits(optimizer, spec.steps):
             found.append(Violation(pointer=f"{here}/{field}", message=message, code="inconsistent"))
     return found
+
+
+def _nesterov(here: str) -> Violation:
+    message = "Nesterov's look-ahead needs momentum above zero and dampening of zero"
+    return Violation(pointer=f"{here}/nesterov", message=message, code="inconsistent")
 
 
 def _batch(pointer: str, asked: int, available: int) -> Violation:
@@ -157,6 +169,13 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                     "give: only linear layers on features do, without parameters of normalisations or gates beside them"
                 )
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_sample_gradients"))
+            if optimizer.pattern == "curvature" and (odd := _without_curvature(layers)):
+                pointer = f"/optimizers/{index}"
+                message = (
+                    f"{optimizer.label!r} passes curvature backwards, which {odd.path!r} in variant {name!r} does not: only linear "
+                    "layers on features, activations, dropout and flatten do; vsgd_fd measures it by a second gradient instead"
+                )
+                found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_curvature"))
         parameters = sum(layer.parameters for layer in layers)
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
@@ -171,6 +190,12 @@ def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | No
         ):
             return layer
     return None
+
+
+def _without_curvature(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
+    return next(
+        (layer for layer in layers if not isinstance(layer.spec, Linear | Activation | Dropout | Flatten)), None
+    )
 
 
 def pointer_to(spec: ComparisonSpec, variant: str) -> str:

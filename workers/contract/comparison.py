@@ -95,6 +95,10 @@ class ComparisonSpec(Spec):
     """Where to train: `cuda` on a card, `cpu` on a processor, `auto` on whatever the worker has that is free first."""
     precision: Literal["float32", "float64"] = Field(default="float32", examples=["float32"])
     """Format of parameters and activations."""
+    gradient_range: Literal["auto", "standard", "extended"] = Field(default="auto", examples=["auto"])
+    """`extended` carries powers of two beside the error signal: nothing underflows or overflows on its way down, statistics are those of
+    the true gradient, and optimizers that do not depend on its magnitude see it. `standard`: what the precision holds. `auto` extends
+    where the theory says that the precision will not hold the gradient at the start."""
     priority: Annotated[Whole, Field(ge=-10, le=10)] = Field(default=0, examples=[0])
     """Higher runs first."""
     labels: dict[Annotated[str, Field(min_length=1, max_length=80)], Annotated[str, Field(max_length=200)]] = Field(

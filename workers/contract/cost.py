@@ -5,7 +5,7 @@ The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 
 
 from collections.abc import Sequence
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import GRADIENTS, Pattern
 from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
@@ -17,7 +17,8 @@ UPDATE = 32.0
 LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
 """What a layer of a batched program takes in a step however little there is to compute."""
 
-GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2}
+BRIDGE_SECONDS = 2e-4
+"""What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
 
 
 def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern: Pattern) -> float:
@@ -26,6 +27,11 @@ def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern:
     parameters = sum(layer.own_parameters for layer in layers)
     used = sum(layer.own_parameters * layer.spec.positions(layer.in_shape) for layer in layers)
     return GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
+
+
+def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
+    """What a step of one trial takes more where its optimizer is an object of its own."""
+    return BRIDGE_SECONDS * sum(layer.depth is not None for layer in walk(network))
 
 
 def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:

@@ -53,6 +53,9 @@ MEASURED: dict[str, Invariance] = {
     "prodigy": Invariance(1e-04, 1e10, 4),
     "schedule_free_sgd": Invariance(None, None, 1),
     "schedule_free_adamw": Invariance(1e-06, 1e10, 2),
+    "vsgd_l": Invariance(1e-18, 1e10, 4),
+    "vsgd_b": Invariance(1e-22, 1e10, 2),
+    "vsgd_g": Invariance(1e-22, 1e10, 2),
     "vsgd_fd": Invariance(1e-18, 1e10, 5),
     # end
 }

@@ -4,20 +4,20 @@ T trials, P parameters of a trial, B samples. Counted is a shard trained as one 
 takes a third to two thirds of that, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import BRIDGED, Bridged, Optimizer, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS
 
 STATE_TENSORS = 5
-"""[T, P] tensors that a rule remembers, at most."""
-PARAMETER_TENSORS = 3 + STATE_TENSORS + 4
-"""[T, P] tensors: θ, its gradient and the one before; the rule's; θ before an update that is measured, and scratch."""
-PROBE_TENSORS = 10
-"""[T, P] tensors more where a step takes two gradients: squares, both gradients, the way between them, scratch."""
+"""[T, P] tensors that a rule of ours remembers, at most."""
+PARAMETER_TENSORS = 3 + 4
+"""[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
+MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3}
+"""[T, P] tensors more: squares, both gradients, the way between them, scratch; or squares, curvature, scratch."""
 WIDEST_TENSORS = 8
 """Scratch of a pass and of the statistics, in tensors of the widest layer."""
 ACTIVATIONS_SCATTERED = 1.5
@@ -32,6 +32,12 @@ BUFFER_COPIES = 4
 BYTES = {"float32": 4, "float64": 8}
 
 
+def remembered_by(optimizers: Iterable[Optimizer]) -> float:
+    """Numbers for each parameter, of the one that keeps most; bridged classes may keep more than a rule of ours."""
+    bridged = [BRIDGED[each.kind].remembered_per_parameter for each in optimizers if isinstance(each, Bridged)]
+    return max([STATE_TENSORS, *bridged])
+
+
 def shard_bytes(
     problem: ProblemSpec,
     network: Sequence[ExpandedLayer],
@@ -41,16 +47,16 @@ def shard_bytes(
     pattern: Pattern,
     precision: str,
     recorded: int,
+    remembered: float = STATE_TENSORS,
 ) -> int:
     """Of all tensors at the worst moment.
 
     Args:
         problem, network, trials, batch_size, pattern, precision: the shard's.
         recorded: number of recorded steps.
+        remembered: numbers that a rule keeps for each parameter.
     """
-    parameters = sum(layer.parameters for layer in network) * (
-        PARAMETER_TENSORS + PROBE_TENSORS * (pattern == "two_gradients")
-    )
+    parameters = sum(layer.parameters for layer in network) * (PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern])
     layers = list(walk(network))
     widths = [prod(layer.out_shape) for layer in layers]
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
@@ -60,4 +66,4 @@ def shard_bytes(
     buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
     data = 2 * problem.training_samples * problem.features * BYTES[precision]
     activations = round(ACTIVATIONS_SCATTERED * samples * kept)
-    return trials * (parameters + activations) * BYTES[precision] + buffered + data
+    return round(trials * (parameters + activations) * BYTES[precision]) + buffered + data

@@ -11,10 +11,12 @@ from workers.contract.shapes import ExpandedLayer
 Role = Literal["tuning", "final", "defaults"]
 """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
 
+GradientRange = Literal["standard", "extended"]
+
 CURVE_POINTS = 100
 """A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
 
-Scalar = bool | int | float | list[float]
+Scalar = bool | int | float | str | list[float]
 
 
 class Trial(BaseModel):
@@ -45,6 +47,8 @@ class Execution(BaseModel):
     """Chunks that train at the same time, each on one thread."""
     chunks: list[int]
     """Sizes of the groups of trials that share one batched program, in the shard's order."""
+    gradient_range: GradientRange = "standard"
+    """The shard's."""
     path: Literal["portable", "native"] = "portable"
     """native: compiled code for dense networks on the CPU."""
 
@@ -66,6 +70,8 @@ class Shard(BaseModel):
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    gradient_range: GradientRange = "standard"
+    """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
     wrappers: dict[str, dict[str, str]] = {}
     """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
 

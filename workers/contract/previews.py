@@ -1,6 +1,6 @@
 """What is known of a comparison before anything is trained: its layers, its size, and what the theory says of its signal."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -79,6 +79,8 @@ class PreviewedNetwork(View):
     """From the input upwards."""
     prediction: Prediction = Field(examples=[{"verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.1}])
     """What its signal will do."""
+    gradient_range: Literal["standard", "extended"] = Field(examples=["standard"])
+    """What `auto` comes to: extended where the precision will not hold the gradient at the start."""
 
 
 class Estimate(View):

@@ -299,6 +299,8 @@ class ShardReport(View):
     """Chunks that trained at the same time."""
     chunks: list[int] = Field(examples=[[20, 20]])
     """How many trials each batched program held."""
+    gradient_range: Literal["standard", "extended"] = Field(examples=["standard"])
+    """extended: exponents of two were carried beside the error signal, see `gradient_range` of the request."""
 
 
 class Comparison(View):

@@ -21,9 +21,9 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
 
     Chunks are of equal size (give or take one trial) and their number a multiple of the threads, so that all end together.
     """
-    trials = len(shard.trials)
+    trials, asked = len(shard.trials), shard.gradient_range
     if device == "cuda":
-        return Execution(device="cuda", threads=1, chunks=[trials])
+        return Execution(device="cuda", threads=1, chunks=[trials], gradient_range=asked)
     if native.supports(shard):
         runs = groupby(shard.trials, key=lambda trial: native.kernel_of(shard, trial) is not None)
         chunks = [
@@ -31,11 +31,11 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
             for compiled, run in runs
             for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
         ]
-        return Execution(device="cpu", threads=threads, chunks=chunks, path="native")
+        return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
     widest = max(prod(layer.out_shape) for layer in walk(shard.network))
     size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
     rounds = math.ceil(trials / (size * threads))
-    return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads))
+    return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads), gradient_range=asked)
 
 
 def _even(trials: int, parts: int) -> list[int]:

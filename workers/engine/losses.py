@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -11,6 +12,8 @@ class LossFunction(NamedTuple):
     """(output [T, B, O], target) -> loss of each sample [T, B]."""
     gradient: Callable[[Tensor, Tensor], Tensor]
     """(output, target) -> ∂(mean loss)/∂output [T, B, O]."""
+    curvature: Callable[[Tensor], Tensor]
+    """output -> ∂²(mean loss)/∂output², its diagonal [T, B, O]; it does not depend on the target."""
     correct: Callable[[Tensor, Tensor], Tensor] | None
     """(output, target) -> bool [T, B]; None on regressions."""
 
@@ -30,6 +33,14 @@ def _cross_entropy_gradient(output: Tensor, target: Tensor) -> Tensor:
     return delta.div_(target.shape[1])
 
 
+def _cross_entropy_curvature(output: Tensor) -> Tensor:
+    """p(1 − p)/B of the softmax's p. Of the largest, 1 − p is the sum of the others: the difference is 0 where p rounds to 1."""
+    p = output.softmax(2)
+    top = p.argmax(2, keepdim=True)
+    others = (1 - p).scatter_(2, top, p.scatter(2, top, 0.0).sum(2, keepdim=True))
+    return p.mul_(others).div_(output.shape[1])
+
+
 def _squared_error(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).square().mean(2)
 
@@ -38,9 +49,16 @@ def _squared_error_gradient(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).mul_(2 / (output.shape[1] * output.shape[2]))
 
 
+def _squared_error_curvature(output: Tensor) -> Tensor:
+    return torch.full_like(output, 2 / (output.shape[1] * output.shape[2]))
+
+
 LOSSES: dict[str, LossFunction] = {
     "cross_entropy": LossFunction(
-        _cross_entropy, _cross_entropy_gradient, lambda output, target: output.argmax(2) == target
+        _cross_entropy,
+        _cross_entropy_gradient,
+        _cross_entropy_curvature,
+        lambda output, target: output.argmax(2) == target,
     ),
-    "mean_squared_error": LossFunction(_squared_error, _squared_error_gradient, None),
+    "mean_squared_error": LossFunction(_squared_error, _squared_error_gradient, _squared_error_curvature, None),
 }

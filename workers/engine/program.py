@@ -12,16 +12,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
 from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
 from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
+from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.problems import Data
 
@@ -39,6 +42,11 @@ class Group:
     hyper: Hyper
     flags: dict[str, bool]
     state: State
+
+    @property
+    def free(self) -> bool:
+        """Whether the rule's steps do not depend on the gradient's magnitude."""
+        return self.rule.degrees is not None
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class Program:
     """Layers with running statistics."""
     layout: Layout
     """Of the flat tensors, by measured layer."""
+    extended: Extended | None
+    """The exponents of the error signal, where the range is extended."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
@@ -105,7 +115,10 @@ class Program:
 
     def backward(self, delta: Tensor) -> None:
         """∂(mean loss)/∂output [T, B, O] -> `gradient`."""
-        back(self.layers[self.lowest :], delta, wanted=False)
+        if self.extended is None:
+            back(self.layers[self.lowest :], delta, wanted=False)
+        else:
+            self.extended.back(self.layers, self.lowest, delta)
 
 
 def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
@@ -122,6 +135,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
+    groups = _groups(shard, trials, theta, layout)
     return Program(
         shard=shard,
         trials=trials,
@@ -131,7 +145,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layers=layers,
         measured=measured,
         lowest=next(index for index, layer in enumerate(shard.network) if layer.parameters),
-        groups=_groups(shard, trials, theta, layout),
+        groups=groups,
         theta=theta,
         gradient=gradient,
         previous=previous,
@@ -139,6 +153,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         watch=Watch(len(measured), len(trials), device, dtype),
         remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
         layout=layout,
+        extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
 
 
@@ -186,18 +201,45 @@ def _measured(
             yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
 
 
+def _extended(shard: Shard, groups: list[Group], theta: Tensor, layout: Layout) -> Extended:
+    weights = [sum(inside.depth is not None for inside in walk([layer])) for layer in shard.network]
+    free = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+    for group in groups:
+        free[group.rows] = group.free
+    return Extended(weights, free, layout)
+
+
 def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
     groups = []
     start = 0
     for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
-        settings = [trial.hyperparameters for trial in members]
+        own = list(members)
+        settings = [trial.hyperparameters for trial in own]
         rows = slice(start, start + len(settings))
         start = rows.stop
-        flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
-        hyper = _hyper(settings, theta.device)
-        rule = wrapped(RULES[kind], shard.wrappers.get(name, {}), shard.steps)
+        flags: dict[str, bool] = {}
+        if kind in BRIDGED:
+            rule = bridged(
+                kind, BRIDGED[kind], [_arguments(setting) for setting in settings], [trial.seed for trial in own]
+            )
+            hyper = _hyper([_heard(setting) for setting in settings], theta.device)
+        else:
+            rule = RULES[kind]
+            flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
+            hyper = _hyper(settings, theta.device)
+        rule = wrapped(rule, shard.wrappers.get(name, {}), shard.steps)
         groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
     return groups
+
+
+def _arguments(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged class's constructor is given."""
+    return {name: value for name, value in setting.items() if "." not in name}
+
+
+def _heard(setting: dict[str, Scalar]) -> dict[str, Scalar]:
+    """What a bridged rule and its wrappers hear of while it trains: the learning rate, where there is one, and the wrappers' numbers."""
+    return {name: value for name, value in setting.items() if name == "lr" or "." in name}
 
 
 def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
@@ -208,7 +250,7 @@ def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
         for name, value in setting.items():
             if isinstance(value, list):
                 numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
-            elif not isinstance(value, bool):
+            elif not isinstance(value, bool | str):
                 numbers[name] = float(value)
         flat.append(numbers)
     return {
@@ -224,8 +266,10 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "theta": program.theta,
         "previous": program.previous,
         "groups": [group.state for group in program.groups],
+        "objects": [group.rule.save() if group.rule.save else None for group in program.groups],
         "watch": program.watch.state,
         "layers": [layer.state for layer in program.remembering],
+        "extended": program.extended.state if program.extended else {},
     }
 
 
@@ -237,7 +281,11 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
     for mine, state in [
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
+        (program.extended.state if program.extended else {}, saved["extended"]),
         *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():
             tensor.copy_(state[name])
+    for group, kept in zip(program.groups, saved["objects"], strict=True):
+        if group.rule.load:
+            group.rule.load(kept)

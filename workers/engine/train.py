@@ -1,11 +1,14 @@
 """The training loop. T trials, B samples in a batch, P parameters, L layers with parameters, S statistics."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.contract.optimizers import Pattern
+from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
@@ -34,22 +37,23 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         x, y = program.batches.at(step)
         loss = differentiate(program, x, y)
         outputs = [place.layer.output for place in program.measured]
-        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         columns = measure(program, step) if step in recording.steps else None
+        if step + 1 in recording.steps:
+            program.previous.copy_(program.gradient)
+        give(program)
+        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
         if step == last:
             assert columns is not None
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
-        gradients = look_twice(program, x, y) if program.shard.pattern == "two_gradients" else the_gradient(program)
+        gradients = LOOKS[program.shard.pattern](program, x, y)
         before = program.theta.clone() if columns is not None else None
         for group in program.groups:
             own = of_rows(gradients, group.rows)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
         if columns is not None and before is not None:
             recording.statistics([step], _of_one_step(measure_update(program, columns, before)))
-        if step + 1 in recording.steps:
-            program.previous.copy_(program.gradient)
 
 
 def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
@@ -59,22 +63,41 @@ def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
     return program.loss.value(output, y).mean(1)
 
 
+def give(program: Program) -> None:
+    """What `differentiate` left, as the rules are to see it: in the extended range that is not what the statistics see."""
+    extended = program.extended
+    if extended is None:
+        return
+    shift = extended.rebase()
+    for group in program.groups:
+        extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
+    extended.present(program.gradient)
+
+
 def of_rows(gradients: Gradients, rows: slice) -> Gradients:
     """What one optimizer's rows know."""
     own: dict[str, Any] = {name: value[rows] for name, value in vars(gradients).items() if isinstance(value, Tensor)}
     return replace(gradients, **own)
 
 
-def the_gradient(program: Program) -> Gradients:
+def the_gradient(program: Program, *_: Tensor) -> Gradients:
     return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
-def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
-    """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
+def sample_squares(program: Program) -> Tensor:
+    """[T, P] mean over samples of their own gradients' squares; NaN where they are not known."""
     squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
         if (linear := dense(place)) is not None:
             linear.sample_squares(squares[:, columns])
+    if program.extended:
+        program.extended.present(squares, degree=2)
+    return squares
+
+
+def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
+    """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
+    squares = sample_squares(program)
     theta, mean = program.theta.clone(), program.gradient.clone()
     running = [(tensor, tensor.clone()) for layer in program.remembering for tensor in layer.state.values()]
     for group in program.groups:
@@ -83,6 +106,7 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
         program.theta[group.rows] += group.rule.probe(theta[group.rows], own, group.state, group.hyper, **group.flags)
     displacement = program.theta - theta
     differentiate(program, x, y)
+    give(program)
     at_probe = program.gradient.clone()
     program.theta.copy_(theta)
     program.gradient.copy_(mean)
@@ -93,12 +117,26 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     )
 
 
+def look_at_curvature(program: Program, *_: Tensor) -> Gradients:
+    """The same samples' curvature, by another pass backward."""
+    return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
+
+
+LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor], Gradients]] = {
+    "one_gradient": the_gradient,
+    "two_gradients": look_twice,
+    "curvature": look_at_curvature,
+}
+"""What a step's rules are told, after `differentiate` of the same x and y."""
+
+
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward` and `forward`."""
     before = of_layers(program, program.previous) if step else None
     gradients = of_layers(program, program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
-    return backward(signals, before) | forward([_activity(place) for place in program.measured])
+    carried = program.extended.exponents if program.extended else None
+    return backward(signals, before, carried) | forward([_activity(place) for place in program.measured])
 
 
 def of_layers(program: Program, flat: Tensor) -> list[Tensor]:

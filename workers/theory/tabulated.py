@@ -119,6 +119,12 @@ class Tabulated:
         """E[θ′²]."""
         return self._moments(within(q)).slope_second
 
+    def slope_mean(self, q: float) -> tuple[float, float]:
+        """E[θ′] and E[θ′z]/√q."""
+        q = within(q)
+        weighed = self.density(q) * self.slope
+        return float(weighed.sum()), float(weighed @ self.x) / sqrt(q)
+
     def kurtosis(self, q: float) -> tuple[float, float]:
         """E[θ⁴]/E[θ²]² and E[θ′⁴]/E[θ′²]²."""
         found = self._moments(within(q))

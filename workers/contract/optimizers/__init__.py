@@ -12,7 +12,8 @@ from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nad
 from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
-from workers.contract.optimizers.curvature import VsgdFd
+from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
+from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
     Fromage,
@@ -71,8 +72,12 @@ OPTIMIZERS = (
     Prodigy,
     ScheduleFreeSgd,
     ScheduleFreeAdamW,
+    VsgdL,
+    VsgdB,
+    VsgdG,
     VsgdFd,
 )
+"""Rules of ours. `Bridged` stands for all others."""
 
 OptimizerSpec = Annotated[
     Sgd
@@ -110,14 +115,20 @@ OptimizerSpec = Annotated[
     | Prodigy
     | ScheduleFreeSgd
     | ScheduleFreeAdamW
-    | VsgdFd,
+    | VsgdL
+    | VsgdB
+    | VsgdG
+    | VsgdFd
+    | Bridged,
     Field(discriminator="kind"),
     ByKind,
 ]
 
 __all__ = [
+    "BRIDGED",
     "GRADIENTS",
     "OPTIMIZERS",
+    "REFUSED",
     "AdaBelief",
     "Adadelta",
     "Adafactor",
@@ -125,6 +136,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Bridged",
     "DadaptAdam",
     "DadaptSgd",
     "Decay",
@@ -156,6 +168,9 @@ __all__ = [
     "Smorms3",
     "Tiger",
     "UnitNormalizedGradient",
+    "VsgdB",
     "VsgdFd",
+    "VsgdG",
+    "VsgdL",
     "Yogi",
 ]

@@ -15,7 +15,7 @@ def misfits(optimizer: Optimizer, steps: int) -> Iterator[tuple[str, str]]:
     around = optimizer.wrappers()
     numbers = optimizer.hyperparameters()
     for field in around:
-        if reason := refusal(type(optimizer), field):
+        if reason := refusal(type(optimizer), field, "lr" in numbers):
             yield field, f"{field} cannot stand round {optimizer.label!r}: {reason}; leave it out"
     longest = max(values(numbers.get("schedule.warmup_steps", 0)))
     if longest >= steps:
@@ -30,11 +30,15 @@ def misfits(optimizer: Optimizer, steps: int) -> Iterator[tuple[str, str]]:
         yield "depth_lr/bound", "the largest factor has to be 1 or more"
 
 
-def refusal(rule: type[Optimizer], field: str) -> str | None:
-    """Why a wrapper makes no sense round this rule; None if it does."""
+def refusal(rule: type[Optimizer], field: str, rate: bool) -> str | None:
+    """Why a wrapper makes no sense round this rule; None if it does.
+
+    Args:
+        rate: whether it has a learning rate.
+    """
     if field in rule.refuses:
         return rule.refuses[field]
-    if field in ("schedule", "depth_lr") and "lr" not in rule.model_fields:
+    if field in ("schedule", "depth_lr") and not rate:
         return "it has no learning rate"
     if field == "sam" and rule.pattern != "one_gradient":
         return "it looks at the loss more than once a step already, and a sharp minimum would cost it a third look"

@@ -62,9 +62,14 @@ class _Rule(Structure):
         ("kind", c_int64),
         ("hyper", c_double * 8),
         ("state", c_void_p * 4),
+        ("degree", c_int64 * 4),
         ("step", c_void_p),
         ("rates", c_void_p),
     ]
+
+
+class _Extended(Structure):
+    _fields_ = [(name, c_void_p) for name in ("free", "reference", "shift")]
 
 
 class _Task(Structure):
@@ -77,7 +82,7 @@ class _Task(Structure):
             (name, c_void_p)
             for name in (
                 *("gemm", "layers", "rules", "x", "targets", "rows", "record", "keep", "theta", "gradient", "previous"),
-                *("raw", "diverged_step", "diverged_layer", "last_loss"),
+                *("raw", "diverged_step", "diverged_layer", "last_loss", "extended"),
             )
         ),
     ]
@@ -185,6 +190,7 @@ def _lay_out(program: Program, group: Group, rules: Any) -> bool:
             slot.hyper[index] = float(group.hyper[name][place]) if name in group.hyper else group.flags.get(name, 0.0)
         for index, name in enumerate(kernel.state):
             slot.state[index] = group.state[name][place].data_ptr() if name in group.state else None
+            slot.degree[index] = (group.rule.degrees or {}).get(name, 0)
         slot.step = group.state["step"][place].data_ptr() if "step" in group.state else None
     return True
 
@@ -230,6 +236,8 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
     record, keep = flags
     before = program.theta.clone() if recorded and native.by_torch else None
+    shift = torch.empty(layers, trials, dtype=torch.float64)
+    exponents = _exponents(program, shift)
     rates = [_set_rates(program, native, group, len(steps)) for group in native.scheduled]
     task = _task(
         program,
@@ -245,11 +253,14 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         diverged_step=watch["step"].data_ptr(),
         diverged_layer=watch["layer"].data_ptr(),
         last_loss=watch["loss"].data_ptr(),
+        extended=ctypes.addressof(exponents) if exponents else None,
     )
     native.library.train[dtype](ctypes.addressof(task))
     del rates  # until here the compiled code reads them
     gradients = train.the_gradient(program)
     for group in native.by_torch:
+        if program.extended:
+            program.extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
         group.rule.update(
             program.theta[group.rows], train.of_rows(gradients, group.rows), group.state, group.hyper, **group.flags
         )
@@ -258,6 +269,14 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         if before is not None:
             _measure_groups(program, native.by_torch, before, columns)
         recording.statistics(recorded, columns)
+
+
+def _exponents(program: Program, shift: Tensor) -> _Extended | None:
+    """None in the standard range."""
+    extended = program.extended
+    if extended is None:
+        return None
+    return _Extended(extended.free.data_ptr(), extended.state["reference"].data_ptr(), shift.data_ptr())
 
 
 def _set_rates(program: Program, native: _Native, group: Group, steps: int) -> Tensor:

@@ -9,6 +9,7 @@ struct Rule {
     Count kind;
     double hyper[8];
     void* state[4];  // [P] each, null where the rule keeps none
+    Count degree[4]; // by which power of the gradient's scale each of them grows; 0 throughout where the magnitude matters
     double* step;    // updates made, null where the rule does not count
     const double* rates;  // [K] learning rates of these steps, in the place of hyper[0]; null where that holds throughout
 };

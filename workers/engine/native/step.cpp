@@ -4,6 +4,7 @@
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
 // Matrices are row by row: x [B, I], W [O, I], z [B, O].
+#include "extended.h"
 #include "rules.h"
 #include "units.h"
 #include <algorithm>
@@ -46,6 +47,7 @@ struct Task {
     double* raw;                        // [recorded of K, T, L] of Raw
     Count *diverged_step, *diverged_layer;
     double* last_loss;  // [T], state of divergence.py
+    const Extended* extended;  // null: the standard range
 };
 }
 
@@ -309,23 +311,30 @@ template <class T> class Trial {
     void backward(Count k, Raw* raw) {
         bool has_before = task.first_step + k > 0;
         T *delta = s.delta.data(), *below = s.below.data();
+        double carried = 0;
+        bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
             Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
             T *g = gradient + start, *before = previous + start;
             const T* x = l ? s.value(l - 1) : bottom;
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
+            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
             non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
             multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, g);
             if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
-            if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;
             Raw* own = raw ? raw + l : nullptr;
             if (own) {
                 look_at_samples(delta, x, layer, B, s.sums.data(), *own);
                 has_before ? look_at_gradient<T, true>(g, before, n, *own) : look_at_gradient<T, false>(g, before, n, *own);
             }
-            update_by(rule, theta + start, g, start, n, s.before.data(), own);
             if (task.keep[k]) std::memcpy(before, g, n * sizeof(T));
+            if (task.extended) {
+                if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
+                give(*task.extended, rule, g, start, n, l * task.trials + trial, task.extended->free[trial], carried, silent);
+            }
+            if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;
+            update_by(rule, theta + start, g, start, n, s.before.data(), own);
             std::swap(delta, below);
         }
     }

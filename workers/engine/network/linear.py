@@ -59,10 +59,16 @@ class Linear:
         A sample's gradient is B δ_b x_bᵀ where the loss is a mean over B samples, so the mean of squares is
         B (δ²)ᵀ(x²): one product, and no per-sample gradient in memory.
         """
-        squares = self.error_signal.square()
-        batch = squares.shape[1]
+        self.curvature(self.error_signal.square(), out)
+        out.mul_(self.error_signal.shape[1])
+
+    def curvature(self, above: Tensor, out: Tensor) -> None:
+        """Second derivatives of the mean loss by the parameters, elementwise, into out [T, n]; likewise of features only.
+
+        Args:
+            above: those by the output, [T, B, O].
+        """
         weight, bias = self._parts(out)
-        torch.bmm(squares.mT, self.input.square(), out=weight)
-        weight.mul_(batch)
+        torch.bmm(above.mT, self.input.square(), out=weight)
         if bias is not None:
-            torch.sum(squares, 1, out=bias).mul_(batch)
+            torch.sum(above, 1, out=bias)

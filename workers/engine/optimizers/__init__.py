@@ -39,7 +39,10 @@ from workers.engine.optimizers import (
     smorms3,
     tiger,
     unit_normalized_gradient,
+    vsgd_b,
     vsgd_fd,
+    vsgd_g,
+    vsgd_l,
     yogi,
 )
 from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
@@ -80,6 +83,9 @@ RULES: dict[str, Rule] = {
     "prodigy": prodigy.RULE,
     "schedule_free_sgd": schedule_free_sgd.RULE,
     "schedule_free_adamw": schedule_free_adamw.RULE,
+    "vsgd_l": vsgd_l.RULE,
+    "vsgd_b": vsgd_b.RULE,
+    "vsgd_g": vsgd_g.RULE,
     "vsgd_fd": vsgd_fd.RULE,
 }
 """Kind, as the contract spells it, to rule."""

@@ -36,4 +36,4 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     state["loss"].copy_(gradients.loss)
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={})

@@ -29,4 +29,4 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     state["exp_avg"].lerp_(gradients.mean, (1 - hyper["beta2"]).to(dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={"exp_avg": 1})

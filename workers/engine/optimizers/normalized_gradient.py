@@ -35,4 +35,4 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
         theta[:, layer].addcmul_(unit, -ratio(at(hyper["lr"], layer), length, 0.0).to(theta.dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={"exp_avg": 1})

@@ -49,4 +49,4 @@ def resize(sign: Tensor, state: State, hyper: Hyper) -> Tensor:
     return turned
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={})

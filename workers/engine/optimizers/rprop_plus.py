@@ -29,4 +29,4 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(state["prev_sign"], state["step_size"], value=-1)
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={})

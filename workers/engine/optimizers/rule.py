@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -97,6 +97,8 @@ class Gradients:
     """[R, P] the probe as the floating-point format applied it: (θ + probe) − θ."""
     sample_squares: Tensor | None = None
     """[R, P] mean over samples of the squared gradient of each sample's own loss."""
+    curvature: Tensor | None = None
+    """[R, P] diagonal of the mean loss's Gauss-Newton matrix, by bbprop; rules of the pattern `curvature` need it."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,13 @@ class Rule:
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
+    degrees: Mapping[str, int] | None = None
+    """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by: for its state of [R, P], by which power of
+    that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
+    save: Callable[[], Any] | None = None
+    """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
+    load: Callable[[Any], None] | None = None
+    """Takes back what `save` gave."""
 
 
 def at(number: Tensor, columns: slice) -> Tensor:

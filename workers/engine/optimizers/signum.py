@@ -30,4 +30,4 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     theta.addcmul_(direction.sign(), -hyper["lr"].to(theta.dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={"exp_avg": 1})

@@ -56,4 +56,4 @@ def blocks(layer: LayerParameters) -> Iterator[tuple[slice, tuple[int, int], sli
             yield columns, (shape[0], shape[1]), None
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={"exp_avg": 1})

@@ -38,12 +38,15 @@ class Signal(NamedTuple):
     """None where the gradients of single samples are not known."""
 
 
-def backward(signals: Sequence[Signal], previous: Sequence[Tensor] | None) -> dict[str, Tensor]:
+def backward(
+    signals: Sequence[Signal], previous: Sequence[Tensor] | None, carried: Tensor | None = None
+) -> dict[str, Tensor]:
     """All columns of the group `backward`.
 
     Args:
         signals: of each layer, after a pass backward.
         previous: [T, n] gradient of each layer of the step before, None at step 0.
+        carried: exponents of two that belong to gradient and δ, float64 [L, T]; None where they are as they are.
     """
     gradients = [signal.gradient for signal in signals]
     peak = peaks(gradients)
@@ -57,6 +60,9 @@ def backward(signals: Sequence[Signal], previous: Sequence[Tensor] | None) -> di
             sums.setdefault(name, []).append(value)
     raw = {name: torch.stack(values).double() for name, values in sums.items()}
     raw |= {"peak": peak.double(), "exponent": exponent, **_error_signals(signals)}
+    if carried is not None:
+        raw |= {"peak": raw["peak"] * torch.exp2(carried)}
+        raw |= {name: raw[name] + carried for name in ("exponent", "delta_exponent")}
     return backward_columns(raw, [g.shape[1] for g in gradients], gradients[0].dtype)
 
 

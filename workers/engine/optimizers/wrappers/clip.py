@@ -50,7 +50,7 @@ def clipped(rule: Rule, clip: Clip) -> Rule:
             state[RATIO][:, place : place + 1] = ratio(after, before, 1.0)
         rule.update(theta, replace(gradients, mean=mean, at_probe=at_probe), state, hyper, **flags)
 
-    return replace(rule, initial_state=initial_state, update=update)
+    return replace(rule, initial_state=initial_state, update=update, degrees=None)
 
 
 def within_value(gradient: Tensor, theta: Tensor, hyper: Hyper, layout: Layout) -> Tensor:

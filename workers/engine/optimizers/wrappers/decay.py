@@ -4,7 +4,7 @@
     decoupled    θ ← (1 − lr·λ)·θ before the step      (1 − λ)·θ for rules without lr
 
 Source: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithms 1 and 2; as weight_decay in torch.optim.Adam and AdamW. Each sample's own
-gradient gains λ·θ, too, so the mean of their squares by λθ·(2g + λθ). lr is that of the step, before it is changed by depth.
+gradient gains λ·θ, too, so the mean of their squares λθ·(2g + λθ), and the curvature λ. lr is that of the step, before depth changes it.
 
 Failure modes: coupled, the decay of a rule that does not depend on the gradient's magnitude is as strong as the gradient, and stronger
 where that vanishes; decoupled, layers that no gradient reaches shrink towards zero.
@@ -28,7 +28,7 @@ def coupled(rule: Rule, steps: int) -> Rule:
     def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, **flags: Any) -> None:
         rule.update(theta, regularised(theta, gradients, hyper), state, hyper, **flags)
 
-    return replace(rule, update=update, probe=probe if rule.probe else None)
+    return replace(rule, update=update, probe=probe if rule.probe else None, degrees=None)
 
 
 def regularised(theta: Tensor, gradients: Gradients, hyper: Hyper) -> Gradients:
@@ -40,6 +40,8 @@ def regularised(theta: Tensor, gradients: Gradients, hyper: Hyper) -> Gradients:
         found = replace(found, at_probe=gradients.at_probe + there)
     if gradients.sample_squares is not None:
         found = replace(found, sample_squares=gradients.sample_squares + pull * (2 * gradients.mean + pull))
+    if gradients.curvature is not None:
+        found = replace(found, curvature=gradients.curvature + hyper[DECAY].to(theta.dtype))
     return found
 
 

@@ -35,7 +35,7 @@ def seeking(rule: Rule, ascent: Callable[[Tensor, Tensor, Tensor], Tensor]) -> R
         there = replace(gradients, mean=gradients.at_probe, at_probe=None, displacement=None, sample_squares=None)
         rule.update(theta, there, state, hyper, **flags)
 
-    return replace(rule, update=update, probe=probe)
+    return replace(rule, update=update, probe=probe, degrees=None)
 
 
 def up(theta: Tensor, gradient: Tensor, rho: Tensor) -> Tensor:

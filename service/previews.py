@@ -11,7 +11,7 @@ from service.datasets import facts
 from service.errors import invalid
 from service.resources import Here, Resources
 from service.validation import read_comparison
-from workers.analysis.predicted import gradient_range, predict
+from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
@@ -80,11 +80,12 @@ def preview(spec: ComparisonSpec, limits: Limits, workers: list[Worker]) -> Prev
 
 def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetwork:
     baseline = next(optimizer for optimizer in spec.optimizers if optimizer.label == spec.baseline)
+    prediction, gradient_range = predict_with_range(spec, layers, spec.batch_of(baseline))
     return PreviewedNetwork(
         parameters=sum(layer.parameters for layer in layers),
         layers=[_layer(layer) for layer in walk(layers)],
-        prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
-        gradient_range=gradient_range(spec, layers, spec.batch_of(baseline)),
+        prediction=prediction,
+        gradient_range=gradient_range,
     )
 
 

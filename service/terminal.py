@@ -13,8 +13,9 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from service.report import words
 from workers.contract.plan import Scalar
-from workers.contract.results import Arm, Interval, LayerDiagnosis, Result
+from workers.contract.results import Arm, Diagnosis, Interval, LayerDiagnosis, Result
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
 """Eighths of a cell."""
@@ -109,23 +110,22 @@ def _percent(interval: Interval | None) -> str:
 
 
 def _verdicts(arm: Arm, gap: str) -> str:
-    end = arm.diagnosis
-    if end is None:
-        return "–"
-    start = end.at_step_0
-    before = f"{start.verdict} →{gap}" if start and start.verdict != end.verdict else ""
-    return before + end.verdict
+    return words.course(arm.diagnosis).replace(" → ", f" →{gap}")
 
 
 def reasons(result: Result) -> list[str]:
-    """What the diagnosis of the baseline and of the best arm rests on, in sentences."""
+    """What the diagnosis of the baseline and of the best arm rests on, and what would help, in sentences."""
     best = next((arm for arm in result.arms if arm.rank == 1), None)
     told = [arm for arm in result.arms if arm is best or arm.optimizer == result.baseline]
     return [
-        "\n".join([f"{arm.variant}, {arm.optimizer}:", *(f"  {sentence}" for sentence in arm.diagnosis.evidence)])
+        "\n".join([f"{arm.variant}, {arm.optimizer}:", *(f"  {sentence}" for sentence in _sentences(arm.diagnosis))])
         for arm in reversed(told)
         if arm.diagnosis and arm.diagnosis.evidence
     ]
+
+
+def _sentences(diagnosis: Diagnosis) -> list[str]:
+    return [*words.reasons(diagnosis), *(f"To try: {words.advised(one)}" for one in diagnosis.advice)]
 
 
 class Column(NamedTuple):

@@ -94,8 +94,10 @@ def test_step_0_and_the_last_step_stand_side_by_side() -> None:
     assert found.evidence == [
         "At step 0 the error signal falls by 0.63 decades per layer: "
         "its norm is 1 at hidden.5.linear and 0.00071 at hidden.0.linear.",
+        "At step 0 it has lost more than two decades from hidden.1.linear on down, in 2 of 6 hidden layers.",
         "At step 100 the error signal falls by 0.02 decades per layer: "
         "its norm is 1 at hidden.5.linear and 0.79 at hidden.0.linear.",
+        "Between the top and the bottom hidden layer δ changes by -3.1 at step 0, -0.1 at step 100 decades: vanishing → healthy.",
     ]
 
 
@@ -145,29 +147,31 @@ def test_most_trials_decide() -> None:
 
 
 @pytest.mark.parametrize("norm", [nan, inf])
-def test_a_non_finite_signal_is_exploding(norm: float) -> None:
-    """By definition; its numbers are null, and nothing warns on the way."""
+def test_a_non_finite_signal_is_diverged_where_the_trial_is_and_exploding_before(norm: float) -> None:
+    """Its numbers are null, and nothing warns on the way."""
     found = diagnosed([(0, 0, FLAT), (0, 8, [norm, norm, 1.0, 1.0, 1.0])], diverged=[0])
-    assert (found.verdict, found.step, found.decades, found.decades_per_layer) == ("exploding", 8, None, None)
+    assert (found.verdict, found.step, found.decades, found.decades_per_layer) == ("diverged", 8, None, None)
+    still = diagnosed([(0, 0, FLAT), (0, 8, [norm, norm, 1.0, 1.0, 1.0])])
+    assert still.verdict == "exploding"
     assert [layer.verdict for layer in found.layers[:3]] == ["exploding", "exploding", "healthy"]
     assert found.layers[0].error_signal_norm is None
     assert found.evidence[-1] == "1 of 1 trials diverged: their signal is not finite."
 
 
 def test_diverged_trials_count_though_their_rows_have_ended() -> None:
-    """Most of three: exploding. One of three: the others' figures, and a sentence."""
+    """Most of three: diverged. One of three: the others' figures, and a sentence."""
     rows = [(trial, 0, FLAT) for trial in range(3)] + [(0, 8, FLAT)]
     most = diagnosed(rows, diverged=[1, 2])
-    assert (most.verdict, most.decades, most.step) == ("exploding", None, 8)
+    assert (most.verdict, most.decades, most.step) == ("diverged", None, 8)
     few = diagnosed([*rows, (1, 8, FLAT)], diverged=[2])
     assert (few.verdict, few.decades) == ("healthy", 0.0)
     assert few.evidence[-1] == "1 of 3 trials diverged: the figures at the end are of the others."
 
 
 def test_an_arm_of_which_all_diverged_shows_its_last_finite_rows() -> None:
-    """Its verdict is exploding; step 0 is told as it was."""
+    """Its verdict is diverged; step 0 is told as it was."""
     found = diagnosed([(0, 0, FLAT), (1, 0, FLAT)], diverged=[0, 1])
-    assert (found.verdict, found.decades, found.layers[0].error_signal_norm) == ("exploding", None, 1.0)
+    assert (found.verdict, found.decades, found.layers[0].error_signal_norm) == ("diverged", None, 1.0)
     assert found.at_step_0 is not None and found.at_step_0.verdict == "healthy"
 
 
@@ -193,14 +197,14 @@ def test_a_dictionary_of_layers_is_read_as_well() -> None:
     assert str(courses(encoded)) == str(courses(table))
 
 
-def test_vanishing_under_flat_weight_gradients_is_said() -> None:
-    """Finding 1 of the signal's theory: their ratios alone misdiagnose."""
+def test_vanishing_under_flat_weight_gradients_is_masked() -> None:
+    """Finding 1 of the signal's theory: their ratios alone misdiagnose. Where they fall alike nothing is hidden."""
     found = diagnosed([(0, 0, falling(-0.63))], gradient_norm=[1.0, 1.1, 1.2, 1.0, 0.9, 1.0, 5.0])
-    assert found.verdict == "vanishing"
-    assert found.evidence[1] == (
-        "At step 0 this is masked: weight gradients are within 0.12 decades of each other in all hidden layers."
+    assert found.verdict == "masked_vanishing"
+    assert found.evidence[2].startswith(
+        "At step 0 this is masked: weight gradients are within 0.12 decades of each other"
     )
-    assert len(diagnosed([(0, 0, falling(-0.63))], gradient_norm=falling(-0.63)).evidence) == 1
+    assert diagnosed([(0, 0, falling(-0.63))], gradient_norm=falling(-0.63)).verdict == "vanishing"
 
 
 def test_what_else_is_wrong_is_said_with_its_numbers() -> None:
@@ -209,6 +213,7 @@ def test_what_else_is_wrong_is_said_with_its_numbers() -> None:
         [(0, 0, [1.0, 1.0, 1.0, 1.0])],
         eps_dominance=[0.98, 0.7, 0.2, 0.0],
         activation_sample_std=[1.0, 0.1, 1e-3, 1.0],
+        activation_std=[1.0, 1.0, 1.0, 1.0],
         saturation_fraction=[0.9, 0.1, 0.6, 0.0],
     )
     assert found.evidence[0].startswith("At step 0 the error signal keeps its size: ")
@@ -216,6 +221,69 @@ def test_what_else_is_wrong_is_said_with_its_numbers() -> None:
         "At step 0 eps exceeds √v for most parameters in 2 of 3 hidden layers (98% at hidden.0.linear): "
         "there the rule is SGD with a tiny step.",
         "At step 0 different inputs grow alike on their way up: the activations' spread across samples falls by 3.0 decades "
-        "from hidden.0.linear to hidden.2.linear.",
-        "At step 0 most of the non-linearities' derivatives are below a tenth of their maximum in 2 of 3 hidden layers.",
+        "from hidden.0.linear to hidden.2.linear and two samples correlate by 1 − 1e-06 at hidden.2.linear, the first above 0.99.",
+        "At step 0 most of the non-linearities' derivatives are below a tenth of their maximum in 2 of 3 hidden layers "
+        "(90% at hidden.0.linear).",
     ]
+    assert [finding.verdict for finding in found.findings] == ["collapsed"]
+
+
+def test_saturation_and_death_say_which_layer_is_the_first() -> None:
+    """Counted from the input, where the signal of the forward pass meets them; a layer says all that holds in it."""
+    found = diagnosed(
+        [(0, 0, FLAT)],
+        saturation_fraction=[0.2, 0.95, 0.97, 0.1, 0.0],
+        dead_fraction=[0.0, 0.0, 0.7, 0.0, 0.0],
+    )
+    assert found.verdict == "dead"
+    assert [(one.verdict, one.layers, one.first_layer) for one in found.findings] == [
+        ("dead", 1, "hidden.2.linear"),
+        ("saturated", 2, "hidden.1.linear"),
+    ]
+    assert [(layer.verdict, layer.also) for layer in found.layers[1:3]] == [("saturated", []), ("dead", ["saturated"])]
+
+
+def test_the_ratio_of_squared_norms_is_the_theorys_chi() -> None:
+    """χ̂_l = ‖δ_l‖²/‖δ_{l+1}‖², unknown at the top."""
+    chis = [layer.chi for layer in diagnosed([(0, 0, falling(-0.25))]).layers]
+    assert chis[:5] == pytest.approx([10**-0.5] * 5) and chis[5:] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [(-0.63, -0.02, "recovering"), (-0.1, -0.63, "worsening"), (-0.3, 0.5, "worsening"), (-0.3, -0.35, "steady")],
+)
+def test_the_trend_is_that_of_the_size_of_d(first: float, last: float, expected: str) -> None:
+    """By half a decade or more, whichever way the signal goes; an early step stands between."""
+    table = statistics([(0, 0, falling(first)), (0, 10, falling(-0.2)), (0, 100, falling(last))])
+    found = diagnose(Followed(course, False) for course in courses(table, early=10).values())
+    assert found is not None and found.trend == expected
+    assert found.early is not None and (found.early.step, found.early.verdict) == (10, "healthy")
+
+
+@pytest.mark.parametrize(
+    ("rate", "spread", "lost", "rescue"),
+    [
+        (-0.02, 0.5, "nothing", "not_needed"),
+        (-0.63, 0.5, "magnitude", "helps"),
+        (-0.63, 1e-3, "magnitude", "helps"),
+        (-0.63, 1e-5, "magnitude_and_direction", "may_help"),
+        (-0.63, 1e-7, "magnitude_and_direction", "cannot_help"),
+        (-0.02, 1e-7, "direction", "cannot_help"),
+        (0.5, 0.5, "magnitude", "may_help"),
+    ],
+)
+def test_size_and_direction_are_told_apart(rate: float, spread: float, lost: str, rescue: str) -> None:
+    """Direction is lost where nothing tells samples apart any more, whatever the size of δ."""
+    found = diagnosed(
+        [(0, 0, falling(rate))], activation_std=[1.0] * 7, activation_sample_std=[1.0] * 5 + [spread, 1.0]
+    )
+    assert (found.lost, found.magnitude_independent_optimizer) == (lost, rescue)
+
+
+def test_no_step_has_the_sign_of_zero() -> None:
+    """Neither an underflow nor a dead layer leaves anything to normalise; without hidden layers nothing can be told."""
+    assert diagnosed([(0, 0, [0.0, 0.0, 1e-40, 1e-20, 1.0])]).magnitude_independent_optimizer == "cannot_help"
+    dead = diagnosed([(0, 0, FLAT)], dead_fraction=[0.0, 0.0, 1.0, 0.0, 0.0])
+    assert dead.magnitude_independent_optimizer == "cannot_help"
+    assert diagnosed([(0, 0, [1.0])]).magnitude_independent_optimizer is None

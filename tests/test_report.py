@@ -21,6 +21,31 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
+STAGE: dict[str, Any] = {
+    "step": 0,
+    "verdict": "masked_vanishing",
+    "decades_per_layer": -0.63,
+    "decades": -3.2,
+    "layers": [
+        {
+            "layer": "hidden.0.linear",
+            "verdict": "masked_vanishing",
+            "also": ["collapsed"],
+            "gradient_norm": 1.0,
+            "error_signal_norm": 1e-3,
+            "chi": 0.056,
+        }
+    ],
+}
+DIAGNOSIS: dict[str, Any] = STAGE | {
+    "step": 10,
+    "verdict": "vanishing",
+    "at_step_0": STAGE,
+    "early": STAGE | {"step": 3},
+    "magnitude_independent_optimizer": "helps",
+    "evidence": ["At step 0 the error signal falls by 0.63 decades per layer."],
+    "advice": [{"remedy": "centring", "because": "theory says so", "variant": {"activation": "centred_sigmoid"}}],
+}
 RESULT: dict[str, Any] = {
     "baseline": "sgd",
     "arms": [
@@ -31,6 +56,7 @@ RESULT: dict[str, Any] = {
             "hyperparameters": {"lr": 0.01},
             "trials": {"completed": 2, "diverged": 0},
             "test_loss": {"iqm": 0.5, "low": 0.4, "high": 0.6},
+            "diagnosis": DIAGNOSIS,
         }
         for rank, name in ((1, "<b>$x|</b>"), (2, "sgd"))
     ],
@@ -65,6 +91,17 @@ def test_the_page_loads_nothing_and_runs_no_names(service: Service, path: str) -
     figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
     assert {"ranking", "curves", "error-signal", "signal-by-depth", "saturation", "sign-flips"} <= set(figures)
     assert len(figures["error-signal"]) == 2
+
+
+def test_the_diagnosis_is_told_with_its_evidence_and_a_remedy(service: Service, path: str) -> None:
+    """In both texts: the course, the sentences, whether ignoring size can help, and the change as a request has it; layers on the page."""
+    page = service.client.get(f"{path}/report").text
+    text = service.client.get(f"{path}/report", params={"format": "md"}).text
+    for told in (page, text):
+        assert "masked vanishing → vanishing" in told and "falls by 0.63 decades per layer." in told
+        assert "steps do not depend on the gradient" in told and "only size was lost." in told
+    assert 'To try: centring ({"activation": "centred_sigmoid"}): theory says so.' in text
+    assert "masked vanishing, collapsed</td>" in page and page.count("<caption>") == 2 * 3
 
 
 def test_markdown_and_json_say_the_same(service: Service, path: str) -> None:

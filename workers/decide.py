@@ -59,7 +59,7 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     scores = scored(trials, curves)
     stopped = record.status in ENDED
     planned = None if stopped else next_round(spec, claim.round, scores)
-    told = build_result(spec, scores, curves, _moments(db, claim, settings)).model_dump(mode="json")
+    told = build_result(spec, scores, curves, _moments(db, claim, settings, spec)).model_dump(mode="json")
     if stopped:
         _write_files(db, settings, record, trials, told)
         jobs.store_partial_result(db, claim, told)
@@ -96,10 +96,11 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
     ]
 
 
-def _moments(db: Database, claim: Claim, settings: Settings) -> pa.Table:
-    """The statistics that a diagnosis reads, at the first and last recorded step of every trial, a batch of rows at a time."""
+def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpec) -> pa.Table:
+    """The statistics that a diagnosis reads, at step 0, an early step and every trial's last, a batch of rows at a time."""
+    early = signals.early_step(spec.record.steps(spec.steps))
     kept = [
-        batch.filter(pa.array(_first_or_last(batch)))
+        batch.filter(pa.array(_looked_at(batch, early)))
         for batch in artifacts.read_statistics(
             settings.artifacts,
             claim.comparison_id,
@@ -110,11 +111,11 @@ def _moments(db: Database, claim: Claim, settings: Settings) -> pa.Table:
     return pa.Table.from_batches(kept, artifacts.statistics_schema(signals.COLUMNS))
 
 
-def _first_or_last(batch: pa.RecordBatch) -> NDArray[np.bool_]:
-    """Rows of step 0, and of the last step of their trial within this batch: at most one step a trial and batch too many."""
+def _looked_at(batch: pa.RecordBatch, early: int) -> NDArray[np.bool_]:
+    """Rows of step 0, the early one, and the last of their trial within this batch: at most one a trial and batch too many."""
     trial, step = batch.column("trial").to_numpy(), batch.column("step").to_numpy()
     last_row = np.searchsorted(trial, trial, side="right") - 1  # rows are ordered by trial, then by step
-    found: NDArray[np.bool_] = (step == 0) | (step == step[last_row])
+    found: NDArray[np.bool_] = (step == 0) | (step == early) | (step == step[last_row])
     return found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from service.report.charts import Chart, Intervals, Line, Map, Maps, Numbers, Panel, Panels, Row
 from service.report.material import LOGARITHMIC, ArmMaterial, Material
+from workers.analysis.signals import early_step
 
 THEORY = -1
 """Style of what is not measured."""
@@ -65,9 +66,8 @@ def charts(material: Material) -> list[Chart]:
 
 
 def moments(steps: list[int]) -> dict[str, int]:
-    """Step 0, early and late: early is the recorded step nearest √(last step), the middle of a logarithmic axis."""
-    middle = max(steps) ** 0.5
-    return {"at step 0": 0, "early": min(steps, key=lambda step: abs(step - middle)), "late": max(steps)}
+    """Step 0, early and late, as the diagnosis has them."""
+    return {"at step 0": 0, "early": early_step(steps), "late": max(steps)}
 
 
 def _ranking(material: Material) -> Intervals | None:

@@ -1,9 +1,19 @@
 """The answer in plain words, from a result alone."""
 
-from workers.contract.results import Arm, Diagnosis, Interval, Result
+import json
+
+from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, Verdict
 
 TOLD = 6
 """Names listed before the rest is counted."""
+
+
+RESCUES: dict[Rescue, str] = {
+    "not_needed": "From where it started steps that do not depend on the gradient's size gain nothing: nothing was lost.",
+    "helps": "From where it started an optimizer whose steps do not depend on the gradient's size can train it: only size was lost.",
+    "may_help": "From where it started an optimizer whose steps do not depend on the gradient's size may help, or may not.",
+    "cannot_help": "From where it started no optimizer can train it by ignoring the gradient's size: more than size was lost.",
+}
 
 
 def answer(result: Result, names: dict[tuple[str, str], str]) -> str:
@@ -53,8 +63,25 @@ def course(diagnosis: Diagnosis | None) -> str:
     """`vanishing → healthy`, from step 0 to the end."""
     if diagnosis is None:
         return "–"
-    start = diagnosis.at_step_0.verdict if diagnosis.at_step_0 else None
-    return diagnosis.verdict if start in (None, diagnosis.verdict) else f"{start} → {diagnosis.verdict}"
+    start, end = (diagnosis.at_step_0 or diagnosis).verdict, spoken(diagnosis.verdict)
+    return end if start == diagnosis.verdict else f"{spoken(start)} → {end}"
+
+
+def spoken(verdict: Verdict) -> str:
+    return verdict.replace("_", " ")
+
+
+def reasons(diagnosis: Diagnosis) -> list[str]:
+    """What a verdict rests on, and whether ignoring the gradient's size can help: sentences."""
+    rescue = diagnosis.magnitude_independent_optimizer
+    return [*diagnosis.evidence, *([RESCUES[rescue]] if rescue else [])]
+
+
+def advised(advice: Advice) -> str:
+    """The remedy, how to write it, and what speaks for it."""
+    how = f" ({json.dumps(advice.variant, ensure_ascii=False)})" if advice.variant else ""
+    how += f" ({', '.join(advice.optimizers)})" if advice.optimizers else ""
+    return f"{advice.remedy}{how}: {advice.because}."
 
 
 def _winner(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
@@ -94,14 +121,14 @@ def _signal(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
         start = arm.diagnosis.at_step_0 if arm.diagnosis else None
         if start is not None and start.decades_per_layer is not None and arm.variant not in starts:
             where = "" if len({a.variant for a in result.arms}) == 1 else f" of {arm.variant}"
-            starts[arm.variant] = _start(where, start.verdict, start.decades_per_layer, start.decades)
+            starts[arm.variant] = _start(where, spoken(start.verdict), start.decades_per_layer, start.decades)
     told += list(starts.values())[:TOLD]
-    ends: dict[str, list[Arm]] = {}
+    ends: dict[Verdict, list[Arm]] = {}
     for arm in result.arms:
         if arm.diagnosis is not None:
             ends.setdefault(arm.diagnosis.verdict, []).append(arm)
     if ends:
-        parts = [f"{verdict} under {_listed(_names(arms, names))}" for verdict, arms in ends.items()]
+        parts = [f"{spoken(verdict)} under {_listed(_names(arms, names))}" for verdict, arms in ends.items()]
         told.append(f"At the end of training it is {'; '.join(parts)}.")
     return told
 

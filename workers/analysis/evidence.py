@@ -1,27 +1,38 @@
 """What a diagnosis rests on, in sentences with their numbers. H hidden layers from the input upwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from workers.analysis.direction import GONE, KEPT, spread_at_top
+from workers.analysis.findings import (
+    ALIKE,
+    COLLAPSED_DECADES,
+    MOST,
+    correlation,
+    findings,
+    of_arm,
+    relative_spread,
+    spread_decades_lost,
+    weight_gradient_spread,
+)
 from workers.analysis.profile import Profile
-from workers.analysis.signals import Numbers
+from workers.contract.results import Verdict
 
-FLAT_DECADES = 0.5
-"""Weight gradients within this of each other look healthy."""
-VANISHED_DECADES = -2.0
-COLLAPSED_DECADES = 2.0
-"""Fall of the spread across samples, beyond which inputs can no longer be told apart."""
-MOST = 0.5
-"""Share of a layer's units or parameters that makes something true of the layer."""
+SOME = 0.1
+"""Share of dead units worth a sentence."""
 
 
-def evidence(start: Profile | None, end: Profile, *, diverged: int, trials: int) -> list[str]:
-    """Sentences on step 0, then on the end, then on what did not get there."""
+def evidence(start: Profile | None, early: Profile | None, end: Profile, *, diverged: int, trials: int) -> list[str]:
+    """Sentences on step 0, then on the end, on the way between them, and on what did not get there."""
     moments = [start] if start is not None else []
     if start is None or end.step != start.step:
         moments.append(end)
     sentences = [sentence for moment in moments for sentence in _at(moment)]
+    if (course := _course([moment for moment in (start, early, end) if moment is not None])) is not None:
+        sentences.append(course)
+    if (direction := _direction(start or end)) is not None:
+        sentences.append(direction)
     if diverged:
         what = "the figures at the end are of the others" if end.state == "sound" else "their signal is not finite"
         sentences.append(f"{diverged} of {trials} trials diverged: {what}.")
@@ -32,13 +43,12 @@ def _at(moment: Profile) -> Iterator[str]:
     if not moment.hidden.any():
         return
     when = f"At step {moment.step}"
-    for sentence in (_signal(moment), _masked(moment), _eps(moment), _collapsed(moment), _saturated(moment)):
-        if sentence is not None:
-            yield f"{when} {sentence}."
+    for sentence in (found for say in SENTENCES if (found := say(moment)) is not None):
+        yield f"{when} {sentence}."
 
 
 def _signal(moment: Profile) -> str | None:
-    names, delta = _hidden(moment), _means(moment, "error_signal_norm")
+    names, delta = moment.names, moment.of("error_signal_norm")
     if moment.state == "zero":
         zeros = delta == 0
         found = f"the error signal is exactly zero in {zeros.sum()} of {len(names)} hidden layers"
@@ -54,18 +64,30 @@ def _signal(moment: Profile) -> str | None:
     return f"the error signal {moves}: its norm is {delta[-1]:.2g} at {names[-1]} and {delta[0]:.2g} at {names[0]}"
 
 
+def _concerned(moment: Profile) -> str | None:
+    """Where it passes two decades."""
+    found = findings(moment)
+    told: list[tuple[Verdict, str]] = [
+        ("vanishing", "lost more than two decades"),
+        ("masked_vanishing", "lost more than two decades"),
+        ("exploding", "gained more than two decades"),
+    ]
+    for name, what in told:
+        if name in found and moment.state == "sound":
+            places = np.flatnonzero(found[name])
+            return f"it has {what} from {moment.names[places[-1]]} on down, in {len(places)} of {len(moment.names)} hidden layers"
+    return None
+
+
 def _masked(moment: Profile) -> str | None:
-    gradient = _means(moment, "gradient_norm")
-    if moment.decades is None or moment.decades >= VANISHED_DECADES or not (gradient > 0).all():
+    if "masked_vanishing" not in findings(moment):
         return None
-    spread = float(np.ptp(np.log10(gradient)))
-    if not spread <= FLAT_DECADES:
-        return None
-    return f"this is masked: weight gradients are within {spread:.2f} decades of each other in all hidden layers"
+    spread = weight_gradient_spread(moment)
+    return f"this is masked: weight gradients are within {spread:.2f} decades of each other, for the activations shrink on their way up"
 
 
 def _eps(moment: Profile) -> str | None:
-    names, shares = _hidden(moment), _means(moment, "eps_dominance")
+    names, shares = moment.names, moment.of("eps_dominance")
     ruled = np.flatnonzero(shares > MOST)
     if not len(ruled):
         return None
@@ -77,31 +99,74 @@ def _eps(moment: Profile) -> str | None:
 
 
 def _collapsed(moment: Profile) -> str | None:
-    names, spread = _hidden(moment), _means(moment, "activation_sample_std")
-    if not np.isfinite(spread).all() or spread[0] == 0:
+    if "collapsed" not in findings(moment):
         return None
-    lost = np.inf if spread[-1] == 0 else np.log10(spread[0]) - np.log10(spread[-1])
-    if lost <= COLLAPSED_DECADES:
-        return None
-    fall = "to exactly zero" if lost == np.inf else f"by {lost:.1f} decades"
-    return (
-        f"different inputs grow alike on their way up: the activations' spread across samples falls {fall} "
-        f"from {names[0]} to {names[-1]}"
-    )
+    names, fall, alike = moment.names, spread_decades_lost(moment), correlation(moment)
+    said = []
+    if (fall > COLLAPSED_DECADES).any():
+        place = int(np.nanargmax(fall))
+        by = "to exactly zero" if fall[place] == np.inf else f"by {fall[place]:.1f} decades"
+        said.append(f"the activations' spread across samples falls {by} from {names[0]} to {names[place]}")
+    if (alike > ALIKE).any():
+        first = int(np.flatnonzero(alike > ALIKE)[0])
+        gap = relative_spread(moment)[first] ** 2
+        said.append(f"two samples correlate by 1 − {gap:.1g} at {names[first]}, the first above {ALIKE}")
+    elif np.isfinite(alike[-1]):
+        return f"the signal shrinks on its way up: {said[0]}; at {names[-1]} two samples correlate by {alike[-1]:.2f}: smaller, not alike"
+    return f"different inputs grow alike on their way up: {' and '.join(said)}"
 
 
 def _saturated(moment: Profile) -> str | None:
-    names, shares = _hidden(moment), _means(moment, "saturation_fraction")
+    names, shares = moment.names, moment.of("saturation_fraction")
+    found = findings(moment).get("saturated")
     count = int((shares > MOST).sum())
-    if not count:
+    if not count and found is None:
         return None
-    return f"most of the non-linearities' derivatives are below a tenth of their maximum in {count} of {len(names)} hidden layers"
+    worst = int(np.nanargmax(shares))
+    text = f"most of the non-linearities' derivatives are below a tenth of their maximum in {count} of {len(names)} hidden layers"
+    text += f" ({shares[worst]:.0%} at {names[worst]})"
+    top = moment.of("flat_top_fraction")[worst]
+    if np.isfinite(top) and top > 0:
+        text += f", {top / shares[worst]:.0%} of them on the flat top"
+    if found is not None:
+        which = np.flatnonzero(found)
+        text += f"; {len(which)} {'is' if len(which) == 1 else 'are'} saturated, {names[which[0]]} first"
+    return text
 
 
-def _hidden(moment: Profile) -> list[str]:
-    return [name for name, hidden in zip(moment.layers, moment.hidden, strict=True) if hidden]
+def _dead(moment: Profile) -> str | None:
+    names, shares = moment.names, moment.of("dead_fraction")
+    if not (shares > SOME).any():
+        return None
+    worst = int(np.nanargmax(shares))
+    return (
+        f"{shares[worst]:.0%} of the units of {names[worst]} are dead: their derivative is below 1e-6 on every sample"
+    )
 
 
-def _means(moment: Profile, name: str) -> Numbers:
-    """[H]"""
-    return moment.means[name][moment.hidden]
+SENTENCES: tuple[Callable[[Profile], str | None], ...] = (
+    _signal, _concerned, _masked, _eps, _collapsed, _saturated, _dead,
+)  # fmt: skip
+
+
+def _course(moments: list[Profile]) -> str | None:
+    """How D went, where it can be told at two moments at least."""
+    told = {moment.step: moment.decades for moment in moments if moment.decades is not None}
+    if len(told) < 2:
+        return None
+    steps = [f"{decades:+.1f} at step {step}" for step, decades in told.items()]
+    words = dict.fromkeys((of_arm(moment, findings(moment)).replace("_", " ") for moment in moments), None)
+    how = " → ".join(words) if len(words) > 1 else f"{next(iter(words))} throughout"
+    return f"Between the top and the bottom hidden layer δ changes by {', '.join(steps)} decades: {how}."
+
+
+def _direction(at: Profile) -> str | None:
+    """Whether samples can still be told apart at the top."""
+    spread = spread_at_top(at)
+    if spread is None or spread >= KEPT:
+        return None
+    what = "lost" if spread < GONE else "fading"
+    return (
+        f"At step {at.step} the direction is {what}, not the size alone: activations vary {spread:.1g} times as much between samples "
+        "as they do in all, so that the gradients of all samples point the same way."
+    )

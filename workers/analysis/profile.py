@@ -9,15 +9,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.signals import Moment, Numbers
+from workers.analysis.signals import GEOMETRIC, NUMBERS, Moment, Numbers
 
 Mask = NDArray[np.bool_]
 
 OUTPUT = "output"
 """Path of the layer that is not hidden: the signal starts there."""
-
-GEOMETRIC = ("error_signal_norm", "gradient_norm", "activation_sample_std")
-ARITHMETIC = ("saturation_fraction", "eps_dominance")
 
 State = Literal["sound", "zero", "broken"]
 """Of a trial's error signal over the hidden layers: finite and positive in all, exactly zero in some, or non-finite in some."""
@@ -37,6 +34,15 @@ class Profile(NamedTuple):
     decades: float | None
     """log₁₀ of ‖δ‖ at the bottom hidden layer over that at the top one; None unless sound and two layers or more."""
 
+    @property
+    def names(self) -> list[str]:
+        """[H]"""
+        return [name for name, hidden in zip(self.layers, self.hidden, strict=True) if hidden]
+
+    def of(self, name: str) -> Numbers:
+        """[H] of one statistic."""
+        return self.means[name][self.hidden]
+
 
 def profile(moments: Sequence[Moment], diverged: Sequence[bool], gone: int = 0) -> Profile:
     """What the trials of an arm have in common at a step.
@@ -52,7 +58,7 @@ def profile(moments: Sequence[Moment], diverged: Sequence[bool], gone: int = 0) 
     broken: Mask = ~np.isfinite(delta[:, hidden]).all(1) | np.array(diverged)
     zero: Mask = (delta[:, hidden] == 0).any(1) & ~broken
     state, members = _prevailing(~(broken | zero), zero, broken, gone)
-    means = {name: _mean(moments, members, name) for name in (*GEOMETRIC, *ARITHMETIC)}
+    means = {name: _mean(moments, members, name) for name in (*GEOMETRIC, *NUMBERS)}
     with np.errstate(divide="ignore"):
         log_norm = np.log10(means["error_signal_norm"])[hidden]
     drop = float(log_norm[0] - log_norm[-1]) if state == "sound" and len(log_norm) > 1 else None
@@ -72,7 +78,7 @@ def _prevailing(sound: Mask, zero: Mask, broken: Mask, gone: int) -> tuple[State
 def _mean(moments: Sequence[Moment], members: Mask, name: str) -> Numbers:
     """[L] over the chosen trials; geometric means are zero where one of the values is."""
     values = np.stack([moment.values[name] for moment in moments])[members]  # [T, L]
-    if name in ARITHMETIC:
+    if name in NUMBERS:
         return np.asarray(values.mean(0), np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):  # zeros, and zeros beside infinities
         return np.asarray(10 ** np.log10(values).mean(0), np.float64)

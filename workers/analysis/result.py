@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import inf, isnan
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from workers.analysis.advice import advice, network_remedies
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
 from workers.analysis.predicted import beside, predict
@@ -24,12 +26,12 @@ from workers.analysis.selection import (
     grids,
     identity,
 )
-from workers.analysis.signals import Course, courses
+from workers.analysis.signals import Course, courses, early_step
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.optimizers import GRADIENTS, OptimizerSpec
 from workers.contract.previews import Prediction
-from workers.contract.results import Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
+from workers.contract.results import Advice, Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
 from workers.theory.resolution import networks
 
 
@@ -59,14 +61,14 @@ def build_result(
     Args:
         trials: all that are planned so far, in any order, ended or not.
         curves: columns as in a trial's report; for `steps_to_target`.
-        statistics: `signals.COLUMNS`, at step 0 and the last step at least; for the diagnosis.
+        statistics: `signals.COLUMNS`, at step 0, the early and the last step at least; for the diagnosis.
     """
     arms = _arms(spec, trials)
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
-    followed = courses(statistics)
-    expected = _expected(spec)
-    views = [_view(spec, arm, arms, reached, followed, expected) for arm in arms]
+    followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
+    theory = _Theory(_expected(spec), _remedies(spec))
+    views = [_view(spec, arm, arms, reached, followed, theory) for arm in arms]
     losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
@@ -126,7 +128,7 @@ def _view(
     arms: list[_Arm],
     reached: dict[int, int],
     followed: dict[int, Course],
-    expected: Callable[[_Arm], Prediction],
+    theory: "_Theory",
 ) -> Arm:
     searched = grids(arm.optimizer, spec.tuning)
     return Arm(
@@ -138,25 +140,47 @@ def _view(
         searched=searched,
         at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
-        diagnosis=_diagnosis(arm, followed, expected),
+        diagnosis=_diagnosis(spec, arm, followed, theory),
     )
 
 
-def _diagnosis(arm: _Arm, followed: dict[int, Course], expected: Callable[[_Arm], Prediction]) -> Diagnosis | None:
-    """What was measured, and beside step 0 what was to be expected."""
+class _Theory(NamedTuple):
+    """What it says of an arm, worked out once for each variant and batch size."""
+
+    expected: Callable[[_Arm], Prediction]
+    remedies: Callable[[_Arm], list[Advice]]
+
+
+def _diagnosis(spec: ComparisonSpec, arm: _Arm, followed: dict[int, Course], theory: _Theory) -> Diagnosis | None:
+    """What was measured, beside step 0 what was to be expected, and what would help."""
     found = diagnose(Followed(followed[trial.trial], trial.outcome == "diverged") for trial in _telling(arm, followed))
-    if found is None or found.at_step_0 is None:
-        return found
-    return found.model_copy(update={"predicted_at_step_0": beside(expected(arm), found.at_step_0)})
+    if found is None:
+        return None
+    update: dict[str, object] = {
+        "advice": advice(spec, arm.optimizer, arm.setting, found, lambda: theory.remedies(arm))
+    }
+    if found.at_step_0 is not None:
+        update["predicted_at_step_0"] = beside(theory.expected(arm), found.at_step_0)
+    return found.model_copy(update=update)
 
 
 def _expected(spec: ComparisonSpec) -> Callable[[_Arm], Prediction]:
-    """Arm -> what the theory says of it; once for each variant and batch size."""
+    """Arm -> what the theory says of it."""
     expanded = networks(spec)
 
     @cache
     def of(variant: str, batch_size: int) -> Prediction:
         return predict(expanded[variant], spec.problem, batch_size, spec.precision)
+
+    return lambda arm: of(arm.variant, spec.batch_of(arm.optimizer))
+
+
+def _remedies(spec: ComparisonSpec) -> Callable[[_Arm], list[Advice]]:
+    """Arm -> changes to its network that the theory has tried."""
+
+    @cache
+    def of(variant: str, batch_size: int) -> list[Advice]:
+        return network_remedies(spec, variant, batch_size)
 
     return lambda arm: of(arm.variant, spec.batch_of(arm.optimizer))
 

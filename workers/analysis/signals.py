@@ -1,5 +1,6 @@
-"""From the statistics table to what a diagnosis reads: each trial at step 0 and at its last recorded step. L layers."""
+"""From the statistics table to what a diagnosis reads: each trial at step 0, early and at its last recorded step. L layers."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -7,12 +8,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from workers.contract.statistics import STATISTICS
+
 Numbers = NDArray[np.float64]
 
 KEYS = ("trial", "step", "layer", "depth")
-VALUES = ("error_signal_norm", "gradient_norm", "activation_sample_std", "saturation_fraction", "eps_dominance")
+GEOMETRIC = ("error_signal_norm", "gradient_norm", "activation_sample_std", "activation_std")
+"""Magnitudes: averages over trials are of their logarithms."""
+NUMBERS = (
+    "activation_mean",
+    "saturation_fraction",
+    "saturated_unit_fraction",
+    "flat_top_fraction",
+    "dead_fraction",
+    "gradient_zero_fraction",
+    "activation_correlation",
+    "gradient_snr",
+    "eps_dominance",
+)
+"""Averages over trials are of the numbers as they are."""
+VALUES = tuple(name for name in (*GEOMETRIC, *NUMBERS) if name in STATISTICS)
 COLUMNS = (*KEYS, *VALUES)
-"""What of the statistics a diagnosis needs, at step 0 and at the last step; more rows and columns do no harm."""
+"""What of the statistics a diagnosis reads, where it was recorded; more rows and columns do no harm."""
 
 
 class Moment(NamedTuple):
@@ -29,14 +46,24 @@ class Moment(NamedTuple):
 class Course(NamedTuple):
     start: Moment | None
     """None without rows of step 0."""
+    early: Moment | None
+    """None without rows of that step, and where it is the first or the last."""
     end: Moment
 
 
-def courses(statistics: pa.Table | None) -> dict[int, Course]:
-    """The first and last moment of every trial that has recorded any.
+def early_step(recorded: Iterable[int]) -> int:
+    """The recorded step nearest √(last step), the middle of a logarithmic axis: by then a regime has changed that will change."""
+    steps = list(recorded)
+    middle = max(steps) ** 0.5
+    return min(steps, key=lambda step: abs(step - middle))
+
+
+def courses(statistics: pa.Table | None, early: int | None = None) -> dict[int, Course]:
+    """The moments of every trial that has recorded any.
 
     Args:
         statistics: rows in any order; columns beyond KEYS and the error signal may be missing and count as not applicable.
+        early: the step between the first and the last that is looked at.
     """
     table = statistics.filter(pc.is_valid(statistics["error_signal_norm"])) if statistics is not None else None
     if table is None or not table.num_rows:
@@ -44,9 +71,13 @@ def courses(statistics: pa.Table | None) -> dict[int, Course]:
     trial, step, depth = (table[name].to_numpy() for name in ("trial", "step", "depth"))
     layer = table["layer"].cast(pa.string()).to_numpy()
     missing = np.full(len(trial), np.nan)
-    values = {name: table[name].to_numpy() if name in table.column_names else missing for name in VALUES}
+    values = {
+        name: table[name].to_numpy() if name in table.column_names else missing for name in (*GEOMETRIC, *NUMBERS)
+    }
 
-    def moment(rows: NDArray[np.int64]) -> Moment:
+    def moment(rows: NDArray[np.int64]) -> Moment | None:
+        if not len(rows):
+            return None
         own = {name: column[rows].astype(np.float64) for name, column in values.items()}
         return Moment(int(step[rows[0]]), tuple(layer[rows]), depth[rows].astype(np.float64), own)
 
@@ -55,6 +86,8 @@ def courses(statistics: pa.Table | None) -> dict[int, Course]:
     found = {}
     for number, rows in zip(trials.tolist(), np.split(order, starts[1:]), strict=True):
         steps = step[rows]
-        start = rows[steps == 0]
-        found[number] = Course(moment(start) if len(start) else None, moment(rows[steps == steps[-1]]))
+        end = moment(rows[steps == steps[-1]])
+        assert end is not None, "a trial is there because it has a row"
+        between = early is not None and 0 < early < end.step
+        found[number] = Course(moment(rows[steps == 0]), moment(rows[steps == early]) if between else None, end)
     return found

@@ -9,7 +9,23 @@ from workers.contract.plan import Role, Scalar
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Outcome = Literal["completed", "diverged", "cancelled", "pending"]
-Verdict = Literal["healthy", "weakening", "growing", "vanishing", "exploding", "underflowed", "unknown"]
+Verdict = Literal[
+    "healthy",
+    "weakening",
+    "growing",
+    "vanishing",
+    "masked_vanishing",
+    "exploding",
+    "underflowed",
+    "collapsed",
+    "saturated",
+    "dead",
+    "diverged",
+    "unknown",
+]
+Lost = Literal["nothing", "magnitude", "direction", "magnitude_and_direction"]
+Rescue = Literal["not_needed", "helps", "may_help", "cannot_help"]
+Trend = Literal["steady", "recovering", "worsening"]
 
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
@@ -83,11 +99,34 @@ class LayerDiagnosis(View):
     layer: str = Field(examples=["hidden.0.linear"])
     """Path of the layer."""
     verdict: Verdict = Field(examples=["vanishing"])
-    """From the decades that δ has lost or gained between the top hidden layer and this one."""
+    """The gravest of what holds in this layer; of δ's size by the decades since the top hidden layer."""
     gradient_norm: float | None = Field(examples=[1e-6])
     """Geometric mean over trials."""
     error_signal_norm: float | None = Field(examples=[1e-7])
     """Geometric mean over trials."""
+    also: list[Verdict] = Field(default=[], examples=[["collapsed"]])
+    """What else holds in it, the gravest first."""
+    chi: float | None = Field(default=None, examples=[0.056])
+    """‖δ_l‖²/‖δ_{l+1}‖², to be held against the theory's χ₁; null on the top hidden layer and on the output."""
+    correlation: float | None = Field(default=None, examples=[0.998])
+    """Of the activations of two samples: near 1 their images have collapsed together."""
+    saturation: float | None = Field(default=None, examples=[0.02])
+    """Share of (sample, unit) whose derivative is below a tenth of its maximum."""
+    dead: float | None = Field(default=None, examples=[0.0])
+    """Share of dead units."""
+    eps_dominance: float | None = Field(default=None, examples=[0.0])
+    """Share of elements where eps exceeds √v; null for rules without an eps."""
+
+
+class Finding(View):
+    """Something that holds in some of an arm's layers."""
+
+    verdict: Verdict = Field(examples=["vanishing"])
+    """What it is."""
+    layers: int = Field(examples=[3])
+    """In how many hidden layers it holds."""
+    first_layer: str = Field(examples=["hidden.2.linear"])
+    """The first of them that the signal meets: from the output down for what concerns the gradient, from the input up for activations."""
 
 
 class Stage(View):
@@ -96,11 +135,17 @@ class Stage(View):
     step: int = Field(examples=[0])
     """Updates made so far."""
     verdict: Verdict = Field(examples=["vanishing"])
-    """From `decades`, by the thresholds ±1 and ±2."""
+    """The gravest of what holds; of δ's size by `decades`, with the thresholds ±1 and ±2."""
     decades_per_layer: float | None = Field(examples=[-0.63])
     """Minus the fitted slope of log₁₀ error_signal_norm against depth over the hidden layers; negative means vanishing."""
     decades: float | None = Field(examples=[-3.2])
     """log₁₀ of δ's norm at the bottom hidden layer over that at the top one."""
+    lost: Lost | None = Field(default=None, examples=["magnitude"])
+    """Whether the signal's size is lost, or its direction too: what tells samples apart; null where it cannot be told."""
+    findings: list[Finding] = Field(
+        default=[], examples=[[{"verdict": "vanishing", "layers": 3, "first_layer": "hidden.2.linear"}]]
+    )
+    """All that holds, the gravest first."""
     layers: list[LayerDiagnosis] = Field(
         default=[],
         examples=[
@@ -158,19 +203,55 @@ class Forecast(View):
     """From the input upwards."""
 
 
+class Advice(View):
+    """A change that would help, and why it is thought to."""
+
+    remedy: str = Field(examples=["orthogonal weights at the edge of chaos"])
+    """Its name."""
+    because: str = Field(examples=["mean-field theory predicts −0.02 decades per layer at step 0 with it, healthy"])
+    """What speaks for it, with its numbers."""
+    variant: dict[str, Any] | None = Field(
+        default=None, examples=[{"init": {"kind": "orthogonal", "gain": "critical"}}]
+    )
+    """The change as it would be written under `variants`; null where it is none of the network."""
+    optimizers: list[str] = Field(default=[], examples=[["signum", "rprop"]])
+    """Kinds to try, where the remedy is another optimizer."""
+
+
 class Diagnosis(Stage):
-    """The verdict at the end of training, that of step 0 beside it, and what they rest on."""
+    """The verdict at the end of training, that of step 0 and of an early step beside it, what they rest on, and what would help."""
 
     at_step_0: Stage | None = Field(
         default=None, examples=[{"step": 0, "verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.2}]
     )
     """The same before the first update."""
+    early: Stage | None = Field(
+        default=None, examples=[{"step": 32, "verdict": "weakening", "decades_per_layer": -0.25, "decades": -1.3}]
+    )
+    """The same at the recorded step nearest the square root of the last."""
+    trend: Trend | None = Field(default=None, examples=["recovering"])
+    """From step 0 to the end: steady if |decades| changes by half a decade at most; null where one of them cannot be told."""
+    magnitude_independent_optimizer: Rescue | None = Field(default=None, examples=["helps"])
+    """Whether steps that do not depend on the gradient's size can train from where this arm started; null where it cannot be told."""
     predicted_at_step_0: Forecast | None = Field(
         default=None, examples=[{"verdict": "vanishing", "decades_per_layer": -0.63, "decades": -3.1}]
     )
     """What was to be expected then; null without a measurement beside it."""
     evidence: list[str] = Field(default=[], examples=[["At step 0 the error signal falls by 0.63 decades per layer."]])
     """Sentences with their numbers."""
+    advice: list[Advice] = Field(
+        default=[],
+        examples=[
+            [
+                {
+                    "remedy": "orthogonal weights at the edge of chaos",
+                    "because": "mean-field theory predicts −0.02 decades per layer at step 0 with it, healthy",
+                    "variant": {"init": {"kind": "orthogonal", "gain": "critical"}},
+                }
+            ]
+        ],
+    )
+    """What would help, the most promising first."""
 
 
 class Arm(Scores):

@@ -33,4 +33,5 @@ def inverse_root(a: Tensor, p: int, ridge: Tensor) -> Tensor:
         power = n @ n
         m = (power @ power if p == 4 else power) @ m
     back = (safe.double() * norm.double()) ** (-1 / p) * (largest > 0)
-    return x * back.to(a.dtype)
+    found: Tensor = x * back.to(a.dtype)
+    return found

@@ -1,11 +1,13 @@
 """What a comparison would be, before anything is trained: its layers, its size, and what its gradient will do."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.bodies import parse, read_body
+from service.datasets import facts
 from service.errors import invalid
 from service.resources import Here, Resources
 from service.validation import read_comparison
@@ -51,7 +53,7 @@ async def submit(request: Request, here: Here) -> Response:
 
 def _answer(here: Resources, body: bytes) -> Response:
     """A response already written: FastAPI would validate each of a hundred layers again."""
-    spec = read_comparison(parse(body), here.settings.limits)
+    spec = read_comparison(parse(body), here.settings.limits, partial(facts, here.database))
     up = fleet.present(here.database, now=datetime.now(UTC), lease_seconds=here.settings.lease_seconds)
     found = preview(spec, here.settings.limits, [one.worker for one in up])
     return Response(found.model_dump_json(), media_type="application/json")

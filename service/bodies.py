@@ -5,11 +5,13 @@ Python's own parser takes NaN, Infinity and 1e999, keeps the last of two equal k
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from math import isfinite
+from typing import IO
 
 import anyio
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from service.errors import Problem, invalid
 from workers.contract.base import Violation
@@ -39,11 +41,36 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         Problem: 415 for another media type, 413 as soon as it is known to be too long.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    media_type = _media_type(request)
     # Also keeps a web page of another origin from starting trainings here: browsers ask before they send this type.
     if media_type != "application/json" and not media_type.endswith("+json"):
         detail = f"the body is said to be {media_type or 'of no type'}: send it with Content-Type: application/json"
         raise Problem(415, "wrong_media_type", detail)
+    body = bytearray()
+    async for chunk in _chunks(request, limit):
+        body += chunk
+    return bytes(body)
+
+
+async def save_body(request: Request, target: IO[bytes], limit: int, media_types: Sequence[str]) -> None:
+    """Writes the whole body to a file, as it comes, if it is of one of these media types and at most `limit` bytes long.
+
+    Raises:
+        Problem: 415, 413.
+    """
+    media_type = _media_type(request)
+    if media_type not in media_types:  # none of these is what a form of a page of another origin could send
+        detail = f"the body is said to be {media_type or 'of no type'}: send it with Content-Type: {' or '.join(media_types)}"
+        raise Problem(415, "wrong_media_type", detail)
+    async for chunk in _chunks(request, limit):
+        await run_in_threadpool(target.write, chunk)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     detail = f"the body is larger than {limit:,} bytes, the limit here"
     too_large = Problem(413, "too_large", detail, headers={"Connection": "close"})
     stream = request.stream()
@@ -52,13 +79,13 @@ async def read_body(request: Request, limit: int) -> bytes:
         if "expect" not in request.headers:  # such a client asks before it sends the body: it need not
             await _drain(stream)
         raise too_large
-    body = bytearray()
+    size = 0
     async for chunk in stream:
-        body += chunk
-        if len(body) > limit:
+        size += len(chunk)
+        if size > limit:
             await _drain(stream)
             raise too_large
-    return bytes(body)
+        yield chunk
 
 
 async def _drain(stream: AsyncIterator[bytes]) -> None:

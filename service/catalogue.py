@@ -17,7 +17,7 @@ from workers.contract.optimizers import BRIDGED, GRADIENTS, OPTIMIZERS, REFUSED,
 from workers.contract.optimizers.bridged import VERSIONS, Bridged, Class
 from workers.contract.optimizers.misfits import refusal
 from workers.contract.optimizers.wrappers import FIELDS
-from workers.contract.problems import PROBLEMS, Loss
+from workers.contract.problems import PROBLEMS, Dataset, Loss
 from workers.contract.results import View
 from workers.contract.statistics import KEYS, STATISTICS, Group
 
@@ -144,17 +144,17 @@ class Refused(View):
 
 
 class ProblemEntry(Entry):
-    """Data and loss; sizes are those of its defaults."""
+    """Data and loss; sizes are those of its defaults, null where a data set of yours says them."""
 
-    loss: Loss = Field(examples=["cross_entropy"])
+    loss: Loss | None = Field(examples=["cross_entropy"])
     """Mean over samples (and targets)."""
-    features: int = Field(examples=[64])
+    features: int | None = Field(examples=[64])
     """Inputs of the network."""
-    outputs: int = Field(examples=[10])
+    outputs: int | None = Field(examples=[10])
     """Outputs of the network."""
-    samples: int = Field(examples=[1797])
+    samples: int | None = Field(examples=[1797])
     """Rows of all splits together."""
-    training_samples: int = Field(examples=[1078])
+    training_samples: int | None = Field(examples=[1078])
     """Rows of the training split: the largest batch."""
 
 
@@ -298,15 +298,9 @@ def _bridged(kind: str, found: Class) -> BridgedEntry:
 
 
 def _problem(model: type[Spec]) -> ProblemEntry:
-    problem: Any = model()
-    return ProblemEntry(
-        **_entry(model).model_dump(),
-        loss=problem.loss,
-        features=problem.features,
-        outputs=problem.outputs,
-        samples=problem.samples,
-        training_samples=problem.training_samples,
-    )
+    sizes = ("loss", "features", "outputs", "samples", "training_samples")
+    problem = None if model is Dataset else model()
+    return ProblemEntry(**_entry(model).model_dump(), **{name: getattr(problem, name, None) for name in sizes})
 
 
 def _parameters(model: type[BaseModel]) -> list[Parameter]:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from service import terminal, terminal_preview
 from service.client import Client, Refused
+from service.own_data import Given, parted, trained_on
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
@@ -27,7 +28,7 @@ from workers.contract.layers import LAYERS, NORMALIZATIONS
 from workers.contract.network import SHORTCUTS
 from workers.contract.optimizers import BRIDGED, OPTIMIZERS
 from workers.contract.previews import Preview
-from workers.contract.problems import PROBLEMS
+from workers.contract.problems import PROBLEMS, Loss
 from workers.contract.results import Result
 
 main = typer.Typer(
@@ -54,6 +55,25 @@ API_GRACE_SECONDS = 10
 """For requests to end once the API is told to stop."""
 
 DataDirectory = Annotated[Path, typer.Option(help="Directory of records and results; it is made if it is not there.")]
+
+
+DataOrDirectory = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        help="A data set to train on instead of the spec's problem (npz with x and y, CSV or Parquet), or the directory of records "
+        "and results; may be given twice.",
+    ),
+]
+TargetColumns = Annotated[
+    list[str] | None, typer.Option("--target", help="Of a table, the column to predict: `target` if left out.")
+]
+DataLoss = Annotated[
+    Loss | None,
+    typer.Option(
+        help="cross_entropy if the targets are classes, mean_squared_error if quantities; inferred if left out."
+    ),
+]
 
 
 @main.command()
@@ -121,7 +141,9 @@ def compare(
     out: Annotated[Path, typer.Option(help="Directory for statistics.parquet, result.json and trials.json.")] = Path(
         "results"
     ),
-    data: DataDirectory = Path("data"),
+    data: DataOrDirectory = None,
+    target: TargetColumns = None,
+    loss: DataLoss = None,
     report: Annotated[Path | None, typer.Option(help="File for the report: one page that needs no network.")] = None,
 ) -> None:
     """Runs one comparison on this machine, prints its ranking and its gradient, writes its statistics."""
@@ -130,9 +152,12 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}")
+    directory, dataset = _data(data or [], target, loss)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _stack(data, "127.0.0.1", 0) as url, Client(url) as client:
+        with _stack(directory or Path("data"), "127.0.0.1", 0) as url, Client(url) as client:
+            if dataset is not None:
+                body = trained_on(_uploaded(client, dataset), body)
             answer = client.submit(body)
             try:
                 answer = _follow(client, answer)
@@ -158,22 +183,50 @@ def compare(
 def preview(
     spec: Annotated[Path, typer.Argument(help="The comparison, as JSON: what POST /v1/comparisons takes.")],
     url: Annotated[str | None, typer.Option(help="A service to ask: it knows how fast its workers are.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A data set to train on instead of the spec's problem: npz, CSV or Parquet.")
+    ] = None,
+    target: TargetColumns = None,
+    loss: DataLoss = None,
 ) -> None:
     """Predicts what the gradient of a comparison will do, before anything is trained; in a moment, and on this machine."""
     try:
         body = spec.read_bytes()
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}")
-    found = _asked_preview(url, spec, body) if url else _own_preview(spec, body)
+    _, dataset = _data([data] if data else [], target, loss)
+    found = _asked_preview(url, spec, body, dataset) if url else _own_preview(spec, body, dataset)
     for picture in terminal_preview.pictures(found, width=min(console.width, 120)):
         console.print(picture)
         console.print()
     console.print(Text(terminal_preview.cost(found)), soft_wrap=True)
 
 
-def _asked_preview(url: str, spec: Path, body: bytes) -> Preview:
+def _data(given: list[Path], target: list[str] | None, loss: Loss | None) -> tuple[Path | None, Given | None]:
+    """The directory of records and the data set that `--data` names."""
+    try:
+        directory, path = parted(given)
+    except ValueError as error:
+        _fail(str(error))
+    if path is None and (target or loss):
+        _fail("--target and --loss say something of a data set: name it with --data")
+    return directory, Given(path, target, loss) if path else None
+
+
+def _uploaded(client: Client, dataset: Given) -> str:
+    """The data set's id."""
+    try:
+        found: str = client.upload(dataset.path, target=dataset.target, loss=dataset.loss)["id"]
+    except Refused as refusal:
+        _fail(f"{dataset.path} was refused: {refusal}")
+    return found
+
+
+def _asked_preview(url: str, spec: Path, body: bytes, dataset: Given | None) -> Preview:
     try:
         with Client(url) as client:
+            if dataset is not None:
+                body = trained_on(_uploaded(client, dataset), body)
             return Preview.model_validate(client.preview(body))
     except Refused as refusal:
         _fail(f"{spec} was refused: {refusal}")
@@ -181,19 +234,27 @@ def _asked_preview(url: str, spec: Path, body: bytes) -> Preview:
         _fail(f"{url} does not answer: {error}")
 
 
-def _own_preview(spec: Path, body: bytes) -> Preview:
+def _own_preview(spec: Path, body: bytes, dataset: Given | None) -> Preview:
     _need("service", "fastapi", "scipy", "sqlalchemy")
+    from service import reading
     from service.bodies import parse
     from service.errors import Problem
     from service.previews import preview
     from service.validation import read_comparison
     from workers.contract.checks import Limits
+    from workers.settings import read_settings
 
+    asked = spec
     try:
-        return preview(read_comparison(parse(body), Limits()), Limits(), [])
+        if dataset is None:
+            return preview(read_comparison(parse(body), Limits()), Limits(), [])
+        asked, limit = dataset.path, read_settings().max_dataset_bytes
+        facts = reading.read(dataset.path, target=dataset.target, loss=dataset.loss, limit=limit).facts
+        asked, body = spec, trained_on(dataset.path.name[:64], body)
+        return preview(read_comparison(parse(body), Limits(), lambda _: facts), Limits(), [])
     except Problem as problem:
-        wrong = "\n".join(f"{item.pointer or 'the body'}: {item.message}" for item in problem.errors)
-        _fail(f"{spec} was refused: {wrong or problem.detail}")
+        wrong = "\n".join(f"{item.pointer or item.parameter or 'the body'}: {item.message}" for item in problem.errors)
+        _fail(f"{asked} was refused: {wrong or problem.detail}")
 
 
 @main.command()

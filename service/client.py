@@ -52,6 +52,18 @@ class Client:
         headers = {"Content-Type": "application/json"}
         return self._json(self._http.post("/v1/previews", content=body, headers=headers))
 
+    def upload(self, data: Path, *, target: list[str] | None = None, loss: str | None = None) -> dict[str, Any]:
+        """Keeps a data set, as its file comes: npz, CSV or Parquet. The same data are kept once."""
+        told = {"target": target, "loss": loss, "name": data.name}
+        with data.open("rb") as file:
+            answer = self._http.post(
+                "/v1/datasets",
+                content=file,
+                params={name: value for name, value in told.items() if value},
+                headers={"Content-Type": "application/octet-stream"},
+            )
+        return self._json(answer)
+
     def comparison(self, comparison_id: str) -> dict[str, Any]:
         return self._json(self._http.get(f"/v1/comparisons/{comparison_id}"))
 

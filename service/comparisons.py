@@ -5,6 +5,7 @@ import json
 import secrets
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -12,14 +13,17 @@ from fastapi.concurrency import run_in_threadpool
 
 from service import views
 from service.bodies import parse, read_body
+from service.datasets import facts
 from service.errors import Problem, invalid, invalid_parameter, not_found
 from service.resources import Here, Resources
-from service.validation import read_comparison
+from service.validation import read_comparison, unknown_dataset
 from workers.analysis.protocol import first_round, together, totals
 from workers.contract.checks import over_memory, over_trials
+from workers.contract.problems import Dataset
 from workers.contract.results import ENDED, Comparison, Status, Waiting
 from workers.store import artifacts, comparisons, fleet
 from workers.store.comparisons import ComparisonRecord, IdempotencyConflict, NewRound
+from workers.store.datasets import UnknownDataset
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
@@ -65,7 +69,7 @@ async def submit(
 def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> ComparisonRecord:
     parsed = parse(body)
     limits = here.settings.limits
-    spec = read_comparison(parsed, limits)
+    spec = read_comparison(parsed, limits, partial(facts, here.database))
     trials_total, steps_total = totals(spec)
     if wrong := over_trials(trials_total, limits) or over_memory(spec, together(spec), limits):
         raise invalid(wrong)
@@ -81,7 +85,10 @@ def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> Compar
             trials_total=trials_total,
             idempotency_key=idempotency_key,
             body_hash=_hash(parsed),
+            dataset_id=spec.problem.id if isinstance(spec.problem, Dataset) else None,
         )
+    except UnknownDataset as gone:
+        raise invalid([unknown_dataset(str(gone))]) from None
     except IdempotencyConflict:
         message = f"{idempotency_key!r} came with another body before: take a new key for a new comparison"
         wrong_key = invalid_parameter("Idempotency-Key", message, "key_reused")

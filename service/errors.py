@@ -69,6 +69,7 @@ TITLES = {
     "not_json": "The body is not JSON",
     "not_found": "There is no such thing here",
     "wrong_state": "The comparison is in no state for this",
+    "in_use": "Something still needs it",
     "key_reused": "The Idempotency-Key was used for another request",
     "too_large": "The body is too large",
     "wrong_media_type": "The body is of a kind that is not understood",
@@ -106,10 +107,8 @@ def invalid_parameter(name: str, message: str, code: str = "invalid") -> Problem
     return Problem(422, "invalid_request", f"{name}: {message}", [wrong])
 
 
-def not_found(comparison_id: str) -> Problem:
-    return Problem(
-        404, "not_found", f"there is no comparison {comparison_id!r}: GET /v1/comparisons lists what there is"
-    )
+def not_found(name: str, noun: str = "comparison", where: str = "/v1/comparisons") -> Problem:
+    return Problem(404, "not_found", f"there is no {noun} {name!r}: GET {where} lists what there is")
 
 
 def install(app: FastAPI) -> None:

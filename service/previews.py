@@ -1,15 +1,17 @@
 """What a comparison would be, before anything is trained: its layers, its size, and what its gradient will do."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.bodies import parse, read_body
+from service.datasets import facts
 from service.errors import invalid
 from service.resources import Here, Resources
 from service.validation import read_comparison
-from workers.analysis.predicted import gradient_range, predict
+from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
@@ -51,7 +53,7 @@ async def submit(request: Request, here: Here) -> Response:
 
 def _answer(here: Resources, body: bytes) -> Response:
     """A response already written: FastAPI would validate each of a hundred layers again."""
-    spec = read_comparison(parse(body), here.settings.limits)
+    spec = read_comparison(parse(body), here.settings.limits, partial(facts, here.database))
     up = fleet.present(here.database, now=datetime.now(UTC), lease_seconds=here.settings.lease_seconds)
     found = preview(spec, here.settings.limits, [one.worker for one in up])
     return Response(found.model_dump_json(), media_type="application/json")
@@ -78,11 +80,12 @@ def preview(spec: ComparisonSpec, limits: Limits, workers: list[Worker]) -> Prev
 
 def _network(spec: ComparisonSpec, layers: list[ExpandedLayer]) -> PreviewedNetwork:
     baseline = next(optimizer for optimizer in spec.optimizers if optimizer.label == spec.baseline)
+    prediction, gradient_range = predict_with_range(spec, layers, spec.batch_of(baseline))
     return PreviewedNetwork(
         parameters=sum(layer.parameters for layer in layers),
         layers=[_layer(layer) for layer in walk(layers)],
-        prediction=predict(layers, spec.problem, spec.batch_of(baseline), spec.precision),
-        gradient_range=gradient_range(spec, layers, spec.batch_of(baseline)),
+        prediction=prediction,
+        gradient_range=gradient_range,
     )
 
 

@@ -13,6 +13,7 @@ from workers.contract.base import Violation
 from workers.contract.checks import Limits, check
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import BRIDGED, REFUSED
+from workers.contract.problems import Dataset, DatasetFacts
 from workers.theory.resolution import refusals
 
 MOST = 50
@@ -29,21 +30,71 @@ NOUNS = {
 }
 
 Details = dict[str, Any]
+FactsOf = Callable[[str], DatasetFacts | None]
 
 
-def read_comparison(body: object, limits: Limits) -> ComparisonSpec:
+def none_known(_: str) -> None:
+    """Where no data sets are kept."""
+
+
+def read_comparison(body: object, limits: Limits, facts_of: FactsOf = none_known) -> ComparisonSpec:
     """The comparison a body asks for.
+
+    Args:
+        facts_of: what the data set of an id is; None if there is none.
 
     Raises:
         Problem: 422 with everything that is wrong: types and bounds first, then references, shapes and limits.
     """
+    looked_up = _with_facts(body, facts_of)
     try:
-        spec = ComparisonSpec.model_validate(body)
+        spec = ComparisonSpec.model_validate(looked_up)
     except ValidationError as error:
-        raise invalid(violations(error, body)) from None
-    if wrong := check(spec, limits) or refusals(spec):
+        raise invalid(violations(error, looked_up)) from None
+    if wrong := _false_facts(spec, facts_of) or check(spec, limits) or refusals(spec):
         raise invalid(wrong[:MOST])
     return spec
+
+
+def _with_facts(body: object, facts_of: FactsOf) -> object:
+    """The body with what its data set is, where it leaves that out.
+
+    Raises:
+        Problem: there is no such data set.
+    """
+    if not isinstance(body, dict):
+        return body
+    problem = body.get("problem")
+    if not isinstance(problem, dict) or problem.get("kind") != "dataset" or not isinstance(problem.get("id"), str):
+        return body
+    facts = facts_of(problem["id"])
+    if facts is None:
+        raise invalid([unknown_dataset(problem["id"])])
+    if problem.get("about") is not None:
+        return body
+    return {**body, "problem": {**problem, "about": facts.model_dump(mode="json")}}
+
+
+def unknown_dataset(dataset_id: str) -> Violation:
+    message = f"there is no data set {_shown(dataset_id)}: POST /v1/datasets keeps one, GET /v1/datasets lists them"
+    return Violation(pointer="/problem/id", message=message, code="unknown_dataset")
+
+
+def _false_facts(spec: ComparisonSpec, facts_of: FactsOf) -> list[Violation]:
+    if not isinstance(spec.problem, Dataset):
+        return []
+    stated, known = (
+        facts.model_dump(mode="json") for facts in (spec.problem.facts, facts_of(spec.problem.id) or spec.problem.facts)
+    )
+    return [
+        Violation(
+            pointer=f"/problem/about/{name}",
+            message=f"{name} is said to be {_shown(value)}, and of this data set it is {known[name]}: leave `about` out",
+            code="inconsistent",
+        )
+        for name, value in stated.items()
+        if value != known[name]
+    ]
 
 
 def violations(error: ValidationError, body: object) -> list[Violation]:

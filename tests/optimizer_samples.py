@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 SPECS: dict[str, type[Optimizer]] = {spec.model_fields["kind"].default: spec for spec in OPTIMIZERS}
 
-WITHIN = {"muon": 1e-6}
+WITHIN = {"muon": 1e-6, "shampoo": 1e-6, "soap": 1e-6, "lbfgs": 1e-6}
 """Where the distance to the twin may be more than 1e-10: matrices iterated by another way round."""
 
 

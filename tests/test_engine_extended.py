@@ -17,7 +17,7 @@ from engine_samples import (
     train,
     train_interrupted,
 )
-from test_engine_native import TOLERANCE, one_step
+from test_engine_native import TOLERANCE, comparable, one_step
 
 from workers.contract.layers import NORMALIZATIONS
 from workers.contract.optimizers import OPTIMIZERS
@@ -95,7 +95,8 @@ def test_where_float32_holds_everything_nothing_changes(pattern: str, network: s
 @pytest.mark.parametrize("start", [0, 2])
 def test_the_compiled_path_agrees(start: int, precision: Any, tmp_path: Path) -> None:
     """Every rule of one gradient; below the output layer the first gradient is far below what float32 holds."""
-    one_step(extended(shard(FAINT, *BY_PATTERN["one_gradient"], precision=precision)), start, tmp_path)
+    rules = comparable(BY_PATTERN["one_gradient"], precision)
+    one_step(extended(shard(FAINT, *rules, precision=precision)), start, tmp_path)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,6 +1,7 @@
 """Layers, non-linearities and losses of the batched program against torch.nn and autograd, in float64."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import pytest
@@ -23,6 +24,15 @@ SIGMOID = {"kind": "activation", "activation": "sigmoid"}
 
 def norm(kind: str) -> dict[str, Any]:
     return {"kind": "normalization", "normalization": kind}
+
+
+def sequence(steps: int, features: int) -> list[Any]:
+    """Layers that make a sequence of what comes in."""
+    return [{"kind": "linear", "out_features": steps * features}, {"kind": "unflatten", "shape": [steps, features]}]
+
+
+def image(*shape: int) -> list[Any]:
+    return [{"kind": "linear", "out_features": prod(shape)}, {"kind": "unflatten", "shape": list(shape)}]
 
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -55,6 +65,42 @@ NETWORKS: dict[str, dict[str, Any]] = {
             "trainable": True,
             "layers": [norm("rms"), SIGMOID, {"kind": "highway", "layers": [LINEAR, "dropout", SIGMOID]}, LINEAR],
         },
+    ),
+    "convolution over steps": layers(
+        *sequence(6, 3),
+        {"kind": "conv1d", "out_channels": 4},
+        SIGMOID,
+        {"kind": "max_pool", "kernel_size": 3, "stride": 1},
+        {"kind": "conv1d", "out_channels": 9, "padding": 2, "kernel_size": 4, "stride": 2, "bias": False},
+        SIGMOID,
+        {"kind": "average_pool"},
+        "flatten",
+    ),
+    "convolution over images": layers(
+        *image(2, 7, 5),
+        {"kind": "conv2d", "out_channels": 3, "padding": 2, "kernel_size": 2, "dilation": 2},
+        SIGMOID,
+        {"kind": "average_pool", "stride": 1},
+        {"kind": "conv2d", "out_channels": 4, "stride": 2, "padding": 1},
+        SIGMOID,
+        {"kind": "max_pool", "kernel_size": 2},
+        "flatten",
+    ),
+    "wide convolutions": layers(
+        *image(10, 3, 3),
+        {"kind": "conv2d", "out_channels": 11},
+        SIGMOID,
+        {"kind": "conv2d", "out_channels": 9, "padding": 0, "bias": False},
+        SIGMOID,
+        {"kind": "global_pool", "of": "average"},
+    ),
+    "pooled all over": layers(
+        *sequence(4, 3), {"kind": "conv1d", "out_channels": 10}, {"kind": "global_pool", "of": "max"}
+    ),
+    "a residual image": layers(
+        *image(2, 3, 3),
+        {"kind": "residual", "layers": [{"kind": "conv2d", "out_channels": 2}, SIGMOID]},
+        {"kind": "global_pool", "of": "max"},
     ),
     **{kind: mlp(kind, init={"kind": "xavier_normal", "bias_std": 0.5}) for kind in NON_LINEARITIES},
 }

@@ -39,6 +39,8 @@ pytestmark = pytest.mark.skipif(
 RULES_OF_ONE_GRADIENT: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
 ]
+ILL_CONDITIONED = {"shampoo", "soap"}
+"""Eigenbases and inverse roots of nearly singular matrices: float32 says nothing of them, float64 compares them."""
 SETTINGS: list[Optimizer] = [
     *RULES_OF_ONE_GRADIENT,
     {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
@@ -121,7 +123,12 @@ def assert_tables_agree(mine: list[dict[str, Any]], expected: list[dict[str, Any
 @pytest.mark.parametrize("start", [0, 3])
 def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> None:
     """With a kernel or run by torch between the steps."""
-    one_step(shard(MIXED, *SETTINGS, seeds=(0, 1), precision=precision), start, tmp_path)
+    one_step(shard(MIXED, *comparable(SETTINGS, precision), seeds=(0, 1), precision=precision), start, tmp_path)
+
+
+def comparable(optimizers: list[Optimizer], precision: str) -> list[Optimizer]:
+    """Those that one step of this precision can tell apart from rounding."""
+    return [each for each in optimizers if precision == "float64" or str(each) not in ILL_CONDITIONED]
 
 
 FORMULAS: list[Any] = [

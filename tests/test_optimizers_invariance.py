@@ -1,12 +1,14 @@
 """How far steps are independent of the gradient's size: the contract's table, measured again, and what it says."""
 
 import pytest
+from analysis_samples import comparison, run
 from optimizer_samples import SPECS
 
 from benchmarks.invariance import measure, written
 from service.catalogue import build
+from workers.analysis.result import build_result
 from workers.contract.invariance import MEASURED
-from workers.contract.optimizers import GRADIENTS, Adam
+from workers.contract.optimizers import BRIDGED, GRADIENTS, Adam
 
 SIGNS = ("rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger")
 
@@ -52,3 +54,15 @@ def test_the_catalogue_shows_it() -> None:
         assert (entry.invariant_down_to, entry.invariant_up_to) == (found.down_to, found.up_to)
         assert entry.remembered_per_parameter == found.remembered_per_parameter
         assert entry.gradients_per_step == GRADIENTS[entry.pattern]
+
+
+def test_every_result_carries_it() -> None:
+    """Each arm has the range of its rule: of a rule of signs, of one that depends on the size at once, and of a bridged class."""
+    spec = comparison("sgd", "signsgd", "adam", {"kind": "torch.optim/Adam"})
+    found = build_result(spec, run(spec, lambda trial: 1.0), None, None)
+    arms = {arm.optimizer: (arm.invariant_down_to, arm.invariant_up_to) for arm in found.arms}
+    assert arms["sgd"] == (None, None)
+    assert arms["signsgd"] == (1e-30, 1e10)
+    assert arms["adam"] == MEASURED["adam"][:2]
+    bridged = BRIDGED["torch.optim/Adam"]
+    assert arms["torch.optim/Adam"] == (bridged.down_to, bridged.up_to)

@@ -11,7 +11,7 @@ from workers.contract.activations import ACTIVATIONS, ActivationSpec
 from workers.contract.initialisers import INITIALISERS, InitSpec
 from workers.contract.layers import LAYERS, LayerSpec
 from workers.contract.optimizers import OPTIMIZERS, Bridged, OptimizerSpec
-from workers.contract.problems import PROBLEMS, Loss, ProblemSpec
+from workers.contract.problems import PROBLEMS, Dataset, Loss, ProblemSpec
 from workers.contract.statistics import COLUMNS, KEYS, STATISTICS
 from workers.engine import activations, initialisers, network, optimizers, problems
 from workers.engine.losses import LOSSES
@@ -28,8 +28,8 @@ FAMILIES: dict[str, tuple[Specs, Any, Iterable[str], str]] = {
 }
 """Specs of the contract, their union, the engine's table, and where that stands."""
 
-COMPOSED = {"repeat", "sequential", "expression", "scaled", "normalised", "shaped"}
-"""Layers that are gone once a network is expanded, and non-linearities that are compiled from their formulas."""
+COMPOSED = {"repeat", "sequential", "expression", "scaled", "normalised", "shaped", "dataset"}
+"""Layers that are gone once a network is expanded, non-linearities that are compiled from formulas, data that are read from a file."""
 
 
 def kind_of(spec: type[BaseModel]) -> str:
@@ -59,7 +59,7 @@ def test_the_union_is_the_tuple(family: str) -> None:
 
 def test_losses_are_the_contracts() -> None:
     """Every loss that a problem may have is there, and every one that is there is some problem's."""
-    assert set(LOSSES) == set(get_args(Loss)) == {spec.loss for spec in PROBLEMS}
+    assert set(LOSSES) == set(get_args(Loss)) == {spec.loss for spec in PROBLEMS if spec is not Dataset}
 
 
 def test_every_column_is_computed() -> None:

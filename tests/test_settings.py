@@ -25,6 +25,7 @@ WRONG: dict[str, list[str]] = {
     "max_parameters": ["-5", "None"],
     "max_memory_bytes": ["0", "8GiB"],
     "max_body_bytes": ["1", "1MB"],
+    "max_dataset_bytes": ["1", "1MB"],
     "lease_seconds": ["0", "3601", "soon", "nan", "inf"],
     "slice_seconds": ["0", "nan"],
     "stall_seconds": ["0.5", "-inf"],

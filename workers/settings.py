@@ -19,6 +19,7 @@ SERVICE_ONLY = frozenset(
         "max_parameters",
         "max_memory_bytes",
         "max_body_bytes",
+        "max_dataset_bytes",
     }
 )
 """Settings that no worker needs."""
@@ -60,6 +61,8 @@ class Settings(BaseSettings):
     """What the trials that train together may take, counted on paper as one program; in chunks, on a CPU, they take about half."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = 1024 * 1024
     """Size of a request's body."""
+    max_dataset_bytes: Annotated[int, Field(ge=1024, le=2**34)] = 256 * 1024 * 1024
+    """Size of a data set, as it is sent and as the numbers it holds."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where this worker trains: `auto` takes a free CUDA card if there is one, and the CPU otherwise."""

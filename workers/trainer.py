@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from workers.engine import machine
 from workers.engine.execution import choose
 from workers.engine.native import build
 from workers.engine.shard import Ending, Training
-from workers.store import artifacts
+from workers.store import artifacts, dataset_files
 from workers.store.columns import KINDS
 
 Tell = Callable[[dict[str, Any]], None]
@@ -71,7 +72,7 @@ def train_slice(
     started = time.monotonic()
     shard = Shard.model_validate(message["shard"])
     execution = agree(message, shard, device, commands, tell)
-    training = Training(shard, execution)
+    training = Training(shard, execution, partial(dataset_files.reading, message["root"]))
     if message["checkpoint"]:
         with artifacts.folder(message["root"], message["comparison"]).reading(message["checkpoint"]) as path:
             training.resume(path)

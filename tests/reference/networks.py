@@ -113,6 +113,18 @@ class Norm(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
+class StepsLast(nn.Module):
+    """A module of torch.nn that wants [B, F, S] round which everything is [B, S, F]."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.module(x.mT)
+        return found.mT
+
+
 class _Parameters:
     """Of one trial, taken one tensor after another."""
 
@@ -159,6 +171,19 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return parameters.into(Norm(spec.normalization, layer.in_shape))
     if isinstance(spec, specs.Flatten):
         return nn.Flatten()
+    if isinstance(spec, specs.Unflatten):
+        return nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(spec.shape)))
+    if isinstance(spec, specs.Conv1d | specs.Conv2d):
+        kind = nn.Conv1d if isinstance(spec, specs.Conv1d) else nn.Conv2d
+        channels = layer.in_shape[1] if isinstance(spec, specs.Conv1d) else layer.in_shape[0]
+        convolution = kind(
+            channels, spec.out_channels, spec.kernel_size, spec.stride, spec.padding, spec.dilation, bias=spec.bias,
+            dtype=torch.float64,
+        )  # fmt: skip
+        own = parameters.into(convolution)
+        return StepsLast(own) if isinstance(spec, specs.Conv1d) else own
+    if isinstance(spec, specs.MaxPool | specs.AveragePool | specs.GlobalPool):
+        return _pool(spec, image=len(layer.in_shape) == 3)
     if isinstance(spec, specs.Residual):
         inside = _sequential(layer.layers, parameters, masks)
         assert spec.scale != "depth"
@@ -169,6 +194,21 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return Highway(inside, parameters.into(nn.Linear(width, width, dtype=torch.float64)))
     assert isinstance(spec, specs.Dropout)
     return Masked(masks.get(layer.path))
+
+
+def _pool(spec: specs.MaxPool | specs.AveragePool | specs.GlobalPool, image: bool) -> nn.Module:
+    if isinstance(spec, specs.GlobalPool):
+        kinds = {
+            ("average", True): nn.AdaptiveAvgPool2d, ("max", True): nn.AdaptiveMaxPool2d,
+            ("average", False): nn.AdaptiveAvgPool1d, ("max", False): nn.AdaptiveMaxPool1d,
+        }  # fmt: skip
+        pool = kinds[spec.of, image](1)
+        return nn.Sequential(pool if image else StepsLast(pool), nn.Flatten())
+    if image:
+        windows = nn.MaxPool2d if isinstance(spec, specs.MaxPool) else nn.AvgPool2d
+        return windows(spec.kernel_size, spec.stride)
+    of_steps = nn.MaxPool1d if isinstance(spec, specs.MaxPool) else nn.AvgPool1d
+    return StepsLast(of_steps(spec.kernel_size, spec.stride or spec.kernel_size))
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

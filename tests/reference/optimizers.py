@@ -16,6 +16,7 @@ from reference import (
     per_unit,
     rprop,
     schedule_free_adamw,
+    second_order,
     signsgd,
     signum,
     smorms3,
@@ -72,7 +73,7 @@ BY_OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], Callable[[Argum
 }
 """A class of torch.optim or pytorch_optimizer, and our hyper-parameters in its words."""
 
-BY_SHAPE = {"adafactor", "muon", "sm3", "unit_normalized_gradient"}
+BY_SHAPE = {"adafactor", "muon", "shampoo", "sm3", "soap", "unit_normalized_gradient"}
 """Compared on weights and biases of their true shapes."""
 
 BY_LOSS = {"irprop_plus"}
@@ -99,6 +100,9 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "vsgd_l": vsgd.local,
     "vsgd_b": vsgd.by_layer,
     "vsgd_g": vsgd.of_all,
+    "shampoo": second_order.shampoo,
+    "soap": second_order.soap,
+    "lbfgs": second_order.lbfgs,
     "yogi": yogi.trajectory,
 }
 """(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step."""

@@ -33,10 +33,29 @@ def predict(network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: 
         network: expanded, gains resolved.
         problem, batch_size, precision: the comparison's; `underflowed` is what the precision cannot hold any more.
     """
+    return _prediction(_signals(network, problem, batch_size), batch_size, precision)
+
+
+def predict_with_range(
+    spec: ComparisonSpec, network: Sequence[ExpandedLayer], batch_size: int
+) -> tuple[Prediction, GradientRange]:
+    """`predict` and `gradient_range` of one forecast."""
+    signals = _signals(network, spec.problem, batch_size)
+    return _prediction(signals, batch_size, spec.precision), _range(spec, signals, network, batch_size)
+
+
+def _signals(
+    network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: int
+) -> list[LayerSignal] | Unpredictable:
     try:
-        layers = forecast(network, problem.loss, batch_size)
+        return forecast(network, problem.loss, batch_size)
     except Unpredictable as reason:
-        return Prediction(verdict="unknown", decades_per_layer=None, decades=None, reason=str(reason))
+        return reason
+
+
+def _prediction(layers: list[LayerSignal] | Unpredictable, batch_size: int, precision: str) -> Prediction:
+    if isinstance(layers, Unpredictable):
+        return Prediction(verdict="unknown", decades_per_layer=None, decades=None, reason=str(layers))
     hidden = [layer for layer in layers if layer.layer != OUTPUT]
     told = [_layer(layer, (hidden or layers)[-1], batch_size, precision) for layer in layers]
     log_norms = np.array([layer.log10_delta for layer in hidden])
@@ -56,9 +75,15 @@ def gradient_range(spec: ComparisonSpec, network: Sequence[ExpandedLayer], batch
     """
     if spec.gradient_range != "auto":
         return spec.gradient_range
-    try:
-        layers = forecast(network, spec.problem.loss, batch_size)
-    except Unpredictable:
+    return _range(spec, _signals(network, spec.problem, batch_size), network, batch_size)
+
+
+def _range(
+    spec: ComparisonSpec, layers: list[LayerSignal] | Unpredictable, network: Sequence[ExpandedLayer], batch_size: int
+) -> GradientRange:
+    if spec.gradient_range != "auto":
+        return spec.gradient_range
+    if isinstance(layers, Unpredictable):
         return "standard"
     parameters = [row.layer.parameters for row in rows(network)]
     sizes = [

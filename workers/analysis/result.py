@@ -29,6 +29,7 @@ from workers.analysis.selection import (
 from workers.analysis.signals import Course, courses, early_step
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
+from workers.contract.invariance import measured
 from workers.contract.optimizers import GRADIENTS, OptimizerSpec
 from workers.contract.previews import Prediction
 from workers.contract.results import Advice, Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
@@ -131,10 +132,13 @@ def _view(
     theory: "_Theory",
 ) -> Arm:
     searched = grids(arm.optimizer, spec.tuning)
+    invariance = measured(arm.optimizer)
     return Arm(
         **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, reached)),
         variant=arm.variant,
         optimizer=arm.optimizer.label,
+        invariant_down_to=invariance.down_to,
+        invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
         untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
         searched=searched,

@@ -4,6 +4,8 @@ it is measured, and measured again by a test.
 
 from typing import NamedTuple
 
+from workers.contract.optimizers import BRIDGED, Bridged, Optimizer
+
 
 class Invariance(NamedTuple):
     """Range of scales by which all gradients can be multiplied with the steps staying the same, within a tenth."""
@@ -57,6 +59,18 @@ MEASURED: dict[str, Invariance] = {
     "vsgd_b": Invariance(1e-22, 1e10, 2),
     "vsgd_g": Invariance(1e-22, 1e10, 2),
     "vsgd_fd": Invariance(1e-18, 1e10, 5),
+    "shampoo": Invariance(1e-18, 1e10, 2.97),
+    "soap": Invariance(1e-05, 1e10, 5.94),
+    "lbfgs": Invariance(1e-30, 1e10, 22.01),
     # end
 }
 """By kind, in the contract's order."""
+
+
+def measured(optimizer: Optimizer) -> Invariance:
+    """Of a rule of ours or a bridged class, without what stands round it."""
+    if isinstance(optimizer, Bridged):
+        found = BRIDGED[optimizer.kind]
+        return Invariance(found.down_to, found.up_to, found.remembered_per_parameter)
+    kind: str = type(optimizer).model_fields["kind"].default
+    return MEASURED[kind]

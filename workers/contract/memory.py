@@ -7,13 +7,14 @@ takes a third to two thirds of that, since scratch is a chunk's. torch itself co
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from workers.contract.optimizers import BRIDGED, Bridged, Optimizer, Pattern
+from workers.contract.invariance import measured
+from workers.contract.optimizers import Optimizer, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS
 
 STATE_TENSORS = 5
-"""[T, P] tensors that a rule of ours remembers, at most."""
+"""[T, P] tensors that a rule remembers, at least counted."""
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
 MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3}
@@ -33,9 +34,8 @@ BYTES = {"float32": 4, "float64": 8}
 
 
 def remembered_by(optimizers: Iterable[Optimizer]) -> float:
-    """Numbers for each parameter, of the one that keeps most; bridged classes may keep more than a rule of ours."""
-    bridged = [BRIDGED[each.kind].remembered_per_parameter for each in optimizers if isinstance(each, Bridged)]
-    return max([STATE_TENSORS, *bridged])
+    """Numbers for each parameter, of the one that keeps most."""
+    return max([STATE_TENSORS, *(measured(each).remembered_per_parameter for each in optimizers)])
 
 
 def shard_bytes(

@@ -261,6 +261,11 @@ class Arm(Scores):
     """Name of the variant; `base` is the network as given."""
     optimizer: str = Field(examples=["rmsprop"])
     """Name of the optimizer."""
+    invariant_down_to: float | None = Field(default=None, examples=[1e-5])
+    """Measured of its rule at the defaults, in float32: all gradients times this number still give the same steps, within a tenth; 1e-30 is
+    the smallest tried, null if a tenth already gives others."""
+    invariant_up_to: float | None = Field(default=None, examples=[1e10])
+    """The same upwards; 1e10 is the largest tried."""
     rank: int | None = Field(default=None, examples=[1])
     """By interquartile mean of the test loss; equal values share a rank; null while it has no reported trial."""
     versus_baseline: Improvement | None = Field(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.network import Activation, Dropout, Layer, Linear
-from workers.engine.network.flatten import Flatten
+from workers.engine.network.reshape import Reshape
 from workers.engine.program import Program
 
 
@@ -35,8 +35,8 @@ def through_dropout(layer: Dropout, above: Tensor) -> Tensor:
     return above if layer.mask is None else above * layer.mask.square()
 
 
-def through_flatten(layer: Flatten, above: Tensor) -> Tensor:
-    unflattened: Tensor = above.unflatten(2, layer.shape)
+def through_flatten(layer: Reshape, above: Tensor) -> Tensor:
+    unflattened: Tensor = above.unflatten(2, layer.in_shape)
     return unflattened
 
 
@@ -44,7 +44,7 @@ THROUGH: dict[type[Layer], Callable[[Any, Tensor], Tensor]] = {
     Linear: through_linear,
     Activation: through_activation,
     Dropout: through_dropout,
-    Flatten: through_flatten,
+    Reshape: through_flatten,
 }
 """(layer, c at its output) -> c at its input, after a pass forward. The contract refuses rules that want it where there are others."""
 

@@ -1,6 +1,7 @@
 """How weights start, one visible table. O out-features, I in-features; every function draws [O, I] in float64 on the CPU.
 
-Gain g multiplies the standard deviation.
+Gain g multiplies the standard deviation. A convolution's I counts every place of its kernel, and so does what Glorot calls fan_out: as in
+torch.nn.init.
 """
 
 import math
@@ -12,27 +13,28 @@ from torch import Tensor
 from workers.contract.initialisers import InitSpec
 from workers.engine.seeding import torch_generator
 
-Draw = Callable[[int, int, float, torch.Generator], Tensor]
+Draw = Callable[[int, int, float, torch.Generator, int], Tensor]
+"""(O, I, gain, generator, fan_out) -> [O, I]"""
 
 
 def _normal(variance: Callable[[int, int], float]) -> Draw:
-    def draw(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+    def draw(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
         return torch.randn(out, into, generator=generator, dtype=torch.float64) * (
-            gain * math.sqrt(variance(out, into))
+            gain * math.sqrt(variance(fan_out, into))
         )
 
     return draw
 
 
 def _uniform(variance: Callable[[int, int], float]) -> Draw:
-    def draw(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
-        bound = gain * math.sqrt(3 * variance(out, into))
+    def draw(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
+        bound = gain * math.sqrt(3 * variance(fan_out, into))
         return (torch.rand(out, into, generator=generator, dtype=torch.float64) * 2 - 1) * bound
 
     return draw
 
 
-def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
     """Q of a normal matrix, with the signs of R's diagonal taken out so that Q is uniform (Mezzadri 2007)."""
     normal = torch.randn(max(out, into), min(out, into), generator=generator, dtype=torch.float64)
     q, r = torch.linalg.qr(normal)
@@ -41,20 +43,20 @@ def _orthogonal(out: int, into: int, gain: float, generator: torch.Generator) ->
     return gain * oriented
 
 
-def _scaled_uniform_orthogonal(out: int, into: int, gain: float, generator: torch.Generator) -> Tensor:
+def _scaled_uniform_orthogonal(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
     """Orthogonal, and where columns are orthonormal scaled so that E(Wx)² = E x² there, too (Martens et al. 2021)."""
-    return _orthogonal(out, into, gain * math.sqrt(max(out / into, 1)), generator)
+    return _orthogonal(out, into, gain * math.sqrt(max(out / into, 1)), generator, fan_out)
 
 
-def _glorot(out: int, into: int) -> float:
-    return 2 / (into + out)
+def _glorot(fan_out: int, into: int) -> float:
+    return 2 / (into + fan_out)
 
 
-def _fan_in(out: int, into: int) -> float:
+def _fan_in(fan_out: int, into: int) -> float:
     return 1 / into
 
 
-def _torch_default(out: int, into: int) -> float:
+def _torch_default(fan_out: int, into: int) -> float:
     return 1 / (3 * into)
 
 
@@ -71,9 +73,10 @@ INITIALISERS: dict[str, Draw] = {
 }
 
 
-def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
-    """Initial weights [O, I] of the layer at `path` for one seed, float64."""
-    return INITIALISERS[init.kind](out, into, init.number(), torch_generator(seed, "init", path, "weight"))
+def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str, places: int = 1) -> Tensor:
+    """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel."""
+    generator = torch_generator(seed, "init", path, "weight")
+    return INITIALISERS[init.kind](out, into, init.number(), generator, out * places)
 
 
 def draw_bias(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:

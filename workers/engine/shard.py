@@ -11,7 +11,7 @@ import torch
 from workers.contract.plan import Execution, Shard, Trial
 from workers.engine import native, train
 from workers.engine.divergence import NEVER
-from workers.engine.problems import load
+from workers.engine.problems import Files, load, none_kept
 from workers.engine.program import DTYPES, Program, build, checkpoint, restore
 from workers.engine.recording import Recording
 
@@ -31,13 +31,13 @@ class Ending(NamedTuple):
 class Training:
     """Holds the programs of all chunks at the same step. Chunks are independent: how many run at a time changes no number."""
 
-    def __init__(self, shard: Shard, execution: Execution) -> None:
+    def __init__(self, shard: Shard, execution: Execution, files: Files = none_kept) -> None:
         if sum(execution.chunks) != len(shard.trials):
             raise ValueError(f"chunks of {execution.chunks} trials do not make up the shard's {len(shard.trials)}")
         self.shard = shard
         self.device = torch.device(execution.device)
         self.path = execution.path
-        data = load(shard.problem, DTYPES[shard.precision], self.device)
+        data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
         self.programs = [build(shard, shard.trials[start:end], data) for start, end in pairwise(bounds)]
         self.recordings = [Recording(program) for program in self.programs]

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from workers.contract.plan import Execution, Role, Scalar
 from workers.contract.results import ENDED, Outcome, Status
-from workers.store import cursors, events, progress, rounds, tables
+from workers.store import cursors, datasets, events, progress, rounds, tables
 from workers.store.database import Database
 from workers.store.rounds import NewRound
 
@@ -105,6 +105,7 @@ def accept(
     trials_total: int,
     idempotency_key: str | None,
     body_hash: str,
+    dataset_id: str | None = None,
 ) -> tuple[ComparisonRecord, bool]:
     """Records a comparison with its first round's shards, due now, in one transaction.
 
@@ -113,12 +114,14 @@ def accept(
         steps_total: parameter updates over all trials of all rounds.
         idempotency_key: names the request; None for none.
         body_hash: what tells one body from another under the same key.
+        dataset_id: the data set that it trains on, which cannot be deleted from now on until it has ended.
 
     Returns:
         The comparison and whether it is new: under a known key with the same body it is the one recorded before.
 
     Raises:
         IdempotencyConflict: the key is known with another body.
+        UnknownDataset: there is no such data set (any more).
     """
     row = {
         "id": comparison_id,
@@ -137,11 +140,14 @@ def accept(
         "steps_total": steps_total,
         "steps_done": 0,
         "sampled_steps": 0,
+        "dataset_id": dataset_id,
     }
     if (known := _known(db, idempotency_key, body_hash)) is not None:
         return known, False
     try:
         with db.write() as session:
+            if dataset_id is not None:
+                datasets.hold(session, dataset_id)
             session.execute(insert(comparison).values(row))
             if labels:
                 pairs = [{"comparison_id": comparison_id, "key": key, "value": value} for key, value in labels.items()]

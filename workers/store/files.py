@@ -2,7 +2,7 @@
 
 In a directory a file appears by renaming one that was synced. An object store has no rename that would be atomic, and needs
 none: an object is there once all of it was sent, not before. What is under a URL like `s3://bucket/prefix` is reached through
-pyarrow, which takes credentials, region and endpoint from contextlib import suppress
+pyarrow, which takes credentials, region and endpoint
 from the URL or from the environment (AWS_*).
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -66,6 +67,19 @@ def _comparison_id(**more: Any) -> Column[str]:
     return Column("comparison_id", String(64), ForeignKey("comparison.id", ondelete="CASCADE"), nullable=False, **more)
 
 
+dataset = Table(
+    "dataset",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the digest of what it says
+    Column("place", String(32), nullable=False),  # its file's name: another each time that the same is uploaded
+    Column("name", Text, nullable=False),
+    Column("about", JSON, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("deleted", Boolean, nullable=False),  # its file may still have to go
+)
+Index("ix_dataset_created_at_id", dataset.c.created_at, dataset.c.id)
+
 comparison = Table(
     "comparison",
     metadata,
@@ -92,9 +106,11 @@ comparison = Table(
     Column("rate", Float),  # steps per second, smoothed
     Column("sampled_at", UtcDateTime),  # when the rate was last looked at
     Column("sampled_steps", BigInteger, nullable=False),
+    Column("dataset_id", String(64)),  # no foreign key: the results of a comparison outlive the data
     UniqueConstraint("idempotency_key"),
 )
 Index("ix_comparison_created_at_id", comparison.c.created_at, comparison.c.id)
+Index("ix_comparison_dataset_id", comparison.c.dataset_id)
 
 label = Table(
     "label",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod, sqrt
 
 from workers.contract.activations import ActivationSpec
-from workers.contract.layers import Activation, Dropout, Linear
+from workers.contract.layers import Activation, Conv1d, Conv2d, Dropout, Linear
 from workers.contract.nonlinearities import Identity
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.theory.critical import complaint, critical_of
@@ -23,7 +23,7 @@ def with_gains(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     """The layers with every critical gain worked out.
 
     A layer's σw belongs to the non-linearity below it, for the first one to the one above. Dropout below multiplies both E[θ²] and
-    E[θ′²] by 1/(1−p), so that σw is √(1−p) of what it would be.
+    E[θ′²] by 1/(1−p), so that σw is √(1−p) of what it would be. In a convolution fan_in counts the places of the kernel (Xiao et al. 2018).
 
     Raises:
         NotCritical: for the first layer that cannot be.
@@ -50,13 +50,17 @@ def _with_gains(layers: Sequence[ExpandedLayer], gains: dict[str, float]) -> lis
 
 def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
     layer = layers[place]
-    assert layer.init is not None and isinstance(layer.spec, Linear)
+    assert layer.init is not None
+    if not isinstance(layer.spec, Linear | Conv1d | Conv2d):
+        what = f"{layer.path!r} is a {layer.spec.kind} layer, for which there is no critical gain"
+        raise NotCritical(layer, f"{what}: give it an init of its own")
     activation, keep = _below(layers, place)
     sigma_b = (layer.init.bias_std or 0.0) if layer.spec.bias else 0.0
     if why := complaint(activation, sigma_b):
         raise NotCritical(layer, why)
     wanted = critical_of(activation, sigma_b).sigma_w * sqrt(keep)
-    return gain_for(layer.init, wanted, layer.out_shape[-1], prod(layer.in_shape))
+    out, into, *kernel = layer.tensors[0]
+    return gain_for(layer.init, wanted, out, into * prod(kernel), prod(kernel))
 
 
 def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec, float]:

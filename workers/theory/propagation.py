@@ -28,7 +28,7 @@ LARGEST = 1e280
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Signal:
     """x, on the average over units, samples and draws of the weights."""
 
@@ -47,7 +47,7 @@ class Signal:
         return self.spread / self.second if self.second > 0 else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Error:
     """δ."""
 
@@ -330,7 +330,7 @@ class _Gate:
     slope_correlation: float
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _gate(bias: float, q: float, gap: float) -> _Gate:
     """Of a correlation 1 − gap from 0 to 1, by the common part of g and each sample's own."""
     weight = WEIGHTS / WEIGHTS.sum()
@@ -359,7 +359,7 @@ def _tabulated(theta: Expression) -> Tabulated:
     return tabulate_expression(theta)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _kernel(theta: Tabulated, q: float) -> CorrelationMap:
     return correlation_map(theta, q, 1.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 from workers.contract.base import Violation
 from workers.contract.checks import escape, expanded, pointer_to
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Activation, Linear
+from workers.contract.layers import Activation, Linear, Weighted
 from workers.contract.shapes import ExpandedLayer
 from workers.theory.gains import NotCritical, with_gains
 from workers.theory.shaped import NotShapeable, shaped
@@ -70,8 +70,9 @@ def _place(document: Any, wanted: Any) -> str | None:
 
 def _to_gain(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
     """To what says that the gain is critical, or to the network where that is a layer of its own."""
-    own = isinstance(layer.spec, Linear) and layer.spec.init is not None and not layer.spec.output
-    field = "output_init" if isinstance(layer.spec, Linear) and layer.spec.output else "init"
+    output = isinstance(layer.spec, Linear) and layer.spec.output
+    own = isinstance(layer.spec, Weighted) and layer.spec.init is not None and not output
+    field = "output_init" if output else "init"
     if variant != BASE and getattr(spec.variants[variant], field) is not None and not own:
         return f"/variants/{escape(variant)}/{field}/gain"
     network = pointer_to(spec, variant)

@@ -5,19 +5,19 @@ from math import sqrt
 
 from workers.contract.initialisers import InitSpec
 
-UNIT_VARIANCE: dict[str, Callable[[int, int], float]] = {
-    "xavier_uniform": lambda out, into: 2 / (into + out),
-    "xavier_normal": lambda out, into: 2 / (into + out),
-    "lecun_uniform": lambda out, into: 1 / into,
-    "lecun_normal": lambda out, into: 1 / into,
-    "kaiming_uniform": lambda out, into: 1 / into,
-    "kaiming_normal": lambda out, into: 1 / into,
+UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
+    "xavier_uniform": lambda out, into, places: 2 / (into + out * places),
+    "xavier_normal": lambda out, into, places: 2 / (into + out * places),
+    "lecun_uniform": lambda out, into, places: 1 / into,
+    "lecun_normal": lambda out, into, places: 1 / into,
+    "kaiming_uniform": lambda out, into, places: 1 / into,
+    "kaiming_normal": lambda out, into, places: 1 / into,
     # orthonormal rows or columns, whichever are fewer: the squares add up to min(out, into)
-    "orthogonal": lambda out, into: 1 / max(out, into),
-    "scaled_uniform_orthogonal": lambda out, into: 1 / into,
-    "torch": lambda out, into: 1 / (3 * into),
+    "orthogonal": lambda out, into, places: 1 / max(out, into),
+    "scaled_uniform_orthogonal": lambda out, into, places: 1 / into,
+    "torch": lambda out, into, places: 1 / (3 * into),
 }
-"""(out-features, in-features) -> Var W at gain 1."""
+"""(out-features, in-features, places of a kernel) -> Var W at gain 1; in-features are those of all places, as in torch's fan_in."""
 
 
 def sigma_w(init: InitSpec, out: int, into: int) -> float:
@@ -32,10 +32,10 @@ def sigma_b(init: InitSpec, into: int) -> float:
     return init.number() / sqrt(3 * into) if init.kind == "torch" else 0.0
 
 
-def gain_for(init: InitSpec, wanted: float, out: int, into: int) -> float:
+def gain_for(init: InitSpec, wanted: float, out: int, into: int, places: int = 1) -> float:
     """The gain that gives σw = wanted."""
-    return wanted / _unit(init, out, into)
+    return wanted / _unit(init, out, into, places)
 
 
-def _unit(init: InitSpec, out: int, into: int) -> float:
-    return sqrt(into * UNIT_VARIANCE[init.kind](out, into))
+def _unit(init: InitSpec, out: int, into: int, places: int = 1) -> float:
+    return sqrt(into * UNIT_VARIANCE[init.kind](out, into, places))

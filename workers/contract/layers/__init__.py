@@ -6,8 +6,9 @@ from pydantic import Field
 
 from workers.contract.base import ByKind
 from workers.contract.layers.containers import Highway, Repeat, Residual, Sequential
+from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
-from workers.contract.layers.elementwise import Activation, Dropout, Flatten
+from workers.contract.layers.elementwise import Activation, Dropout, Flatten, Unflatten
 from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Layer, Shape, Weighted, features, words
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
@@ -17,11 +18,29 @@ from workers.contract.layers.normalizations import (
     NormalizationSpec,
     RmsNorm,
 )
+from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
 
-LAYERS = (Linear, Activation, Dropout, Flatten, Normalization, Sequential, Repeat, Residual, Highway)
+LAYERS = (
+    Linear, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential, Repeat,
+    Residual, Highway,
+)  # fmt: skip
 
 LayerSpec = Annotated[
-    Linear | Activation | Dropout | Flatten | Normalization | Sequential | Repeat | Residual | Highway,
+    Linear
+    | Conv1d
+    | Conv2d
+    | Activation
+    | Dropout
+    | Flatten
+    | Unflatten
+    | MaxPool
+    | AveragePool
+    | GlobalPool
+    | Normalization
+    | Sequential
+    | Repeat
+    | Residual
+    | Highway,
     Field(discriminator="kind"),
     ByKind,
 ]
@@ -35,15 +54,20 @@ __all__ = [
     "MAX_WIDTH",
     "NORMALIZATIONS",
     "Activation",
+    "AveragePool",
     "BatchNorm",
+    "Conv1d",
+    "Conv2d",
     "DoesNotFit",
     "Dropout",
     "Flatten",
+    "GlobalPool",
     "Highway",
     "Layer",
     "LayerNorm",
     "LayerSpec",
     "Linear",
+    "MaxPool",
     "Normalization",
     "NormalizationSpec",
     "Repeat",
@@ -51,6 +75,7 @@ __all__ = [
     "RmsNorm",
     "Sequential",
     "Shape",
+    "Unflatten",
     "Weighted",
     "features",
     "words",

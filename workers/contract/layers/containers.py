@@ -23,12 +23,16 @@ class Sequential(_Container):
     """F(x): a block with a name."""
 
     kind: Literal["sequential"] = "sequential"
+    formula: ClassVar[str] = "a = F(x)"
+    source: ClassVar[str] = "torch.nn.Sequential"
 
 
 class Repeat(_Container):
     """The layers inside, one copy after another, each with its own parameters."""
 
     kind: Literal["repeat"] = "repeat"
+    formula: ClassVar[str] = "a = F_n(...F_2(F_1(x)))"
+    source: ClassVar[str] = "torch.nn.Sequential, of copies"
     times: Annotated[Whole, Field(ge=1, le=MAX_LAYERS)] = Field(examples=[6])
     """Copies."""
 
@@ -51,6 +55,7 @@ class Residual(_Shortcut):
     """x + s·F(x)."""
 
     kind: Literal["residual"] = "residual"
+    formula: ClassVar[str] = "a = x + s*F(x)"
     scale: NonNegative | Literal["depth"] = Field(default=1.0, examples=[1.0])
     """s; "depth" is 1/√(residual blocks of the network)."""
     trainable: bool = Field(default=False, strict=True, examples=[False])
@@ -67,6 +72,7 @@ class Highway(_Shortcut):
     """t·F(x) + (1 − t)·x with the gate t = σ(W x + b), at every step of a sequence; W starts as xavier_normal."""
 
     kind: Literal["highway"] = "highway"
+    formula: ClassVar[str] = "a = t*F(x) + (1 - t)*x, t = sigmoid(W x + b)"
     transform_bias: Number = Field(default=-2.0, ge=-50, le=50, examples=[-2.0])
     """Where b starts; negative carries x through."""
     source: ClassVar[str] = "Srivastava, Greff & Schmidhuber 2015, eq. 3; section 2.2 for the bias"

@@ -1,7 +1,7 @@
 """Dense layers."""
 
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class Linear(Weighted):
     """z = W x + b, at every step of a sequence."""
 
     kind: Literal["linear"] = "linear"
+    formula: ClassVar[str] = "z = W x + b"
+    source: ClassVar[str] = "torch.nn.Linear"
     out_features: Annotated[Whole, Field(ge=1, le=MAX_WIDTH)] = Field(examples=[64])
     """Units."""
     in_features: Annotated[Whole, Field(ge=1, le=MAX_WIDTH)] | None = Field(default=None, examples=[64])
@@ -25,7 +27,7 @@ class Linear(Weighted):
     def out_shape(self, shape: Shape) -> Shape:
         if len(shape) == 3:
             raise DoesNotFit(
-                f"is dense and receives an image, {words(shape)}: put a flatten or a pooling layer before it"
+                f"is dense and receives an image, {words(shape)}: put a flatten or a global_pool before it"
             )
         if self.in_features is not None and self.in_features != shape[-1]:
             raise DoesNotFit(

@@ -60,6 +60,8 @@ class Normalization(Layer):
     """Brings what it receives to a fixed scale."""
 
     kind: Literal["normalization"] = "normalization"
+    formula: ClassVar[str] = "a = gamma*(z - m)/s + beta"
+    source: ClassVar[str] = "of each normalisation: see normalizations"
     normalization: NormalizationSpec = Field(examples=["batch"])
     """How."""
 

@@ -24,6 +24,7 @@ from workers.contract.optimizers.per_layer import (
     UnitNormalizedGradient,
 )
 from workers.contract.optimizers.per_matrix import Muon
+from workers.contract.optimizers.second_order import Lbfgs, Shampoo, Soap
 from workers.contract.optimizers.sign_based import (
     IrpropPlus,
     Lion,
@@ -76,6 +77,9 @@ OPTIMIZERS = (
     VsgdB,
     VsgdG,
     VsgdFd,
+    Shampoo,
+    Soap,
+    Lbfgs,
 )
 """Rules of ours. `Bridged` stands for all others."""
 
@@ -119,6 +123,9 @@ OptimizerSpec = Annotated[
     | VsgdB
     | VsgdG
     | VsgdFd
+    | Shampoo
+    | Soap
+    | Lbfgs
     | Bridged,
     Field(discriminator="kind"),
     ByKind,
@@ -144,6 +151,7 @@ __all__ = [
     "IrpropPlus",
     "Lamb",
     "Lars",
+    "Lbfgs",
     "Lion",
     "Muon",
     "Nadam",
@@ -162,10 +170,12 @@ __all__ = [
     "ScheduleFreeSgd",
     "Sgd",
     "SgdW",
+    "Shampoo",
     "SignSgd",
     "Signum",
     "Sm3",
     "Smorms3",
+    "Soap",
     "Tiger",
     "UnitNormalizedGradient",
     "VsgdB",

@@ -18,6 +18,7 @@ from workers.engine.optimizers import (
     irprop_plus,
     lamb,
     lars,
+    lbfgs,
     lion,
     muon,
     nadam,
@@ -33,10 +34,12 @@ from workers.engine.optimizers import (
     schedule_free_sgd,
     sgd,
     sgdw,
+    shampoo,
     signsgd,
     signum,
     sm3,
     smorms3,
+    soap,
     tiger,
     unit_normalized_gradient,
     vsgd_b,
@@ -87,6 +90,9 @@ RULES: dict[str, Rule] = {
     "vsgd_b": vsgd_b.RULE,
     "vsgd_g": vsgd_g.RULE,
     "vsgd_fd": vsgd_fd.RULE,
+    "shampoo": shampoo.RULE,
+    "soap": soap.RULE,
+    "lbfgs": lbfgs.RULE,
 }
 """Kind, as the contract spells it, to rule."""
 

@@ -1,21 +1,26 @@
 """Problems: data and loss, one visible table from kind to the function that makes its raw data."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.contract.problems import ProblemSpec, split_sizes
-from workers.engine.problems import built_in, spirals, teacher
+from workers.contract.problems import Dataset, ProblemSpec, split_sizes
+from workers.engine.problems import built_in, spirals, teacher, uploaded
+from workers.engine.problems.scaling import standardised
 from workers.engine.seeding import numpy_generator
 
-Raw = tuple[NDArray[np.float64], NDArray[Any]]
-"""x [N, F] and y: int64 classes [N], or float64 targets [N, O]."""
+Raw = tuple[NDArray[Any], NDArray[Any]]
+"""x [N, ...] and y: int64 classes [N], or float64 targets [N, O]."""
+
+Files = Callable[[str], AbstractContextManager[Path]]
+"""A data set's id -> a path to read its file from, within the block."""
 
 PROBLEMS: dict[str, Callable[[Any], Raw]] = {
     "digits": built_in.digits,
@@ -25,12 +30,16 @@ PROBLEMS: dict[str, Callable[[Any], Raw]] = {
     "spirals": spirals.spirals,
     "teacher": teacher.teacher,
 }
+"""Those that are made here; a `dataset` is read from its file."""
+
+KEPT_BYTES = 2**28
+"""Of problems that were loaded before: the next shard of a comparison, and the next slice of a shard, need the same."""
 
 
 @dataclass(frozen=True)
 class Split:
     x: Tensor
-    """[N, F]"""
+    """[N, ...]"""
     y: Tensor
     """int64 [N] for classes, [N, O] for targets."""
 
@@ -42,35 +51,47 @@ class Data:
     test: Split
 
 
-def load(problem: ProblemSpec, dtype: torch.dtype, device: torch.device) -> Data:
-    """The problem's splits, standardised on the training split, on the device."""
+_kept: dict[tuple[ProblemSpec, torch.dtype], tuple[Tensor, Tensor]] = {}
 
-    def split(x: NDArray[np.float64], y: NDArray[Any]) -> Split:
-        targets = torch.from_numpy(y)
-        return Split(
-            torch.from_numpy(x).to(device, dtype),
-            targets.to(device, dtype if targets.is_floating_point() else torch.int64),
+
+def none_kept(dataset_id: str) -> NoReturn:
+    raise FileNotFoundError(f"the data set {dataset_id} is not here")
+
+
+def load(problem: ProblemSpec, dtype: torch.dtype, device: torch.device, files: Files = none_kept) -> Data:
+    """The problem's splits, standardised on the training split, on the device.
+
+    Raises:
+        FileNotFoundError: there is no file of this data set.
+    """
+    x, y = _prepared(problem, dtype, files)
+    sizes = split_sizes(len(x))
+    return Data(
+        *(
+            Split(rows.to(device), targets.to(device))
+            for rows, targets in zip(x.split(sizes), y.split(sizes), strict=True)
         )
+    )
 
-    return Data(*(split(x, y) for x, y in _arrays(problem)))
+
+def _prepared(problem: ProblemSpec, dtype: torch.dtype, files: Files) -> tuple[Tensor, Tensor]:
+    """All samples, the training split first, then validation and test; kept for the next who asks."""
+    if (found := _kept.pop((problem, dtype), None)) is None:
+        found = _made(problem, dtype, files)
+    _kept[problem, dtype] = found
+    while sum(x.nbytes + y.nbytes for x, y in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
+        _kept.pop(next(iter(_kept)))
+    return found
 
 
-@lru_cache(maxsize=8)
-def _arrays(problem: ProblemSpec) -> tuple[Raw, Raw, Raw]:
-    x, y = PROBLEMS[problem.kind](problem)
-    training, validation, _ = split_sizes(len(x))
+def _made(problem: ProblemSpec, dtype: torch.dtype, files: Files) -> tuple[Tensor, Tensor]:
+    if isinstance(problem, Dataset):
+        with files(problem.id) as path:
+            x, y = uploaded.arrays(path)
+    else:
+        x, y = PROBLEMS[problem.kind](problem)
     order = numpy_generator(0, "split", problem.kind).permutation(len(x))
-    bounds = [order[:training], order[training : training + validation], order[training + validation :]]
-    x = _standardised(x, bounds[0])
-    if y.dtype.kind == "f":
-        y = _standardised(y, bounds[0])
-    first, second, third = ((x[rows], y[rows]) for rows in bounds)
-    return first, second, third
-
-
-def _standardised(values: NDArray[np.float64], training: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean zero and deviation one on the training split; a column that is constant there is only centred."""
-    mean, std = values[training].mean(0), values[training].std(0)
-    scale: NDArray[np.float64] = np.where(std > 0, std, 1.0)
-    standardised: NDArray[np.float64] = (values - mean) / scale
-    return standardised
+    training = split_sizes(len(x))[0]
+    quantities = y.dtype.kind == "f"
+    targets = standardised(y, order, training, dtype) if quantities else torch.from_numpy(y[order].astype(np.int64))
+    return standardised(x, order, training, dtype), targets

@@ -1,4 +1,4 @@
-"""A sequence or an image as one vector."""
+"""The same numbers in another shape."""
 
 from torch import Tensor
 
@@ -6,14 +6,16 @@ from workers.contract.shapes import ExpandedLayer
 from workers.engine.network.layer import Slots
 
 
-class Flatten:
+class Reshape:
+    """Flatten, unflatten."""
+
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
-        self.shape = layer.in_shape
+        self.in_shape, self.out_shape = layer.in_shape, layer.out_shape
 
     def initialise(self) -> None: ...
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        return x.flatten(2)
+        return x.reshape(*x.shape[:2], *self.out_shape)
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
-        return delta.unflatten(2, self.shape) if wanted else None
+        return delta.reshape(*delta.shape[:2], *self.in_shape) if wanted else None

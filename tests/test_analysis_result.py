@@ -57,7 +57,11 @@ def test_a_tuned_comparison_by_hand() -> None:
     assert sgd.versus_baseline is None
     assert adam.versus_baseline is not None
     versus = adam.versus_baseline
-    assert (versus.probability_of_improvement, versus.low, versus.high) == (0.0, 0.0, 0.0)
+    assert (versus.probability_of_improvement, versus.low) == (0.0, 0.0)
+    theta, quantile = versus.high, 2.306004  # Student's with 8 degrees of freedom
+    assert theta == pytest.approx(
+        quantile**2 * (1 - theta) / 25 * (1 + 4 * ((1 - theta) / (2 - theta) + theta / (1 + theta))), rel=1e-5
+    )
     assert versus.difference is not None and versus.difference.iqm == pytest.approx(0.49)
 
 

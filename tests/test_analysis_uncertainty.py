@@ -120,12 +120,13 @@ def test_improvements_interval_is_newcombes(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 12))
-def test_who_wins_every_pair_is_better_where_mann_and_whitneys_exact_test_says_so(count: int) -> None:
-    """From four seeds on; one to three cannot tell, whatever they show."""
+def test_who_wins_every_pair_is_better_only_where_mann_and_whitneys_exact_test_says_so(count: int) -> None:
+    """From five seeds on, one more than the exact test needs; fewer cannot tell, whatever they show."""
     x, y = np.arange(count) / 100, 1 + np.arange(count) / 100
     found = improvement(x.tolist(), y.tolist())
     assert (found.probability_of_improvement, found.high) == (1.0, 1.0)
-    assert (found.low > 0.5) == (stats.mannwhitneyu(x, y, method="exact").pvalue < 0.05) == (count >= 4)
+    assert (found.low > 0.5) == (count >= 5)
+    assert found.low <= 0.5 or stats.mannwhitneyu(x, y, method="exact").pvalue < 0.05
 
 
 def test_improvement_with_divergence() -> None:

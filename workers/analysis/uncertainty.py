@@ -1,4 +1,4 @@
-"""How sure the figures are: interquartile means and stretched percentile bootstraps over seeds, score intervals of probabilities. N seeds, R resamples.
+"""How sure the figures are: interquartile means, stretched percentile bootstraps over seeds, score intervals. N seeds, R resamples.
 
 As Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice (rliable), advise for few seeds. A
 diverged trial's loss is +∞ and takes part like any other number: it moves the mean only once more than a quarter diverged.

@@ -112,7 +112,8 @@ def test_improvements_interval_is_newcombes(count: int) -> None:
         theta = np.polynomial.Polynomial([0, 1])
         both = (2 - theta) * (1 + theta)
         spread = both + (count - 1) * ((1 - theta) * (1 + theta) + theta * (2 - theta))
-        roots = (count**2 * (theta - p) ** 2 * both - z2 * theta * (1 - theta) * spread).roots()
+        quartic = count**2 * (theta - p) ** 2 * both - z2 * theta * (1 - theta) * spread
+        roots: list[complex] = quartic.roots().tolist()
         within = [root.real for root in roots if abs(root.imag) < 1e-6 and -1e-9 <= root.real <= 1 + 1e-9]
         assert (found.low, found.high) == pytest.approx((min(within), max(within)), abs=1e-6)
         other = improvement(ones.tolist(), (ones - shift).tolist())

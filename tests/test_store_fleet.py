@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from alembic.config import Config
 from store_samples import (
     EXECUTION,
     SPEC,
@@ -19,7 +20,7 @@ from store_samples import (
 )
 
 from workers.store import fleet, jobs
-from workers.store.database import Database, open_database
+from workers.store.database import MIGRATIONS, Database, open_database
 from workers.store.fleet import Present, Waiting, Worker
 from workers.store.turns import CPU, CUDA
 
@@ -59,12 +60,15 @@ def queues(db: Database) -> list[str]:
 
 
 def test_an_older_record_gets_its_fleet(database_url: str) -> None:
-    """The migration adds the table and leaves what there was."""
+    """The migrations add their tables and leave what there was."""
     older = open_database(database_url)
     accept(older, "kept")
     with older.write() as session:
-        session.execute(text("DROP TABLE worker"))
-        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = session
+        command.downgrade(config, "0001")
     older.close()
     newer = open_database(database_url)
     fleet.appear(newer, worker(seen_at=datetime.now(UTC)))

@@ -174,7 +174,11 @@ def test_compare_says_what_it_waits_for(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service", "compare", str(tmp_path / "spec.json"), "--out", str(tmp_path)]
     environment = {**os.environ, "PLUMBLINE_DEVICE": "cpu", "COLUMNS": "200", "FORCE_COLOR": "1"}
     with subprocess.Popen(
-        [*command, "--data", str(tmp_path / "data")], env=environment, stdout=subprocess.PIPE, text=True
+        [*command, "--data", str(tmp_path / "data")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     ) as process:
         try:
             assert process.stdout is not None

@@ -59,7 +59,9 @@ def shard_bytes(
         remembered: numbers that a rule keeps for each parameter.
     """
     beside = sum(layer.spec.kept(layer.in_shape) for layer in walk(network))
-    parameters = beside + sum(layer.parameters for layer in network) * (PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern])
+    parameters = beside + sum(layer.parameters for layer in network) * (
+        PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern]
+    )
     layers = list(walk(network))
     widths = [prod(layer.out_shape) for layer in layers]
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)

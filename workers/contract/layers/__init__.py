@@ -22,8 +22,8 @@ from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
 from workers.contract.layers.radial import Rbf
 
 LAYERS = (
-    Linear, Rbf, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential, Repeat,
-    Residual, Highway,
+    Linear, Rbf, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
+    Repeat, Residual, Highway,
 )  # fmt: skip
 
 LayerSpec = Annotated[

@@ -48,7 +48,9 @@ class Rbf(Layer):
 
     def out_shape(self, shape: Shape) -> Shape:
         if len(shape) == 3:
-            raise DoesNotFit(f"has dense centres and receives an image, {words(shape)}: put a flatten or a global_pool before it")
+            raise DoesNotFit(
+                f"has dense centres and receives an image, {words(shape)}: put a flatten or a global_pool before it"
+            )
         return (*shape[:-1], self.out_features)
 
     def _parts(self, shape: Shape) -> dict[Part, Shape]:

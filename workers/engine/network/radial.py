@@ -36,7 +36,7 @@ def square(d: Tensor) -> Moments:
 
 
 def scaled(d: Tensor, mean_square: Tensor) -> Tensor:
-    """r = d/√(E d²)."""
+    """The ratio r = d/√(E d²)."""
     return d * mean_square.clamp_min(torch.finfo(d.dtype).tiny).rsqrt()
 
 
@@ -48,12 +48,12 @@ def logarithmic(d: Tensor) -> Moments:
 
 
 def spread(d: Tensor, mean_square: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """r = exp(½(ln ρ − E ln ρ)/std ln ρ)."""
+    """Distances r = exp(½(ln ρ − E ln ρ)/std ln ρ)."""
     return torch.exp(0.5 * (_log(d, mean_square) - mean) * torch.rsqrt(variance + EPS))
 
 
 def _log(d: Tensor, mean_square: Tensor) -> Tensor:
-    """ln ρ, ρ = d² + E d²/100; of all inputs on the centre, that of the smallest number."""
+    """The logarithm of ρ, ρ = d² + E d²/100; of all inputs on the centre, that of the smallest number."""
     return torch.log((d.square() + FLOOR * mean_square).clamp_min(torch.finfo(d.dtype).tiny))
 
 

@@ -13,6 +13,7 @@ from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Lay
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
     BatchNorm,
+    CriticalBatchNorm,
     LayerNorm,
     Normalization,
     NormalizationSpec,
@@ -56,6 +57,7 @@ __all__ = [
     "Activation",
     "AveragePool",
     "BatchNorm",
+    "CriticalBatchNorm",
     "Conv1d",
     "Conv2d",
     "DoesNotFit",

@@ -5,9 +5,9 @@ Whatever plans, builds or forecasts a network gets it from here, with numbers in
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from workers.contract.base import Spec, Violation
+from workers.contract.base import Violation
 from workers.contract.checks import escape, expanded, pointer_to
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.layers import Activation, Linear, Normalization, Weighted
@@ -38,12 +38,10 @@ def refusals(spec: ComparisonSpec) -> list[Violation]:
         try:
             resolved(layers)
         except NotShapeable as refusal:
-            assert isinstance(refusal.layer.spec, Activation)
-            pointer = _to_part(spec, name, "activation", refusal.layer.spec.activation)
+            pointer = _to_part(spec, name, refusal.layer)
             found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_shapeable"))
         except NoCriticalBatchNorm as refusal:
-            assert isinstance(refusal.layer.spec, Normalization)
-            pointer = _to_part(spec, name, "normalization", refusal.layer.spec.normalization)
+            pointer = _to_part(spec, name, refusal.layer)
             found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="no_critical_batch_norm"))
         except NotCritical as refusal:
             pointer = _to_gain(spec, name, refusal.layer)
@@ -51,8 +49,14 @@ def refusals(spec: ComparisonSpec) -> list[Violation]:
     return list(found.values())
 
 
-def _to_part(spec: ComparisonSpec, variant: str, field: Literal["activation", "normalization"], asked: Spec) -> str:
-    """To the first place that asks for this non-linearity or normalisation."""
+def _to_part(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
+    """To the first place that asks for this layer's non-linearity or normalisation."""
+    assert isinstance(layer.spec, Activation | Normalization)
+    field, asked = (
+        ("activation", layer.spec.activation)
+        if isinstance(layer.spec, Activation)
+        else ("normalization", layer.spec.normalization)
+    )
     if variant != BASE and getattr(spec.variants[variant], field) == asked:
         return f"/variants/{escape(variant)}/{field}"
     network = pointer_to(spec, variant)

@@ -92,7 +92,10 @@ def test_it_is_looked_at_when_it_is_due_and_leaves_no_trace() -> None:
         made.step.fill_(step)
         x, y = made.batches.at(step)
         differentiate(made, x, y)
-        before = [made.gradient.clone(), *(state.clone() for layer in made.remembering for state in layer.state.values())]
+        before = [
+            made.gradient.clone(),
+            *(state.clone() for layer in made.remembering for state in layer.state.values()),
+        ]
         found = LOOKS["own_labels"](made, x, y, step)
         after = [made.gradient, *(state for layer in made.remembering for state in layer.state.values())]
         assert (found.curvature is not None) == (step in (0, 2, 3, 4, 6))
@@ -115,9 +118,7 @@ def test_resumes_bit_for_bit(tmp_path: Any) -> None:
 
 def test_the_extended_range_changes_nothing_where_nothing_underflows() -> None:
     """Powers of two carried beside the error signal, in both passes."""
-    plain, carried = (
-        train(shard(mlp(depth=6), "sophia", gradient_range=asked)) for asked in ("standard", "extended")
-    )
+    plain, carried = (train(shard(mlp(depth=6), "sophia", gradient_range=asked)) for asked in ("standard", "extended"))
     assert_close(carried, plain)
 
 
@@ -126,7 +127,14 @@ def test_learns_digits_at_the_defaults(normalization: str | None) -> None:
     """In float32, from two seeds, in 300 steps."""
     network = mlp(depth=2, width=32) | ({"normalization": normalization} if normalization else {})
     given = shard(
-        network, "sophia", problem="digits", precision="float32", steps=300, seeds=(0, 1), batch_size=64, recorded=[0, 300]
+        network,
+        "sophia",
+        problem="digits",
+        precision="float32",
+        steps=300,
+        seeds=(0, 1),
+        batch_size=64,
+        recorded=[0, 300],
     )
     curves = rows(train(given).curves)
     for trial in (0, 1):

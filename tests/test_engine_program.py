@@ -216,7 +216,9 @@ def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:
 
 def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
     """What two-gradient rules are given, by autograd: the gradient at θ + probe under the same dropout, and mean squares over samples."""
-    made = program(shard(layers(*DROPPING), *PATTERNS["two_gradients"], *MORE["two_gradients"], batch_size=6, seeds=(0, 1)))
+    made = program(
+        shard(layers(*DROPPING), *PATTERNS["two_gradients"], *MORE["two_gradients"], batch_size=6, seeds=(0, 1))
+    )
     advance(made, Recording(made), 0, 2)  # some rules probe where they are in their first step
     made.step.fill_(2)
     loss, theta = LOSSES["cross_entropy"](), made.theta.clone()
@@ -226,7 +228,7 @@ def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
     (drops,) = (layer for layer in made.layers if isinstance(layer, Dropout))
     assert drops.mask is not None
     mask = drops.mask.clone()
-    given = look_twice(made, x, y)
+    given = look_twice(made, x, y, 0)
     assert given.at_probe is not None and given.displacement is not None and given.sample_squares is not None
     assert torch.equal(made.theta, theta) and torch.equal(made.gradient, mean) and torch.equal(given.mean, mean)
     assert given.displacement.abs().amax(1).min() > 0

@@ -18,7 +18,7 @@ STATE_TENSORS = 5
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
 MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3, "own_labels": 3}
-"""[T, P] tensors more: squares, both gradients, the way between them, scratch; or squares, curvature, scratch; or both gradients, curvature."""
+"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch."""
 WIDEST_TENSORS = 8
 """Scratch of a pass and of the statistics, in tensors of the widest layer."""
 ACTIVATIONS_SCATTERED = 1.5

@@ -75,5 +75,7 @@ LOSSES: dict[str, LossFunction] = {
         _drawn_class,
         lambda output, target: output.argmax(2) == target,
     ),
-    "mean_squared_error": LossFunction(_squared_error, _squared_error_gradient, _squared_error_curvature, _drawn_target, None),
+    "mean_squared_error": LossFunction(
+        _squared_error, _squared_error_gradient, _squared_error_curvature, _drawn_target, None
+    ),
 }

@@ -30,7 +30,7 @@ from workers.engine.train import LOOKS, differentiate
 
 DRAWS, BATCH = 1500, 6
 NORMALISED = mlp(depth=2, width=4, normalization="layer")
-NETWORKS = {
+NETWORKS: dict[str, tuple[dict[str, Any], Any]] = {
     "one layer, classes": (layers({"kind": "linear", "out_features": 3, "output": True}), "wine"),
     "one layer, targets": (layers({"kind": "linear", "out_features": 3, "output": True}), TEACHER),
     "normalised, classes": (NORMALISED, "wine"),

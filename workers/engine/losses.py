@@ -1,5 +1,6 @@
 """Losses: the mean over the batch, and its gradient at the network's output. T trials, B samples, O outputs."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ def _squared_error_curvature(output: Tensor) -> Tensor:
 
 def _drawn_target(output: Tensor, uniform: Tensor) -> Tensor:
     """A mean of squares over O targets is that of normal ones with variance O/2: one standard deviation up or down."""
-    return output + torch.where(uniform < 0.5, 1.0, -1.0).to(output.dtype) * (output.shape[2] / 2) ** 0.5
+    deviation = math.sqrt(output.shape[2] / 2)
+    return output + torch.where(uniform < 0.5, deviation, -deviation).to(output.dtype)
 
 
 LOSSES: dict[str, LossFunction] = {

@@ -1,5 +1,6 @@
 """What a worker is told to train: trials, and the shard that trains them together. Frozen in its record."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from workers.contract.optimizers import Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer
+from workers.contract.statistics import Pass, passes, recorded
 
 Role = Literal["tuning", "final", "defaults"]
 """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
@@ -69,11 +71,18 @@ class Shard(BaseModel):
     steps: int
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
+    statistics: tuple[str, ...] = recorded("default")
+    """What is recorded, in the order of the contract's table."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_range: GradientRange = "standard"
     """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
     wrappers: dict[str, dict[str, str]] = {}
     """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
+
+    @cached_property
+    def passes(self) -> frozenset[Pass]:
+        """What has to be computed for the statistics."""
+        return passes(self.statistics)
 
     @property
     def evaluated(self) -> list[int]:

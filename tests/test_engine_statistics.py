@@ -133,6 +133,7 @@ def scaled(running: Program, factor: float) -> Program:
             lambda output, target: loss.value(output, target) * factor,
             lambda output, target: loss.gradient(output, target) * factor,
             lambda output: loss.curvature(output) * factor,
+            loss.draw,
             loss.correct,
         ),
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workers.contract.optimizers import Pattern
+from workers.engine.bartlett import due, sampled_gradient, squared
 from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
@@ -47,7 +48,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
-        gradients = LOOKS[program.shard.pattern](program, x, y)
+        gradients = LOOKS[program.shard.pattern](program, x, y, step)
         before = program.theta.clone() if columns is not None else None
         for group in program.groups:
             own = of_rows(gradients, group.rows)
@@ -80,7 +81,7 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
     return replace(gradients, **own)
 
 
-def the_gradient(program: Program, *_: Tensor) -> Gradients:
+def the_gradient(program: Program, *_: Tensor | int) -> Gradients:
     return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
@@ -95,7 +96,7 @@ def sample_squares(program: Program) -> Tensor:
     return squares
 
 
-def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
+def look_twice(program: Program, x: Tensor, y: Tensor, step: int) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
     squares = sample_squares(program)
     theta, mean = program.theta.clone(), program.gradient.clone()
@@ -117,17 +118,31 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     )
 
 
-def look_at_curvature(program: Program, *_: Tensor) -> Gradients:
+def look_at_curvature(program: Program, *_: Tensor | int) -> Gradients:
     """The same samples' curvature, by another pass backward."""
     return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
 
 
-LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor], Gradients]] = {
+def look_at_own_labels(program: Program, x: Tensor, y: Tensor, step: int) -> Gradients:
+    """The same samples' curvature in the steps in which a rule wants it, by a gradient with labels that the network draws."""
+    if not due(program, step):
+        return the_gradient(program)
+    mean = program.gradient.clone()
+    drawn = sampled_gradient(program, x)
+    if program.extended:
+        program.extended.present(drawn)
+    found = squared(drawn.clone(), program.shard.batch_size)
+    program.gradient.copy_(mean)
+    return replace(the_gradient(program), curvature=found)
+
+
+LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
     "one_gradient": the_gradient,
     "two_gradients": look_twice,
     "curvature": look_at_curvature,
+    "own_labels": look_at_own_labels,
 }
-"""What a step's rules are told, after `differentiate` of the same x and y."""
+"""What a step's rules are told, after `differentiate` of the same x and y; step k stands for k updates made."""
 
 
 def measure(program: Program, step: int) -> Columns:

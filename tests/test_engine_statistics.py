@@ -25,10 +25,10 @@ from reference.statistics import Seen, backward, forward, layer_gradients, layer
 
 from workers.contract.plan import Shard
 from workers.contract.statistics import KEYS, SETS, STATISTICS, Pass, Set, recorded
-from workers.engine import native
 from workers.engine import statistics as columns
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.losses import LossFunction
+from workers.engine.native import build
 from workers.engine.network import Dropout
 from workers.engine.program import Program
 from workers.engine.statistics import Samples, Signal
@@ -282,7 +282,7 @@ def test_a_layer_that_is_not_finite_has_no_forward_statistics(kind: str) -> None
 )
 def test_what_is_recorded_does_not_depend_on_what_else_is(asked: Set | list[str], path: EnginePath) -> None:
     """Fewer columns, in the table's order, with the numbers that they have among all others; on either path."""
-    if path == "native" and native.library() is None:
+    if path == "native" and build.library() is None:
         pytest.skip("no compiler here")
     given = shard(mlp("tanh"), "adam", "sgd", steps=3)
     whole = train(given, path=path).statistics

@@ -18,6 +18,8 @@ GradientRange = Literal["standard", "extended"]
 CURVE_POINTS = 100
 """A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
 
+DEFAULT = recorded("default")
+
 Scalar = bool | int | float | str | list[float]
 
 
@@ -71,7 +73,7 @@ class Shard(BaseModel):
     steps: int
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
-    statistics: tuple[str, ...] = recorded("default")
+    statistics: tuple[str, ...] = DEFAULT
     """What is recorded, in the order of the contract's table."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_range: GradientRange = "standard"

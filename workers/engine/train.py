@@ -151,7 +151,10 @@ def measure(program: Program, step: int) -> Columns:
     gradients = of_layers(program, program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
     carried = program.extended.exponents if program.extended else None
-    return backward(signals, before, carried) | forward([_activity(place) for place in program.measured])
+    passes = program.shard.passes
+    return backward(signals, before, carried, passes) | forward(
+        [_activity(place) for place in program.measured], passes
+    )
 
 
 def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
@@ -182,7 +185,8 @@ def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
     start, end = of_layers(program, before), of_layers(program, program.theta)
     moved = end if before is not program.theta else None
-    return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
+    passes = program.shard.passes
+    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), passes)
 
 
 def _of_one_step(columns: Columns) -> Columns:
@@ -190,9 +194,9 @@ def _of_one_step(columns: Columns) -> Columns:
 
 
 def eps_dominance(program: Program) -> Tensor:
-    """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps."""
+    """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps and where nobody records it."""
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
-    for group in program.groups:
+    for group in program.groups if "eps" in program.shard.passes else ():
         if group.rule.eps_dominated is not None:
             mask = group.rule.eps_dominated(group.state, group.hyper, program.layout)
             for share, columns in zip(shares, program.columns, strict=True):

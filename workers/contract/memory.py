@@ -17,8 +17,8 @@ STATE_TENSORS = 5
 """[T, P] tensors that a rule remembers, at least counted."""
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
-MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3}
-"""[T, P] tensors more: squares, both gradients, the way between them, scratch; or squares, curvature, scratch."""
+MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3, "own_labels": 3}
+"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch."""
 WIDEST_TENSORS = 8
 """Scratch of a pass and of the statistics, in tensors of the widest layer."""
 ACTIVATIONS_SCATTERED = 1.5

@@ -13,6 +13,8 @@ FEATURES, SEQUENCE, IMAGE = (6,), (8, 3), (2, 8, 7)
 
 FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
     ({"kind": "linear", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
+    ({"kind": "rbf", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
+    ({"kind": "rbf", "out_features": 5, "trainable": ["widths"]}, FEATURES, (5,), ((5,),), 1),
     ({"kind": "flatten"}, IMAGE, (112,), (), 1),
     ({"kind": "unflatten", "shape": [2, 3]}, FEATURES, (2, 3), (), 1),
     ({"kind": "unflatten", "shape": [4, 4, 7]}, IMAGE, (4, 4, 7), (), 1),
@@ -29,6 +31,7 @@ FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
 
 MISFITTING: list[tuple[dict[str, Any], Shape, str, list[str]]] = [
     ({"kind": "linear", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
+    ({"kind": "rbf", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
     ({"kind": "unflatten", "shape": [2, 4]}, FEATURES, "shape", ["2×4", "8 numbers", "6 numbers"]),
     ({"kind": "conv1d", "out_channels": 4}, FEATURES, "", ["6 features", "unflatten"]),
     ({"kind": "conv1d", "out_channels": 4}, IMAGE, "", ["an image", "conv2d"]),

@@ -20,14 +20,16 @@ from workers.contract.layers.normalizations import (
     RmsNorm,
 )
 from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
+from workers.contract.layers.radial import Rbf
 
 LAYERS = (
-    Linear, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential, Repeat,
-    Residual, Highway,
+    Linear, Rbf, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
+    Repeat, Residual, Highway,
 )  # fmt: skip
 
 LayerSpec = Annotated[
     Linear
+    | Rbf
     | Conv1d
     | Conv2d
     | Activation
@@ -72,6 +74,7 @@ __all__ = [
     "MaxPool",
     "Normalization",
     "NormalizationSpec",
+    "Rbf",
     "Repeat",
     "Residual",
     "RmsNorm",

@@ -7,11 +7,13 @@ from workers.engine.network.layer import Layer, Slots, Weighted
 from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
 from workers.engine.network.pooling import Pool
+from workers.engine.network.radial import Rbf
 from workers.engine.network.reshape import Reshape
 from workers.engine.network.shortcuts import Highway, Residual
 
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
+    "rbf": Rbf,
     "activation": Activation,
     "dropout": Dropout,
     "flatten": Reshape,

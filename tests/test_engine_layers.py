@@ -116,6 +116,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
         )
         for distance in ("euclidean", "scaled", "unit_sphere", "log")
     },
+    "attention": layers(
+        *sequence(4, 6),
+        {"kind": "positional_encoding", "encoding": "learned"},
+        {"kind": "residual", "layers": [{"kind": "attention", "heads": 3}]},
+        SIGMOID,
+        {"kind": "attention", "heads": 2, "causal": True, "bias": False},
+        SIGMOID,
+        "flatten",
+    ),
+    "positions": layers(*sequence(5, 3), "positional_encoding", {"kind": "attention"}, {"kind": "global_pool"}),
     "radial, frozen": layers(
         LINEAR,
         {"kind": "rbf", "out_features": 4, "trainable": []},

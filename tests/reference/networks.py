@@ -1,5 +1,6 @@
 """A row of a batched program as a network of torch.nn, differentiated by autograd."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -151,6 +152,40 @@ class Radial(nn.Module):
         return (r * inverse_widths).view(*x.shape[:-1], -1)
 
 
+class Attention(nn.Module):
+    """torch.nn.MultiheadAttention of a sequence to itself."""
+
+    def __init__(self, spec: specs.Attention, width: int) -> None:
+        super().__init__()
+        self.causal = spec.causal
+        self.attention = nn.MultiheadAttention(width, spec.heads, bias=spec.bias, batch_first=True, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype) if self.causal else None
+        found: Tensor = self.attention(x, x, x, attn_mask=mask, need_weights=True)[0]
+        return found
+
+
+class Positions(nn.Module):
+    """x + P, P learned or written out from the paper."""
+
+    def __init__(self, spec: specs.PositionalEncoding, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        steps, features = shape
+        table = torch.zeros(steps, features, dtype=torch.float64)
+        if spec.encoding == "learned":
+            self.table: Tensor = nn.Parameter(table)
+            return
+        for s in range(steps):
+            for place in range(features):
+                angle = s / 10000 ** ((place - place % 2) / features)
+                table[s, place] = math.cos(angle) if place % 2 else math.sin(angle)
+        self.register_buffer("table", table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
 class StepsLast(nn.Module):
     """A module of torch.nn that wants [B, F, S] round which everything is [B, S, F]."""
 
@@ -210,6 +245,10 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
     if isinstance(spec, specs.Rbf):
         return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
+    if isinstance(spec, specs.Attention):
+        return parameters.into(Attention(spec, layer.in_shape[-1]))
+    if isinstance(spec, specs.PositionalEncoding):
+        return parameters.into(Positions(spec, layer.in_shape))
     if isinstance(spec, specs.Activation):
         return ACTIVATIONS[spec.activation.kind]()
     if isinstance(spec, specs.Normalization):

@@ -65,7 +65,8 @@ def shard_bytes(
     layers = list(walk(network))
     widths = [prod(layer.out_shape) for layer in layers]
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
-    kept = problem.features + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
+    inside = sum(layer.spec.workspace(layer.in_shape) for layer in layers)
+    kept = problem.features + inside + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
     at_once = STARTING_SAMPLES if any(layer.spec.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
     samples = max(batch_size, min(at_once, problem.training_samples))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)

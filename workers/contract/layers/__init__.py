@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workers.contract.base import ByKind
+from workers.contract.layers.attention import Attention, PositionalEncoding
 from workers.contract.layers.containers import Highway, Repeat, Residual, Sequential
 from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
@@ -23,13 +24,16 @@ from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
 from workers.contract.layers.radial import Rbf
 
 LAYERS = (
-    Linear, Rbf, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
+    Linear, Rbf, Attention, PositionalEncoding,
+    Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
     Repeat, Residual, Highway,
 )  # fmt: skip
 
 LayerSpec = Annotated[
     Linear
     | Rbf
+    | Attention
+    | PositionalEncoding
     | Conv1d
     | Conv2d
     | Activation
@@ -57,6 +61,7 @@ __all__ = [
     "MAX_WIDTH",
     "NORMALIZATIONS",
     "Activation",
+    "Attention",
     "AveragePool",
     "BatchNorm",
     "Conv1d",
@@ -74,6 +79,7 @@ __all__ = [
     "MaxPool",
     "Normalization",
     "NormalizationSpec",
+    "PositionalEncoding",
     "Rbf",
     "Repeat",
     "Residual",

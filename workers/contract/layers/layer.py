@@ -54,6 +54,10 @@ class Layer(Spec):
         """Numbers that it remembers beside its parameters: what is frozen."""
         return 0
 
+    def workspace(self, shape: Shape) -> int:
+        """Numbers kept of one sample from the pass forward to the pass backward, beside what comes out."""
+        return 0
+
     def positions(self, shape: Shape) -> int:
         """How often each of its own parameters is used on one sample."""
         return 1

@@ -1,6 +1,7 @@
 """The layers, one visible table from kind to implementation. Repeats and sequential blocks are written out before they get here."""
 
 from workers.engine.network.activation import Activation
+from workers.engine.network.attention import Attention, PositionalEncoding
 from workers.engine.network.convolution import Convolution
 from workers.engine.network.dropout import Dropout
 from workers.engine.network.layer import Layer, Slots, Weighted
@@ -14,6 +15,8 @@ from workers.engine.network.shortcuts import Highway, Residual
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
     "rbf": Rbf,
+    "attention": Attention,
+    "positional_encoding": PositionalEncoding,
     "activation": Activation,
     "dropout": Dropout,
     "flatten": Reshape,

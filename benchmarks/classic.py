@@ -30,7 +30,7 @@ DRAWN = "depth 10"
 
 
 def network(depth: int, activation: Any = "sigmoid") -> dict[str, Any]:
-    return {"kind": "mlp", "depth": depth, "width": 32, "activation": activation, "init": "xavier_normal"}
+    return {"kind": "mlp", "depth": depth, "width": 48, "activation": activation, "init": "xavier_normal"}
 
 
 SPEC: dict[str, Any] = {
@@ -75,7 +75,9 @@ def main() -> None:
             client.download(f"{report}/plots/error-signal.svg", folder / "error-signal.svg", variant=DRAWN)
     busy = resource.getrusage(resource.RUSAGE_CHILDREN)
     print("\n".join(table(Result.model_validate(answer["result"]))))
-    print(f"\n{answer['progress']['trials']} trials in {took:.0f} s, of processors {busy.ru_utime + busy.ru_stime:.0f} s")
+    print(
+        f"\n{answer['progress']['trials']} trials in {took:.0f} s, of processors {busy.ru_utime + busy.ru_stime:.0f} s"
+    )
 
 
 def table(result: Result) -> Iterator[str]:

@@ -20,6 +20,7 @@ from reference import (
     signsgd,
     signum,
     smorms3,
+    sophia,
     vsgd,
     vsgd_fd,
     yogi,
@@ -79,7 +80,7 @@ BY_SHAPE = {"adafactor", "muon", "shampoo", "sm3", "soap", "unit_normalized_grad
 BY_LOSS = {"irprop_plus"}
 """Told how to compute the loss of a step's samples."""
 
-BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g"}
+BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g", "sophia"}
 """Told how to compute the curvature of each sample's loss."""
 
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
@@ -100,6 +101,7 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "vsgd_l": vsgd.local,
     "vsgd_b": vsgd.by_layer,
     "vsgd_g": vsgd.of_all,
+    "sophia": sophia.trajectory,
     "shampoo": second_order.shampoo,
     "soap": second_order.soap,
     "lbfgs": second_order.lbfgs,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workers.contract.base import ByKind
+from workers.contract.layers.attention import Attention, PositionalEncoding
 from workers.contract.layers.containers import Highway, Repeat, Residual, Sequential
 from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
@@ -13,20 +14,26 @@ from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Lay
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
     BatchNorm,
+    CriticalBatchNorm,
     LayerNorm,
     Normalization,
     NormalizationSpec,
     RmsNorm,
 )
 from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
+from workers.contract.layers.radial import Rbf
 
 LAYERS = (
-    Linear, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential, Repeat,
-    Residual, Highway,
+    Linear, Rbf, Attention, PositionalEncoding,
+    Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
+    Repeat, Residual, Highway,
 )  # fmt: skip
 
 LayerSpec = Annotated[
     Linear
+    | Rbf
+    | Attention
+    | PositionalEncoding
     | Conv1d
     | Conv2d
     | Activation
@@ -54,10 +61,12 @@ __all__ = [
     "MAX_WIDTH",
     "NORMALIZATIONS",
     "Activation",
+    "Attention",
     "AveragePool",
     "BatchNorm",
     "Conv1d",
     "Conv2d",
+    "CriticalBatchNorm",
     "DoesNotFit",
     "Dropout",
     "Flatten",
@@ -70,6 +79,8 @@ __all__ = [
     "MaxPool",
     "Normalization",
     "NormalizationSpec",
+    "PositionalEncoding",
+    "Rbf",
     "Repeat",
     "Residual",
     "RmsNorm",

@@ -13,7 +13,7 @@ from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, R
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
-from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
+from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.per_layer import (
     Fromage,
@@ -77,6 +77,7 @@ OPTIMIZERS = (
     VsgdB,
     VsgdG,
     VsgdFd,
+    Sophia,
     Shampoo,
     Soap,
     Lbfgs,
@@ -123,6 +124,7 @@ OptimizerSpec = Annotated[
     | VsgdB
     | VsgdG
     | VsgdFd
+    | Sophia
     | Shampoo
     | Soap
     | Lbfgs
@@ -176,6 +178,7 @@ __all__ = [
     "Sm3",
     "Smorms3",
     "Soap",
+    "Sophia",
     "Tiger",
     "UnitNormalizedGradient",
     "VsgdB",

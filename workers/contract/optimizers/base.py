@@ -19,9 +19,9 @@ from workers.contract.optimizers.wrappers import (
     Wrapper,
 )
 
-Pattern = Literal["one_gradient", "two_gradients", "curvature"]
-GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2, "curvature": 2}
-"""What a step takes; a pass backward for the curvature costs no more than a gradient and counts as one."""
+Pattern = Literal["one_gradient", "two_gradients", "curvature", "own_labels"]
+GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2, "curvature": 2, "own_labels": 2}
+"""What a step takes at most; a pass backward for the curvature costs no more than a gradient and counts as one."""
 Decay = Literal["coupled", "decoupled", "none"]
 
 

@@ -16,8 +16,8 @@ from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Diagnosis, Stage, Verdict
 from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
-from workers.theory.critical import complaint
 from workers.theory.batch_norms import NoCriticalBatchNorm
+from workers.theory.critical import complaint
 from workers.theory.gains import NotCritical
 from workers.theory.resolution import resolved
 from workers.theory.shaped import NotShapeable

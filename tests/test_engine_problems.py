@@ -13,6 +13,7 @@ from torch import Tensor
 from workers.contract.problems import ProblemSpec, Teacher, split_sizes
 from workers.engine.batches import Batches
 from workers.engine.problems import PROBLEMS, Data, Split, load
+from workers.engine.problems.scaling import standardised
 from workers.engine.seeding import derive, numpy_generator, torch_generator, uniform
 
 _problem: TypeAdapter[Any] = TypeAdapter(ProblemSpec)
@@ -246,3 +247,25 @@ def test_steps_are_no_shifted_copies_of_each_other() -> None:
     first[numbers[:, 0]] = True
     for row, place in np.argwhere(first[numbers[:, 1:-2]]):
         assert tuple(numbers[row, place + 1 : place + 4].tolist()) not in beginnings
+
+
+def test_digits_as_images() -> None:
+    """(1, 8, 8), the same samples in the same splits, one scale for all pixels: mean 0 and deviation 1 over all of them."""
+    spec, data = loaded({"kind": "digits", "images": True})
+    assert spec.shape == (1, 8, 8) == data.training.x.shape[1:]
+    assert data.training.x.mean().item() == pytest.approx(0, abs=1e-12)
+    assert data.training.x.std(correction=0).item() == pytest.approx(1)
+    whole = torch.cat([split.x for split in splits(data)]).flatten(1)
+    flat = torch.cat([split.x for split in splits(loaded("digits")[1])])
+    varying = flat.std(0) > 1e-6
+    same = torch.nn.functional.cosine_similarity(*(x[:, varying] - x[:, varying].mean(0) for x in (whole, flat)), dim=0)
+    torch.testing.assert_close(same, torch.ones_like(same))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_column_that_varies_by_its_rounding_is_constant(dtype: type[np.floating[Any]]) -> None:
+    rng = np.random.default_rng(0)
+    rounding = float(np.finfo(dtype).eps)
+    x = np.stack([0.1 * (1 + rounding * rng.integers(-1, 2, 50)), rng.normal(size=50)], 1).astype(dtype)
+    found = standardised(x, np.arange(50), 30, torch.float64)
+    assert found[:, 0].abs().max() < 1e-6 and found[:30, 1].std(correction=0).item() == pytest.approx(1)

@@ -83,8 +83,14 @@ class Digits(_BuiltIn):
     """8×8 grey images of handwritten digits, ten classes, 1797 samples."""
 
     kind: Literal["digits"] = "digits"
+    images: bool = Field(default=False, strict=True, examples=[True])
+    """Whether a sample is an image (1, 8, 8), on one scale for all pixels, for convolutions; else it is 64 features, each on its own."""
     loss: ClassVar[Loss] = "cross_entropy"
     size: ClassVar[tuple[int, int, int]] = (1797, 64, 10)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, 8, 8) if self.images else (64,)
 
 
 class BreastCancer(_BuiltIn):

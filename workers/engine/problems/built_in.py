@@ -6,12 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
+from workers.contract.problems import Digits
+
 Raw = tuple[NDArray[np.float64], NDArray[Any]]
 
 
-def digits(spec: object) -> Raw:
+def digits(spec: Digits) -> Raw:
     """Alpaydin & Kaynak 1998, UCI."""
-    return _classes(datasets.load_digits())
+    x, y = _classes(datasets.load_digits())
+    return x.reshape(-1, *spec.shape), y
 
 
 def breast_cancer(spec: object) -> Raw:

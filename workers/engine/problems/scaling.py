@@ -14,7 +14,8 @@ from torch import Tensor
 NUMBERS_AT_ONCE = 2**22
 """What is worked on in float64 at a time: a large data set of bytes is never there in eight times its size."""
 ROUNDING = 1e-10
-"""A deviation below this share of the feature's largest magnitude is rounding, not variation."""
+"""A deviation below this share of the feature's largest magnitude is rounding, not variation; of numbers that came as floats of less
+precision, one below a few of their own roundings."""
 
 
 def standardised(values: NDArray[Any], order: NDArray[np.int64], training: int, dtype: torch.dtype) -> Tensor:
@@ -31,6 +32,7 @@ def standardised(values: NDArray[Any], order: NDArray[np.int64], training: int, 
     whole = torch.empty(values.shape, dtype=dtype)
     channels = values.ndim - 1 if values.ndim < 4 else 1
     per_column = max(1, values.size // values.shape[channels])
+    rounding = max(ROUNDING, 8 * float(np.finfo(values.dtype).eps)) if values.dtype.kind == "f" else ROUNDING
     wide = max(1, NUMBERS_AT_ONCE // per_column)
     for start in range(0, values.shape[channels], wide):
         block = (slice(None),) * channels + (slice(start, start + wide),)
@@ -39,6 +41,6 @@ def standardised(values: NDArray[Any], order: NDArray[np.int64], training: int, 
         mean, std = part[:training].mean(axes, keepdims=True), part[:training].std(axes, keepdims=True)
         largest = np.abs(part[:training]).max(axes, keepdims=True)
         part -= mean
-        part /= np.where(std > ROUNDING * largest, std, 1.0)
+        part /= np.where(std > rounding * largest, std, 1.0)
         whole[block] = torch.from_numpy(part).to(dtype)
     return whole

@@ -10,6 +10,7 @@ import pytest
 import torch
 from optimizer_samples import (
     CASES,
+    SEED,
     SPECS,
     WITHIN,
     Run,
@@ -125,7 +126,7 @@ def test_equals_its_slow_twin(case: str, landscape: str) -> None:
     run = Run(rows)
     steps = STEPS_OF.get((run.kind, landscape), LENGTHS[landscape])
     twins = [
-        trajectory(run.kind, row.hyperparameters(), start, gradients, LAYERS, steps)
+        trajectory(run.kind, row.hyperparameters(), start, gradients, LAYERS, steps, seed=SEED)
         for row, start in zip(rows, starts(len(rows)), strict=True)
     ]
     for k in range(steps):
@@ -221,7 +222,7 @@ def test_layers_of_one_element(case: str) -> None:
     layers = layers_of(shapes)
     run = Run(rows, shapes=shapes)
     twins = [
-        trajectory(run.kind, row.hyperparameters(), start, noisy_quadratic, layers, 20, shapes)
+        trajectory(run.kind, row.hyperparameters(), start, noisy_quadratic, layers, 20, shapes, SEED)
         for row, start in zip(rows, starts(len(rows)), strict=True)
     ]
     for k in range(20):

@@ -37,6 +37,10 @@ class Record(Spec):
     spacing: Literal["log", "linear"] = Field(default="log", examples=["log"])
     """Logarithmic (dense early, where regimes change) or linear."""
 
+    backpropagation: bool = Field(default=True, examples=[True])
+    """Whether the gradient of gradient-free rules is taken on recorded steps, only to measure it. If not, their `gradient_*`,
+    `error_signal_norm`, `effective_lr` and `estimate_cosine` are null."""
+
     def steps(self, total: int) -> list[int]:
         """The recorded steps of a training of `total` updates, increasing, 0 and `total` among them."""
         if total < self.points:

@@ -45,6 +45,10 @@ STATISTICS: dict[str, Statistic] = {
     "update_to_weight_ratio": Statistic("update", "‖Δθ‖/‖θ‖"),
     "effective_lr": Statistic("update", "‖Δθ‖/‖g‖"),
     "eps_dominance": Statistic("update", "share of elements where eps exceeds √v; null for rules without an eps"),
+    "estimate_cosine": Statistic(
+        "update",
+        "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it makes no such estimate; null for rules that are given g",
+    ),
 }
 
 KEYS: dict[str, str] = {

@@ -20,12 +20,15 @@ from workers.engine.optimizers import (
     lars,
     lbfgs,
     lion,
+    mezo,
     muon,
     nadam,
     normalized_gradient,
     novograd,
+    openai_es,
     prodigy,
     radam,
+    random_search,
     rmsprop,
     rprop,
     rprop_minus,
@@ -40,6 +43,7 @@ from workers.engine.optimizers import (
     sm3,
     smorms3,
     soap,
+    spsa,
     tiger,
     unit_normalized_gradient,
     vsgd_b,
@@ -48,7 +52,8 @@ from workers.engine.optimizers import (
     vsgd_l,
     yogi,
 )
-from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
+from workers.engine.optimizers.draws import Draws, keys_of
+from workers.engine.optimizers.rule import SIZES, Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
@@ -93,7 +98,23 @@ RULES: dict[str, Rule] = {
     "shampoo": shampoo.RULE,
     "soap": soap.RULE,
     "lbfgs": lbfgs.RULE,
+    "random_search": random_search.RULE,
+    "spsa": spsa.RULE,
+    "mezo": mezo.RULE,
+    "openai_es": openai_es.RULE,
 }
 """Kind, as the contract spells it, to rule."""
 
-__all__ = ["RULES", "Gradients", "Hyper", "LayerParameters", "Layout", "Rule", "Shape", "State"]
+__all__ = [
+    "RULES",
+    "SIZES",
+    "Draws",
+    "Gradients",
+    "Hyper",
+    "LayerParameters",
+    "Layout",
+    "Rule",
+    "Shape",
+    "State",
+    "keys_of",
+]

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.contract.initialisers import XavierNormal
-from workers.contract.layers import Activation, Highway, Linear, Normalization, NormalizationSpec, Residual
+from workers.contract.layers import Activation, BatchNorm, Highway, Linear, Normalization, NormalizationSpec, Residual
 from workers.contract.network import Layers, Mlp
 from workers.contract.shapes import ExpandedLayer, expand
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.theory.prediction import LayerSignal, forecast
+from workers.theory.resolution import resolved
 
 BATCH, FEATURES, CLASSES, SEEDS = 64, 400, 10, 3
 
@@ -76,6 +77,18 @@ CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
     "sigmoid, layer norm": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"normalization": "layer"}),
     "tanh, RMS norm": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"normalization": "rms"}),
     "gaussian, batch norm": ("gaussian", _gaussian, {"kind": "lecun_normal"}, {"normalization": "batch"}),
+    "gaussian, critical batch norm": (
+        "gaussian",
+        _gaussian,
+        {"kind": "lecun_normal"},
+        {"normalization": "critical_batch"},
+    ),
+    "sigmoid, critical batch norm": (
+        "sigmoid",
+        torch.sigmoid,
+        {"kind": "lecun_normal"},
+        {"normalization": "critical_batch"},
+    ),
     "sigmoid, layer norm after": (
         "sigmoid",
         torch.sigmoid,
@@ -129,7 +142,7 @@ class Measured(NamedTuple):
 def main() -> None:
     width, depth = (int(sys.argv[at]) if len(sys.argv) > at else default for at, default in ((1, 400), (2, 40)))
     print(f"Decades per layer of the error signal, width {width}, depth {depth}, {SEEDS} draws of the weights:")
-    print(f"  {'':28}{'measured':>9}{'predicted':>10}{'off':>7}{'  worst layer: δ':>16}{'gradient':>9}")
+    print(f"  {'':30}{'measured':>9}{'predicted':>10}{'off':>7}{'  worst layer: δ':>16}{'gradient':>9}")
     pairs = []
     for name, (activation, theta, init, more) in CASES.items():
         network = Mlp.model_validate({"depth": depth, "width": width, "activation": activation, "init": init, **more})
@@ -140,7 +153,7 @@ def main() -> None:
         worst = [float(np.abs(own - other).max()) for own, other in zip(found[:2], said[:2], strict=True)]
         pairs.append(np.stack([found.log10_gradient, said.log10_gradient]))
         print(
-            f"  {name:28}{slopes[0]:9.3f}{slopes[1]:10.3f}{slopes[1] - slopes[0]:7.3f}{worst[0]:16.2f}{worst[1]:9.2f}"
+            f"  {name:30}{slopes[0]:9.3f}{slopes[1]:10.3f}{slopes[1] - slopes[0]:7.3f}{worst[0]:16.2f}{worst[1]:9.2f}"
         )
     both = np.concatenate(pairs, axis=1)
     correlation = float(np.asarray(np.corrcoef(both))[0, 1])
@@ -155,7 +168,7 @@ def slope(log10_delta: Numbers) -> float:
 
 
 def predict(network: Mlp | Layers) -> Measured:
-    said: list[LayerSignal] = forecast(expand(network, (FEATURES,), (CLASSES,)), "cross_entropy", BATCH)
+    said: list[LayerSignal] = forecast(resolved(expand(network, (FEATURES,), (CLASSES,))), "cross_entropy", BATCH)
     columns = ([getattr(layer, name) for layer in said] for name in Measured._fields)
     return Measured(*(np.array(column) for column in columns))
 
@@ -169,7 +182,7 @@ def measure(network: Mlp | Layers, theta: Theta, seed: int) -> Measured:
     x = torch.randn(BATCH, FEATURES, generator=generator, dtype=torch.float64)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     net = _Net(theta, seed)
-    h = net.through(expand(network, (FEATURES,), (CLASSES,)), x, None)
+    h = net.through(resolved(expand(network, (FEATURES,), (CLASSES,))), x, None)
     net.rows[-1].activation = h
     functional.cross_entropy(h, labels).backward()
     return Measured(
@@ -251,7 +264,8 @@ class _Net:
         ones = torch.ones(x.shape[1], dtype=x.dtype)
         if spec.kind == "rms":
             return functional.rms_norm(x, x.shape[1:], self.own(ones), spec.eps)
-        gamma, beta = self.own(ones), self.own(torch.zeros_like(ones))
+        scale, shift = (spec.gamma, spec.beta) if isinstance(spec, BatchNorm) else (1.0, 0.0)
+        gamma, beta = self.own(scale * ones), self.own(shift * ones)
         if spec.kind == "layer":
             return functional.layer_norm(x, x.shape[1:], gamma, beta, spec.eps)
         return functional.batch_norm(x, None, None, gamma, beta, training=True, eps=spec.eps)

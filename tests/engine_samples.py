@@ -20,6 +20,7 @@ from workers.engine.program import DTYPES, Program, build
 from workers.engine.recording import Recording
 from workers.engine.shard import Ending, Training
 from workers.engine.train import advance
+from workers.theory.resolution import resolved
 
 
 def linears(program: Program) -> list[Linear]:
@@ -94,7 +95,7 @@ def shard(
     return Shard(
         problem=data,
         variant="base",
-        network=expand(_network.validate_python(network), data.shape, data.output_shape),
+        network=resolved(expand(_network.validate_python(network), data.shape, data.output_shape)),
         trials=trials,
         batch_size=batch_size,
         pattern=specs[0].evaluation,

@@ -41,7 +41,10 @@ FAINT = mlp(depth=6, width=7, activation="tanh", output_init={"kind": "xavier_no
 NETWORKS: dict[str, Any] = {
     "dense": mlp(depth=11, width=6, activation="tanh"),
     "dropout": layers(*DROPPING, *DROPPING, *DROPPING),
-    **{kind: mlp(depth=7, width=6, activation="sigmoid", normalization=kind) for kind in ("batch", "layer", "rms")},
+    **{
+        kind: mlp(depth=7, width=6, activation="sigmoid", normalization=kind)
+        for kind in ("batch", "critical_batch", "layer", "rms")
+    },
     "residual": mlp(depth=7, width=6, activation="tanh", shortcut="residual"),
     "highway": mlp(depth=7, width=6, activation="sigmoid", shortcut="highway"),
 }

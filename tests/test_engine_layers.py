@@ -53,6 +53,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "norm without parameters, after": mlp(
         "sigmoid", normalization={"kind": "batch", "affine": False, "position": "after"}
     ),
+    "batch norm that starts elsewhere": mlp("gaussian", normalization={"kind": "batch", "gamma": 0.4, "beta": -1.0}),
+    "batch norm that stays elsewhere": mlp(
+        "gaussian", normalization={"kind": "batch", "gamma": 0.4, "beta": 1.5, "affine": False}
+    ),
+    "critical batch norm": mlp("sigmoid", normalization="critical_batch"),
     "norm first": layers(norm("layer"), LINEAR, SIGMOID),
     "residual": mlp("tanh", shortcut="residual"),
     "residual by depth": mlp("gaussian", shortcut={"kind": "residual", "scale": "depth"}, normalization="layer"),

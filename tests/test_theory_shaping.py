@@ -1,6 +1,7 @@
 """Shaped non-linearities against google-deepmind/dks, and against what they are to fulfil, by another quadrature."""
 
 import json
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from service.validation import read_comparison
 from workers.analysis.predicted import predict
 from workers.contract import activations as asking
 from workers.contract.checks import Limits
-from workers.contract.layers import Activation
+from workers.contract.comparison import ComparisonSpec
+from workers.contract.layers import Activation, BatchNorm, Normalization
 from workers.contract.nonlinearities import Gaussian, Named, Tanh
 from workers.theory.meanfield import chi_1, chi_q, correlation_map, length_map
-from workers.theory.resolution import networks
+from workers.theory.prediction import forecast
+from workers.theory.resolution import networks, refusals
 from workers.theory.shaped import Whole, local_curvature, local_slope, solve
 from workers.theory.shaping import Constants, CriticalBatch, Unshapeable, critical_batch, deep_kernel_shaping
 from workers.theory.tabulated import Numbers, tabulate
@@ -194,6 +197,41 @@ def test_published_pairs_of_a_batch_norm_before_a_gaussian(gamma: float, beta: f
     """exp(−z²/2) on its flank instead of its top, where it explodes by 2.488 a layer."""
     theta = non_linearity({"kind": "scaled", "of": "gaussian_half", "b": gamma, "c": beta})
     assert theta.slope_second(1.0) / (theta.second(1.0) - theta.mean(1.0) ** 2) == pytest.approx(rate, abs=1e-3)
+
+
+def test_a_critical_batch_norm_knows_its_network() -> None:
+    """γ and β of target^(1/L); the forecast of the whole is the target and what small batches add; a norm after θ has no θ behind it."""
+    norm = {"kind": "critical_batch", "target": 2.0}
+    spec = {
+        "problem": "digits",
+        "network": {
+            "kind": "mlp", "depth": 30, "width": 64, "activation": "gaussian", "init": "lecun_normal", "normalization": norm,
+        },
+        "optimizers": ["sgd"],
+        "steps": 10,
+        "variants": {"plain batch": {"normalization": "batch"}},
+    }  # fmt: skip
+    read = read_comparison(spec, Limits())
+    assert not refusals(read)
+    layers = networks(read)
+    built = layers["base"][1].spec
+    found = critical_batch(activation("gaussian"), 2 ** (1 / 30))
+    assert isinstance(built, Normalization) and built.normalization == BatchNorm(gamma=found.gamma, beta=found.beta)
+    signals = {name: forecast(of, "cross_entropy", 4096) for name, of in layers.items()}
+    grown = {name: 2 * (of[1].log10_delta - of[-2].log10_delta) for name, of in signals.items()}
+    assert grown["base"] == pytest.approx(28 / 30 * log10(2), abs=0.02) and grown["plain batch"] > 10
+
+    after = {**spec, "variants": {"after/tanh": {"normalization": {**norm, "position": "after"}}}}
+    refused = refusals(ComparisonSpec.model_validate(after))
+    assert [one.pointer for one in refused] == ["/variants/after~1tanh/normalization"]
+    assert "there is none" in refused[0].message
+    long = ["linear", {"kind": "normalization", "normalization": norm}, "dropout", "linear"]
+    own = {**spec, "variants": {}, "network": {"kind": "layers", "layers": [with_width(one) for one in long]}}
+    assert [one.pointer for one in refusals(ComparisonSpec.model_validate(own))] == ["/network/layers/1/normalization"]
+
+
+def with_width(layer: object) -> object:
+    return {"kind": "linear", "out_features": 8} if layer == "linear" else layer
 
 
 def test_the_deep_example_is_what_the_theory_says() -> None:

@@ -97,10 +97,13 @@ class Norm(nn.Module):
         super().__init__()
         self.per_channel = len(shape) == 3
         features = specs.features(shape)
+        self.gamma, self.beta = 1.0, 0.0
         if isinstance(spec, specs.BatchNorm):
             self.norm: nn.Module = nn.BatchNorm1d(
                 features, spec.eps, spec.momentum, affine=spec.affine, dtype=torch.float64
             )
+            if not spec.affine:
+                self.gamma, self.beta = spec.gamma, spec.beta
         elif isinstance(spec, specs.LayerNorm):
             self.norm = nn.LayerNorm(features, spec.eps, spec.affine, dtype=torch.float64)
         else:
@@ -109,7 +112,7 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert not self.per_channel
         if isinstance(self.norm, nn.BatchNorm1d):
-            return self.norm(x.flatten(0, -2)).view(x.shape)  # type: ignore[no-any-return]
+            return self.norm(x.flatten(0, -2)).view(x.shape) * self.gamma + self.beta  # type: ignore[no-any-return]
         return self.norm(x)  # type: ignore[no-any-return]
 
 

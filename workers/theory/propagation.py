@@ -39,12 +39,16 @@ class Signal:
     """E[(x − x′)²]/2 = E[x²] − E[x x′] of two samples: the variance over samples."""
     mean: float
     normal: bool
-    """Whether x is a sum of many terms, N(0, E[x²])."""
+    """Whether x is a sum of many terms, N(mean, E[x²] − mean²)."""
 
     @property
     def gap(self) -> float:
-        """1 − c, of two samples' x."""
+        """1 − c, of two samples' x, their mean included."""
         return self.spread / self.second if self.second > 0 else 0.0
+
+    @property
+    def variance(self) -> float:
+        return self.second - self.mean**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def _noting(path: str, pull: Pull, seen: Seen) -> Pull:
 
 
 def _pointwise(layers: Sequence[ExpandedLayer], x: Signal, seen: Seen) -> tuple[Signal, Pull]:
-    """dropout(θ(x)): E[θ²] and E[θ′²] over N(0, E[x²]); a mask is one of each sample's own."""
+    """dropout(θ(x)): E[θ²] and E[θ′²] over x's distribution; a mask is one of each sample's own."""
     theta, keep = Z, 1.0
     for layer in layers:
         if isinstance(layer.spec, Activation):
@@ -138,11 +142,11 @@ def _pointwise(layers: Sequence[ExpandedLayer], x: Signal, seen: Seen) -> tuple[
             raise Unpredictable(
                 f"{layers[0].path!r} is a non-linearity of what is not a sum of many terms, so that its distribution is unknown here"
             )
-        table = _tabulated(theta)
-        kernel, q = _kernel(table, x.second), x.second
+        table, q = _tabulated(_composed(theta, Z + x.mean) if x.mean else theta), x.variance
+        kernel, gap = _kernel(table, q), min(2.0, x.spread / q) if q > 0 else 0.0
         second = min(table.second(q), LARGEST)
-        value = Signal(x.units, second, second * kernel.distance(min(2.0, x.gap)), table.mean(q), normal=False)
-        slope, sloping = table.slope_second(q), kernel.slope_correlation(max(-1.0, 1 - x.gap))
+        value = Signal(x.units, second, second * kernel.distance(gap), table.mean(q), normal=False)
+        slope, sloping = table.slope_second(q), kernel.slope_correlation(1 - gap)
         along = table.slope_mean(q)[1] ** 2 / slope if slope > 0 else 0.0
         scatter = 3 * max(0.0, table.kurtosis(q)[1] - 1) / x.units
         for layer in layers:
@@ -197,11 +201,14 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
         second = own / (own + spec.eps)
         y = Signal(x.units, second, second * batch / (batch - 1), 0.0, x.normal)
         scale = (batch - 2) / (batch - 3) / (x.spread + spec.eps)
+        gamma, beta = spec.gamma, spec.beta
     else:
         own = x.second - (x.mean**2 if spec.kind == "layer" else 0.0)
         mean = x.mean / sqrt(own + spec.eps) if spec.kind == "rms" else 0.0
         y = Signal(x.units, own / (own + spec.eps), x.spread / (own + spec.eps), mean, x.normal)
         scale = 1 / (own + spec.eps)
+        gamma, beta = 1.0, 0.0
+    scale *= gamma**2
 
     def pull(error: Error) -> Error:
         if layer.tensors:
@@ -213,7 +220,8 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
             return Error(error.log_square + log_of(scale * left), -1 / (batch - 1), 0.0, error.variance)
         return Error(error.log_square + log_of(scale), error.shared, 0.0, error.variance)
 
-    return y, pull
+    second = gamma**2 * y.second + 2 * gamma * beta * y.mean + beta**2
+    return Signal(x.units, second, gamma**2 * y.spread, gamma * y.mean + beta, y.normal), pull
 
 
 def residual(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:

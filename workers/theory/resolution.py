@@ -1,4 +1,5 @@
-"""What a request leaves to the theory, worked out for each of its networks: shaped non-linearities first, then critical gains.
+"""What a request leaves to the theory, worked out for each of its networks: shaped non-linearities first, then batch norms, then
+gains.
 
 Whatever plans, builds or forecasts a network gets it from here, with numbers in it.
 """
@@ -9,8 +10,9 @@ from typing import Any
 from workers.contract.base import Violation
 from workers.contract.checks import escape, expanded, pointer_to
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Activation, Linear, Weighted
+from workers.contract.layers import Activation, Linear, Normalization, Weighted
 from workers.contract.shapes import ExpandedLayer
+from workers.theory.batch_norms import NoCriticalBatchNorm, with_batch_norms
 from workers.theory.gains import NotCritical, with_gains
 from workers.theory.shaped import NotShapeable, shaped
 
@@ -24,9 +26,9 @@ def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     """One network's.
 
     Raises:
-        NotShapeable, NotCritical: for the first layer that cannot be.
+        NotShapeable, NoCriticalBatchNorm, NotCritical: for the first layer that cannot be.
     """
-    return with_gains(shaped(layers))
+    return with_gains(with_batch_norms(shaped(layers)))
 
 
 def refusals(spec: ComparisonSpec) -> list[Violation]:
@@ -36,20 +38,27 @@ def refusals(spec: ComparisonSpec) -> list[Violation]:
         try:
             resolved(layers)
         except NotShapeable as refusal:
-            pointer = _to_activation(spec, name, refusal.layer)
+            pointer = _to_part(spec, name, refusal.layer)
             found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_shapeable"))
+        except NoCriticalBatchNorm as refusal:
+            pointer = _to_part(spec, name, refusal.layer)
+            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="no_critical_batch_norm"))
         except NotCritical as refusal:
             pointer = _to_gain(spec, name, refusal.layer)
             found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
     return list(found.values())
 
 
-def _to_activation(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
-    """To the first place that asks for this non-linearity."""
-    assert isinstance(layer.spec, Activation)
-    asked = layer.spec.activation
-    if variant != BASE and spec.variants[variant].activation == asked:
-        return f"/variants/{escape(variant)}/activation"
+def _to_part(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:
+    """To the first place that asks for this layer's non-linearity or normalisation."""
+    assert isinstance(layer.spec, Activation | Normalization)
+    field, asked = (
+        ("activation", layer.spec.activation)
+        if isinstance(layer.spec, Activation)
+        else ("normalization", layer.spec.normalization)
+    )
+    if variant != BASE and getattr(spec.variants[variant], field) == asked:
+        return f"/variants/{escape(variant)}/{field}"
     network = pointer_to(spec, variant)
     own = spec.variants[variant].network if variant != BASE else None
     return network + (_place((own or spec.network).model_dump(), asked.model_dump()) or "")

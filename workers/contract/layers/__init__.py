@@ -13,6 +13,7 @@ from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Lay
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
     BatchNorm,
+    CriticalBatchNorm,
     LayerNorm,
     Normalization,
     NormalizationSpec,
@@ -58,6 +59,7 @@ __all__ = [
     "BatchNorm",
     "Conv1d",
     "Conv2d",
+    "CriticalBatchNorm",
     "DoesNotFit",
     "Dropout",
     "Flatten",

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.base import ByKind, Fraction, Positive, Spec
+from workers.contract.base import ByKind, Fraction, Number, Positive, Spec
 from workers.contract.layers.layer import Layer, Shape, features
 
 
@@ -15,7 +15,7 @@ class _Normalization(Spec):
     eps: Positive = Field(default=1e-5, le=1, examples=[1e-5])
     """Added to the variance."""
     affine: bool = Field(default=True, strict=True, examples=[True])
-    """Whether γ and β are learned; else they stay 1 and 0."""
+    """Whether γ and β are learned; else they stay where they start, at 1 and 0 unless said otherwise."""
     position: Literal["before", "after"] = Field(default="before", examples=["before"])
     """Before or after the non-linearity, in the short form of a network; a layer of the long form stands where it stands."""
 
@@ -30,8 +30,29 @@ class BatchNorm(_Normalization):
     kind: Literal["batch"] = "batch"
     momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
     """Weight of the newest batch in the running mean and (unbiased) variance."""
+    gamma: Positive = Field(default=1.0, le=100, examples=[1.0])
+    """Where γ starts."""
+    beta: Number = Field(default=0.0, ge=-100, le=100, examples=[0.0])
+    """Where β starts."""
     mixes_samples: ClassVar[bool] = True
     source: ClassVar[str] = "Ioffe & Szegedy 2015, algorithms 1 and 2; torch.nn.BatchNorm1d"
+
+
+class CriticalBatchNorm(_Normalization):
+    """A batch norm for the non-linearity behind it, whichever: γ and β start where the error signal neither vanishes nor explodes.
+
+    A layer multiplies E‖δ‖² by γ² E[θ′(γz+β)²]/Var θ(γz+β), z ~ N(0, 1), as the batch grows; by Poincaré's inequality that is above 1
+    but for straight lines, and is brought to `target`^(1/L) for the L such norms of the network, γ as large as that allows. Batches of B
+    samples add a factor (B − 2)/(B − 3) of their own. What γ and β are, a preview shows.
+    """
+
+    kind: Literal["critical_batch"] = "critical_batch"
+    momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
+    """Weight of the newest batch in the running mean and (unbiased) variance."""
+    target: Positive = Field(default=1.5, gt=1, le=1e6, examples=[1.5])
+    """Growth of E‖δ‖² over the whole network."""
+    mixes_samples: ClassVar[bool] = True
+    source: ClassVar[str] = "Yang et al. 2019, corollary 4.1, solved for γ and β"
 
 
 class LayerNorm(_Normalization):
@@ -51,9 +72,9 @@ class RmsNorm(_Normalization):
         return ((features(shape),),) if self.affine else ()
 
 
-NORMALIZATIONS = (BatchNorm, LayerNorm, RmsNorm)
+NORMALIZATIONS = (BatchNorm, CriticalBatchNorm, LayerNorm, RmsNorm)
 
-NormalizationSpec = Annotated[BatchNorm | LayerNorm | RmsNorm, Field(discriminator="kind"), ByKind]
+NormalizationSpec = Annotated[BatchNorm | CriticalBatchNorm | LayerNorm | RmsNorm, Field(discriminator="kind"), ByKind]
 
 
 class Normalization(Layer):

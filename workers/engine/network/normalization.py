@@ -47,15 +47,17 @@ class Normalization:
         self.normalize = NORMALIZATIONS[self.spec.kind]
         self.parameters = views(slots.parameters, layer.tensors)
         self.gradients = views(slots.gradient, layer.tensors)
+        self.start = (1.0, 0.0)
         self.state: State = {}
         if isinstance(self.spec, specs.BatchNorm):
             start = slots.parameters.new_zeros(len(slots.seeds), specs.features(layer.in_shape))
             self.state = {"mean": start, "variance": torch.ones_like(start)}
+            self.start = (self.spec.gamma, self.spec.beta)
         self.recorded: Recorded
 
     def initialise(self) -> None:
-        for place, tensor in enumerate(self.parameters):
-            tensor.fill_(1 - place)
+        for tensor, start in zip(self.parameters, self.start, strict=False):
+            tensor.fill_(start)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         if not training:
@@ -71,6 +73,8 @@ class Normalization:
             y = y * _spread(parameters[0], x)
         if len(parameters) == 2:
             y = y + _spread(parameters[1], x)
+        if not parameters and self.start != (1.0, 0.0):
+            y = y * self.start[0] + self.start[1]
         return y
 
     def _remember(self, x: Tensor, momentum: float) -> None:

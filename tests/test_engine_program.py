@@ -42,10 +42,12 @@ TWO_GRADIENTS: list[Optimizer] = [
     spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
 ]
 CURVATURE: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "curvature"]
+POPULATION: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "population"]
 PATTERNS: dict[str, list[Optimizer]] = {
     "one gradient": ONE_GRADIENT,
     "two gradients": TWO_GRADIENTS,
     "curvature": CURVATURE,
+    "population": POPULATION,
 }
 MORE: dict[str, list[Optimizer]] = {
     "one gradient": [
@@ -55,6 +57,7 @@ MORE: dict[str, list[Optimizer]] = {
     ],
     "two gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
     "curvature": [{"kind": kind, "slow_start": 3} for kind in CURVATURE],
+    "population": [{"kind": "openai_es", "momentum": 0.9, "ranked": False, "population": 6}],
 }
 """Settings with states of their own."""
 

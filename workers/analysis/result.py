@@ -30,9 +30,9 @@ from workers.analysis.signals import Course, courses, early_step
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
-from workers.contract.optimizers import GRADIENTS, OptimizerSpec
+from workers.contract.optimizers import OptimizerSpec
 from workers.contract.previews import Prediction
-from workers.contract.results import Advice, Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
+from workers.contract.results import Advice, Arm, Diagnosis, Evaluated, Improvement, Interval, Result, Scores, TrialCounts
 from workers.theory.resolution import networks
 
 
@@ -194,7 +194,8 @@ def _scores(
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(reached.get(trial.trial, inf)) for trial in trials]
-    evaluations = [GRADIENTS[optimizer.evaluation] * step for step in steps]
+    each = optimizer.per_step()
+    evaluations = [each.cost * step for step in steps]
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),
@@ -202,6 +203,9 @@ def _scores(
         test_accuracy=_accuracy(spec, trials),
         steps_to_target=_to_target(steps),
         evaluations_to_target=_to_target(evaluations),
+        evaluations=Evaluated(
+            functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
+        ),
     )
 
 

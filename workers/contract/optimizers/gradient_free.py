@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.base import ExponentGrid, FractionGrid, NonNegativeGrid, PositiveGrid, Whole
+from workers.contract.base import FractionGrid, NonNegativeGrid, PositiveGrid, Whole
 from workers.contract.optimizers.base import Evaluations, Optimizer, Pattern
 
 Population = Annotated[Whole, Field(ge=4, le=1024, multiple_of=2)]
@@ -67,9 +67,9 @@ class Spsa(GradientFree):
     """Length of the first perturbation, of each parameter."""
     stability: NonNegativeGrid = Field(default=100.0, examples=[100.0])
     """A: about a tenth of the steps, so that early gains may be large and do not fall at once."""
-    alpha: ExponentGrid = Field(default=0.602, examples=[0.602])
+    alpha: NonNegativeGrid = Field(default=0.602, examples=[0.602])
     """How the gain falls; 1 is optimal in the limit, 0 keeps it."""
-    gamma: ExponentGrid = Field(default=0.101, examples=[0.101])
+    gamma: NonNegativeGrid = Field(default=0.101, examples=[0.101])
     """How the perturbation falls."""
     formula: ClassVar[str] = (
         "c_k = c/(k+1)^gamma; D = +-1 at random; g = (L(theta+c_k*D) - L(theta-c_k*D))/(2*c_k)*D; "

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.sides import SECONDS, TRAINER, Side, engine, in_turns, ratio
 from benchmarks.workloads import WORKLOADS, Workload, shard
-from workers.contract.statistics import STATISTICS
+from workers.contract.statistics import recorded
 
 PROCESSES = 2
 SINGLE_THREADED = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "JAX_PLATFORMS": "cpu"}
@@ -103,7 +103,7 @@ def prepare(workload: Workload, path: Path) -> NDArray[np.float64]:
     training.advance(2)
     table, _ = training.tables()
     assert table is not None
-    columns = [table[name].to_numpy().astype(float) for name in STATISTICS]
+    columns = [table[name].to_numpy().astype(float) for name in recorded("default")]
     # rows of the table are sorted by trial, step and layer
     return np.stack(columns).reshape(len(columns), workload.trials, 2, len(programs[0].measured)).transpose(1, 2, 0, 3)
 
@@ -120,7 +120,7 @@ def disagreement(ours: NDArray[np.float64], path: Path, workload: Workload) -> d
     mine, yours = (values[kinds != "rprop"] for values in (ours, theirs))
     largest = np.nanmax(np.abs(mine), axis=(0, 1, 3), initial=np.finfo(np.float32).tiny)
     apart = np.nanmax(np.abs(mine - yours), axis=(0, 1, 3), initial=0) / largest
-    return dict(zip(STATISTICS, apart.tolist(), strict=True))
+    return dict(zip(recorded("default"), apart.tolist(), strict=True))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from service.resources import Here
 from service.tables import FORMATS, Format
 from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
-from workers.contract.statistics import COLUMNS
+from workers.contract.statistics import COLUMNS, KEYS
 from workers.store import artifacts, comparisons, jobs
 
 router = APIRouter(prefix="/v1/comparisons", tags=["results"])
@@ -46,7 +46,11 @@ def statistics(
     seed: Annotated[list[str] | None, Query(examples=[["0"]], description="Seeds." + MANY)] = None,
     step: Annotated[list[str] | None, Query(examples=[["0,1000"]], description="Recorded steps." + MANY)] = None,
     columns: Annotated[
-        list[str] | None, Query(examples=[["step,layer,gradient_norm"]], description="Columns, in this order." + MANY)
+        list[str] | None,
+        Query(
+            examples=[["step,layer,gradient_norm"]],
+            description="Columns, in this order; left out, all that were recorded." + MANY,
+        ),
     ] = None,
 ) -> StreamingResponse:
     """One row per trial, recorded step and layer with parameters, ordered by trial, step and depth; partial while running.
@@ -58,7 +62,7 @@ def statistics(
     if record is None:
         raise not_found(comparison_id)
     spec = ComparisonSpec.model_validate(record.spec)
-    wanted = _names("columns", columns, COLUMNS) or list(COLUMNS)
+    wanted = _names("columns", columns, COLUMNS) or [*KEYS, *spec.record.names]
     batches = artifacts.read_statistics(
         here.settings.artifacts,
         comparison_id,

@@ -242,6 +242,7 @@ MESSAGES: dict[str, tuple[str, Callable[[Place, Details], str]]] = {
     "model_attributes_type": ("wrong_type", _needs_object),
     "literal_error": ("not_a_choice", _one_of),
     "bad_formula": ("bad_formula", lambda _, details: str(details["reason"])),
+    "unknown_name": ("unknown_name", lambda _, details: str(details["message"])),
     "number_or_word": (
         "wrong_type",
         lambda place, details: f"a number or {details['expected']} is needed here, and it is {_shown(place.value)}",

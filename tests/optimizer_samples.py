@@ -163,7 +163,7 @@ def moved(spec: type[Optimizer], name: str) -> Any:
     if isinstance(default, list):
         return [0.5, 0.9]
     if name == "eps":  # a small one beside weight decay makes a rule amplify rounding where θ passes zero
-        return 1e-3
+        return 1e-3 if default != 1e-3 else 1e-2
     for value in (3 * default or 0.1, 0.6):
         try:
             spec(**{name: value})

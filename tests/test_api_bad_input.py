@@ -69,6 +69,15 @@ UNPROCESSABLE: dict[str, tuple[Any, str, str]] = {
     "a list": ([], "", "an object is needed"),
     "a number": (5, "", "an object is needed"),
     "null": (None, "", "an object is needed"),
+    # what is recorded
+    "unknown set": (with_(record={"statistics": "everything"}), "/record/statistics", "'full'"),
+    "unknown statistic": (
+        with_(record={"statistics": ["core", "gradient_nrom"]}),
+        "/record/statistics/1",
+        "did you mean 'gradient_norm'",
+    ),
+    "statistics of no kind": (with_(record={"statistics": 3}), "/record/statistics", "3"),
+    "no statistics": (with_(record={"statistics": []}), "/record/statistics", "at least this many"),
     # kinds
     "unknown optimizer": (with_(optimizers=["adm"]), "/optimizers/0", "did you mean 'adam'"),
     "unknown optimizer lists what there is": (with_(optimizers=["sgd", "x"]), "/optimizers/1", "vsgd_fd"),

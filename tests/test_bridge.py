@@ -20,7 +20,7 @@ from engine_samples import (
     training,
 )
 
-from benchmarks.bridge import about, arguments_in, kinds, on_digits
+from benchmarks.bridge import LEARNS, about, arguments_in, kinds, on_digits
 from service.errors import Problem, Wrong
 from service.validation import read_comparison
 from workers.analysis.protocol import first_round
@@ -297,6 +297,21 @@ def test_arguments_have_words() -> None:
     every = [argument for known in BRIDGED.values() for argument in known.arguments.values()]
     assert sum(bool(argument.description) for argument in every) > 0.9 * len(every)
     assert arguments_of("torch.optim/Adam").model_fields["eps"].description
+
+
+def test_the_published_table_is_of_every_class() -> None:
+    """A row for each class that can run, one with its reason for each that cannot, and nothing else."""
+    told = (Path(__file__).parents[1] / "benchmarks" / "figures" / "bridge.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in told.splitlines()
+        if "/" in line and "|" in line
+    ]
+    assert [row[0] for row in rows] == [*BRIDGED, *REFUSED]
+    assert {row[0]: row[1] for row in rows if row[0] in REFUSED} == REFUSED
+    learnt = sum(row[-1] == "learns" for row in rows)
+    assert f"{learnt} of {len(BRIDGED)} learn." in told
+    assert all((float(row[1]) >= LEARNS) == (row[-1] == "learns") for row in rows if row[0] in BRIDGED)
 
 
 def test_the_benchmark_trains_digits() -> None:

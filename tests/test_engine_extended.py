@@ -38,6 +38,14 @@ DEEP = mlp(depth=200, width=32, activation="sigmoid")
 """Its gradient is near 1e-125 at the input."""
 FAINT = mlp(depth=6, width=7, activation="tanh", output_init={"kind": "xavier_normal", "gain": 1e-38})
 """What the output layer hands down is near 1e-38 until its weights have been moved."""
+RADIAL = layers(
+    *3 * [
+        {"kind": "rbf", "out_features": 6},
+        {"kind": "activation", "activation": "gaussian"},
+        {"kind": "rbf", "out_features": 5, "distance": "log", "trainable": ["centres"]},
+        {"kind": "activation", "activation": "inverse_multiquadric"},
+    ]
+)  # fmt: skip
 NETWORKS: dict[str, Any] = {
     "dense": mlp(depth=11, width=6, activation="tanh"),
     "dropout": layers(*DROPPING, *DROPPING, *DROPPING),
@@ -47,6 +55,7 @@ NETWORKS: dict[str, Any] = {
     },
     "residual": mlp(depth=7, width=6, activation="tanh", shortcut="residual"),
     "highway": mlp(depth=7, width=6, activation="sigmoid", shortcut="highway"),
+    "radial": RADIAL,
 }
 
 

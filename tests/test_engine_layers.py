@@ -107,6 +107,38 @@ NETWORKS: dict[str, dict[str, Any]] = {
         {"kind": "residual", "layers": [{"kind": "conv2d", "out_channels": 2}, SIGMOID]},
         {"kind": "global_pool", "of": "max"},
     ),
+    **{
+        f"radial, {distance}": layers(
+            {"kind": "rbf", "out_features": 6, "distance": distance},
+            {"kind": "activation", "activation": "gaussian"},
+            {"kind": "rbf", "out_features": 5, "distance": distance, "centres": "k_means", "trainable": ["widths"]},
+            {"kind": "activation", "activation": "inverse_multiquadric"},
+        )
+        for distance in ("euclidean", "scaled", "unit_sphere", "log")
+    },
+    "attention": layers(
+        *sequence(4, 6),
+        {"kind": "positional_encoding", "encoding": "learned"},
+        {"kind": "residual", "layers": [{"kind": "attention", "heads": 3}]},
+        SIGMOID,
+        {"kind": "attention", "heads": 2, "causal": True, "bias": False},
+        SIGMOID,
+        "flatten",
+    ),
+    "positions": layers(*sequence(5, 3), "positional_encoding", {"kind": "attention"}, {"kind": "global_pool"}),
+    "radial, frozen": layers(
+        LINEAR,
+        {"kind": "rbf", "out_features": 4, "trainable": []},
+        {"kind": "activation", "activation": "multiquadric"},
+        {"kind": "rbf", "out_features": 4, "trainable": ["centres"]},
+        {"kind": "activation", "activation": "gaussian"},
+    ),
+    "radial, at every step": layers(
+        *sequence(4, 3),
+        {"kind": "rbf", "out_features": 5, "distance": "scaled", "width": "dimension"},
+        {"kind": "activation", "activation": "gaussian"},
+        "flatten",
+    ),
     **{kind: mlp(kind, init={"kind": "xavier_normal", "bias_std": 0.5}) for kind in NON_LINEARITIES},
 }
 

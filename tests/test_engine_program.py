@@ -1,7 +1,7 @@
 """A shard trained as one program: independence of its trials, repetition, interruption, divergence, and a plain torch loop."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from engine_samples import (
 )
 from reference.networks import LOSSES, flat, flat_gradient, sequential
 
-from workers.contract.optimizers import OPTIMIZERS
+from workers.contract.optimizers import OPTIMIZERS, Pattern
 from workers.contract.plan import Shard
 from workers.contract.statistics import STATISTICS
 from workers.engine.execution import choose
@@ -35,28 +35,19 @@ from workers.engine.network import Dropout
 from workers.engine.recording import Recording
 from workers.engine.train import advance, differentiate, look_twice
 
-ONE_GRADIENT: list[Optimizer] = [
-    spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "one_gradient"
-]
-TWO_GRADIENTS: list[Optimizer] = [
-    spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "two_gradients"
-]
-CURVATURE: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "curvature"]
-POPULATION: list[Optimizer] = [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == "population"]
 PATTERNS: dict[str, list[Optimizer]] = {
-    "one gradient": ONE_GRADIENT,
-    "two gradients": TWO_GRADIENTS,
-    "curvature": CURVATURE,
-    "population": POPULATION,
+    pattern: [spec.model_fields["kind"].default for spec in OPTIMIZERS if spec.pattern == pattern]
+    for pattern in get_args(Pattern)
 }
 MORE: dict[str, list[Optimizer]] = {
-    "one gradient": [
+    "one_gradient": [
         {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
         {"kind": "rmsprop", "centered": True, "momentum": 0.5},
         {"kind": "adam", "amsgrad": True, "weight_decay": 0.01},
     ],
-    "two gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
-    "curvature": [{"kind": kind, "slow_start": 3} for kind in CURVATURE],
+    "two_gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
+    "curvature": [{"kind": kind, "slow_start": 3} for kind in PATTERNS["curvature"]],
+    "own_labels": [{"kind": "sophia", "update_period": 3}],
     "population": [{"kind": "openai_es", "momentum": 0.9, "ranked": False, "population": 6}],
 }
 """Settings with states of their own."""
@@ -64,7 +55,7 @@ MORE: dict[str, list[Optimizer]] = {
 
 def everything(pattern: str, **more: Any) -> Shard:
     """Every optimizer on two seeds, through dropout."""
-    return shard(layers(*DROPPING), *PATTERNS[pattern], *MORE[pattern], seeds=(0, 1), **more)
+    return shard(layers(*DROPPING), *PATTERNS[pattern], *MORE.get(pattern, []), seeds=(0, 1), **more)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -94,7 +85,7 @@ def test_threads_change_no_bit(pattern: str) -> None:
 def test_a_resumed_training_is_the_undisturbed_one(pattern: str, stops: list[int], tmp_path: Path) -> None:
     """Stopped before, at and after recorded steps and within epochs, all numbers are the same bit for bit; a diverged trial included."""
     given = everything(pattern, precision="float32", steps=11, recorded=[0, 3, 5, 8, 11])
-    if pattern == "one gradient":
+    if pattern == "one_gradient":
         given = with_a_diverging(given)
     chunks = [3, len(given.trials) - 3]
     assert_same(train_interrupted(given, stops, tmp_path, chunks), train(given, chunks))
@@ -123,10 +114,10 @@ STANDSTILL: dict[str, dict[str, Any]] = {
     kind: {"step_min": 0.0} for kind in ("rprop", "rprop_minus", "rprop_plus", "irprop_plus")
 }
 """What else must be zero for nothing to move; the contract asks for positive numbers."""
-WITHOUT_RATE = {"vsgd_fd"}
+WITH_RATE = [spec.model_fields["kind"].default for spec in OPTIMIZERS if "lr" in spec.model_fields]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ONE_GRADIENT + TWO_GRADIENTS if kind not in WITHOUT_RATE])
+@pytest.mark.parametrize("kind", WITH_RATE)
 def test_a_learning_rate_of_zero_moves_nothing(kind: str) -> None:
     """Weights are bit for bit as drawn, and the recorded updates zero."""
     given = shard(mlp(), kind)
@@ -226,7 +217,9 @@ def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:
 
 def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
     """What two-gradient rules are given, by autograd: the gradient at θ + probe under the same dropout, and mean squares over samples."""
-    made = program(shard(layers(*DROPPING), *TWO_GRADIENTS, *MORE["two gradients"], batch_size=6, seeds=(0, 1)))
+    made = program(
+        shard(layers(*DROPPING), *PATTERNS["two_gradients"], *MORE["two_gradients"], batch_size=6, seeds=(0, 1))
+    )
     advance(made, Recording(made), 0, 2)  # some rules probe where they are in their first step
     made.step.fill_(2)
     loss, theta = LOSSES["cross_entropy"](), made.theta.clone()
@@ -236,7 +229,7 @@ def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
     (drops,) = (layer for layer in made.layers if isinstance(layer, Dropout))
     assert drops.mask is not None
     mask = drops.mask.clone()
-    given = look_twice(made, x, y)
+    given = look_twice(made, x, y, 0)
     assert given.at_probe is not None and given.displacement is not None and given.sample_squares is not None
     assert torch.equal(made.theta, theta) and torch.equal(made.gradient, mean) and torch.equal(given.mean, mean)
     assert given.displacement.abs().amax(1).min() > 0

@@ -2,23 +2,38 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
-from engine_samples import DROPPING, TEACHER, Row, layers, linears, mlp, program, rows, shard, statistics, train
+from engine_samples import (
+    DROPPING,
+    TEACHER,
+    EnginePath,
+    Row,
+    layers,
+    linears,
+    mlp,
+    program,
+    rows,
+    shard,
+    statistics,
+    train,
+)
 from reference.networks import LOSSES, sequential
 from reference.statistics import Seen, backward, forward, layer_gradients, layer_parameters, update
 
 from workers.contract.plan import Shard
-from workers.contract.statistics import STATISTICS
+from workers.contract.statistics import KEYS, SETS, STATISTICS, Pass, Set, recorded
 from workers.engine import statistics as columns
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.losses import LossFunction
+from workers.engine.native import build
 from workers.engine.network import Dropout
 from workers.engine.program import Program
 from workers.engine.statistics import Samples, Signal
 
+PASSES: tuple[Pass, ...] = get_args(Pass)
 STEPS = 4
 
 SHARDS: dict[str, dict[str, Any]] = {
@@ -118,6 +133,7 @@ def scaled(running: Program, factor: float) -> Program:
             lambda output, target: loss.value(output, target) * factor,
             lambda output, target: loss.gradient(output, target) * factor,
             lambda output: loss.curvature(output) * factor,
+            loss.draw,
             loss.correct,
         ),
     )
@@ -217,12 +233,12 @@ def test_exact_zeros_and_non_finite_elements_are_counted() -> None:
     running.gradient.fill_(1e-45)
     running.gradient[0, :3], running.gradient[0, 3], running.gradient[0, 4] = 0.0, math.inf, math.nan
     signal = Signal(running.gradient, linear.error_signal, Samples(linear.error_signal, linear.input, biased=True))
-    row = columns.backward([signal], None)
+    row = columns.backward([signal], None, None, PASSES)
     assert row["gradient_zero_fraction"].item() == 3 / 42
     assert row["gradient_nonfinite_fraction"].item() == 2 / 42
     assert not row["gradient_norm"].isfinite()
     running.gradient.zero_()
-    row = columns.backward([signal], [running.gradient])
+    row = columns.backward([signal], [running.gradient], None, PASSES)
     assert row["gradient_norm"].item() == 0.0
     for name in ("gradient_log10_rms", "gradient_cosine"):
         assert row[name].isnan().all()
@@ -254,7 +270,30 @@ def test_a_layer_that_is_not_finite_has_no_forward_statistics(kind: str) -> None
     """Comparisons with NaN are false, and a bounded θ hides an infinity: neither may read as a share; large numbers may."""
     z = torch.tensor([[[0.0, math.nan]], [[0.0, math.inf]], [[-math.inf, 1.0]], [[3e38, 3e38]], [[1.0, 2.0]]])
     non_linearity = NON_LINEARITIES[kind]
-    row = columns.forward([columns.Activity(non_linearity, z, non_linearity.value(z))])
+    row = columns.forward([columns.Activity(non_linearity, z, non_linearity.value(z))], PASSES)
     for (value,) in row.values():
         assert value[:3].isnan().all() and value[4].isfinite()
     assert row["saturation_fraction"][0, 3].isfinite()
+
+
+@pytest.mark.parametrize("path", ["portable", "native"])
+@pytest.mark.parametrize(
+    "asked", ["core", ["gradient_cosine"], ["forward", "eps_dominance"], ["update", "gradient_snr"]]
+)
+def test_what_is_recorded_does_not_depend_on_what_else_is(asked: Set | list[str], path: EnginePath) -> None:
+    """Fewer columns, in the table's order, with the numbers that they have among all others; on either path."""
+    if path == "native" and build.library() is None:
+        pytest.skip("no compiler here")
+    given = shard(mlp("tanh"), "adam", "sgd", steps=3)
+    whole = train(given, path=path).statistics
+    few = train(given.model_copy(update={"statistics": recorded(asked)}), path=path).statistics
+    assert few.column_names == [*KEYS, *recorded(asked)]
+    assert few.equals(whole.select(few.column_names))
+
+
+def test_the_sets_are_one_within_the_other() -> None:
+    """Every set holds those before it; the core has what a diagnosis must have."""
+    core, default, full = (set(recorded(name)) for name in SETS)
+    assert core < default <= full == set(STATISTICS)
+    assert {"error_signal_norm", "gradient_norm", "activation_std", "activation_sample_std"} <= core
+    assert len(core) == 12

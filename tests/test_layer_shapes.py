@@ -13,6 +13,12 @@ FEATURES, SEQUENCE, IMAGE = (6,), (8, 3), (2, 8, 7)
 
 FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
     ({"kind": "linear", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
+    ({"kind": "rbf", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
+    ({"kind": "rbf", "out_features": 5, "trainable": ["widths"]}, FEATURES, (5,), ((5,),), 1),
+    ({"kind": "attention"}, SEQUENCE, (8, 3), ((9, 3), (9,), (3, 3), (3,)), 8 + 11),
+    ({"kind": "attention", "bias": False}, SEQUENCE, (8, 3), ((9, 3), (3, 3)), 8 + 11),
+    ({"kind": "positional_encoding"}, SEQUENCE, (8, 3), (), 1),
+    ({"kind": "positional_encoding", "encoding": "learned"}, SEQUENCE, (8, 3), ((8, 3),), 1),
     ({"kind": "flatten"}, IMAGE, (112,), (), 1),
     ({"kind": "unflatten", "shape": [2, 3]}, FEATURES, (2, 3), (), 1),
     ({"kind": "unflatten", "shape": [4, 4, 7]}, IMAGE, (4, 4, 7), (), 1),
@@ -29,6 +35,10 @@ FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
 
 MISFITTING: list[tuple[dict[str, Any], Shape, str, list[str]]] = [
     ({"kind": "linear", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
+    ({"kind": "rbf", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
+    ({"kind": "attention"}, FEATURES, "", ["6 features", "unflatten"]),
+    ({"kind": "attention", "heads": 2}, SEQUENCE, "heads", ["2 heads", "3 features"]),
+    ({"kind": "positional_encoding"}, IMAGE, "", ["2×8×7", "unflatten"]),
     ({"kind": "unflatten", "shape": [2, 4]}, FEATURES, "shape", ["2×4", "8 numbers", "6 numbers"]),
     ({"kind": "conv1d", "out_channels": 4}, FEATURES, "", ["6 features", "unflatten"]),
     ({"kind": "conv1d", "out_channels": 4}, IMAGE, "", ["an image", "conv2d"]),

@@ -177,6 +177,32 @@ def test_auto_makes_all_layers_move_alike(kind: str, ratio: float) -> None:
     assert (0.05 * ratio < grown < 20 * ratio) if kind == "sgd" else (0.2 < grown < 5)
 
 
+@pytest.mark.parametrize("landscape", ["noisy_quadratic", "small_network", "sparse_layer"])
+def test_auto_is_its_formula(landscape: str) -> None:
+    """Round SGD, layer by layer as the docstring has it, in each of 200 steps; gradients of the first layer a million times too small."""
+    settings_tried = [{"smoothing": 0.9, "bound": 1e12}, {"smoothing": 0.0, "bound": 50.0}]
+    run = Run([parsed(kind="sgd", lr=0.02, depth_lr={"kind": "auto", **each}) for each in settings_tried])
+    weak = np.where(np.arange(PARAMETERS) < run.layout.columns[0].stop, 1e-6, 1.0)
+    layers = [np.arange(PARAMETERS)[columns] for columns in run.layout.columns]
+    theta, factors = starts(2), np.ones((2, len(layers)))
+    for k in range(STEPS):
+        for row, setting in enumerate(settings_tried):
+            before, g = theta[row].copy(), weak * LANDSCAPES[landscape](k, theta[row]).mean(axis=0)
+            for place, layer in enumerate(layers):
+                theta[row, layer] -= 0.02 * factors[row, place] * g[layer]
+            moved = [np.sqrt(np.mean((theta[row] - before)[layer] ** 2)) for layer in layers]
+            for place, layer in enumerate(layers):
+                if moved[-1] > 0 and moved[place] > 0:
+                    factors[row, place] *= (moved[-1] / moved[place]) ** (1 - setting["smoothing"])
+                elif moved[-1] > 0 and g[layer].any():
+                    factors[row, place] *= 10
+                factors[row, place] = min(max(factors[row, place], 1 / setting["bound"]), setting["bound"])
+        run.step(lambda at, k=k: torch.from_numpy(weak) * of_rows(LANDSCAPES[landscape], k, at))  # type: ignore[misc]
+        np.testing.assert_allclose(run.theta.numpy(), theta, rtol=1e-6, atol=1e-9, err_msg=f"step {k}")
+    np.testing.assert_allclose(run.state[FACTOR].exp().numpy(), factors, rtol=1e-6)
+    assert factors[0, 0] > 100
+
+
 def test_auto_stays_within_its_bound_and_rests_without_a_signal() -> None:
     """A factor leaves neither side of its bound; where nothing moves, or no number is finite, it stays as it is."""
     run = Run([parsed(kind="sgd", depth_lr={"kind": "auto", "bound": 4.0, "smoothing": 0.0})])

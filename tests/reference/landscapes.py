@@ -153,5 +153,9 @@ LANDSCAPES: dict[str, Callable[[int, Array], Array]] = {
     "small_network": small_network,
 }
 
-LENGTHS = dict.fromkeys(LANDSCAPES, 40) | {"noisy_quadratic": STEPS, "zero": 10}
+LENGTHS = (
+    dict.fromkeys(LANDSCAPES, 40)
+    | dict.fromkeys(("noisy_quadratic", "small_network", "sparse_layer"), STEPS)
+    | {"zero": 10}
+)
 """Steps in which rules are compared there."""

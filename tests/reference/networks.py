@@ -1,13 +1,15 @@
 """A row of a batched program as a network of torch.nn, differentiated by autograd."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from workers.contract import layers as specs
-from workers.contract.shapes import ExpandedLayer
-from workers.engine.program import Program
+from workers.contract.shapes import ExpandedLayer, walk
+from workers.engine.network.radial import Rbf
+from workers.engine.program import Program, every
 
 
 class Elementwise(nn.Module):
@@ -45,6 +47,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "hard_tanh": nn.Hardtanh,
     "arctan": lambda: Elementwise(torch.atan),
     "gaussian_half": lambda: Elementwise(lambda z: torch.exp(-(z**2) / 2)),
+    "multiquadric": lambda: Elementwise(lambda z: torch.sqrt(1 + z**2)),
+    "inverse_multiquadric": lambda: Elementwise(lambda z: 1 / torch.sqrt(1 + z**2)),
     "mexican_hat": lambda: Elementwise(lambda z: (1 - z**2) * torch.exp(-(z**2) / 2)),
     "bent_identity": lambda: Elementwise(lambda z: (torch.sqrt(z**2 + 1) - 1) / 2 + z),
     "mish": nn.Mish,
@@ -116,6 +120,72 @@ class Norm(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
+class Radial(nn.Module):
+    """Distances of x to centres over widths, what is learned in the order of the program."""
+
+    def __init__(self, spec: specs.Rbf, inputs: int, frozen: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.distance = spec.distance
+        parts = {"centres": (spec.out_features, inputs), "widths": (spec.out_features,)}
+        for part, shape in parts.items():
+            if part in spec.trainable:
+                self.register_parameter(part, nn.Parameter(torch.zeros(shape, dtype=torch.float64)))
+            else:
+                self.register_buffer(part, frozen[part].double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        centres: Tensor = self.centres  # type: ignore[assignment]
+        inverse_widths: Tensor = self.widths  # type: ignore[assignment]
+        rows = x.flatten(0, -2)
+        if self.distance == "unit_sphere":
+            rows, centres = (nn.functional.normalize(each, dim=1) for each in (rows, centres))
+        difference = rows[:, None, :] - centres[None]
+        square = difference.square().sum(2)
+        if self.distance == "scaled":
+            square = square / square.mean(0)
+        elif self.distance == "log":
+            logarithm = (square + 0.01 * square.mean(0)).log()
+            variance, mean = torch.var_mean(logarithm, 0, correction=0)
+            square = ((logarithm - mean) / (variance + 1e-6).sqrt()).exp()
+        at_centre = square == 0
+        r = torch.where(at_centre, 1.0, square).sqrt() * ~at_centre
+        return (r * inverse_widths).view(*x.shape[:-1], -1)
+
+
+class Attention(nn.Module):
+    """torch.nn.MultiheadAttention of a sequence to itself."""
+
+    def __init__(self, spec: specs.Attention, width: int) -> None:
+        super().__init__()
+        self.causal = spec.causal
+        self.attention = nn.MultiheadAttention(width, spec.heads, bias=spec.bias, batch_first=True, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype) if self.causal else None
+        found: Tensor = self.attention(x, x, x, attn_mask=mask, need_weights=True)[0]
+        return found
+
+
+class Positions(nn.Module):
+    """x + P, P learned or written out from the paper."""
+
+    def __init__(self, spec: specs.PositionalEncoding, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        steps, features = shape
+        table = torch.zeros(steps, features, dtype=torch.float64)
+        if spec.encoding == "learned":
+            self.table: Tensor = nn.Parameter(table)
+            return
+        for s in range(steps):
+            for place in range(features):
+                angle = s / 10000 ** ((place - place % 2) / features)
+                table[s, place] = math.cos(angle) if place % 2 else math.sin(angle)
+        self.register_buffer("table", table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
 class StepsLast(nn.Module):
     """A module of torch.nn that wants [B, F, S] round which everything is [B, S, F]."""
 
@@ -131,8 +201,8 @@ class StepsLast(nn.Module):
 class _Parameters:
     """Of one trial, taken one tensor after another."""
 
-    def __init__(self, theta: Tensor) -> None:
-        self.theta, self.start = theta, 0
+    def __init__(self, theta: Tensor, frozen: dict[str, dict[str, Tensor]]) -> None:
+        self.theta, self.frozen, self.start = theta, frozen, 0
 
     def into(self, module: nn.Module) -> nn.Module:
         for parameter in module.parameters():
@@ -154,7 +224,12 @@ def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = Non
         row: which trial of it.
         masks: what the dropout layer at each path multiplies by, [B, F]; those not there drop nothing.
     """
-    return _sequential(program.shard.network, _Parameters(program.theta[row].double()), masks or {})
+    frozen = {
+        spec.path: {name: tensor[row] for name, tensor in layer.state.items()}
+        for spec, layer in zip(walk(program.shard.network), every(program.layers), strict=True)
+        if isinstance(layer, Rbf)
+    }
+    return _sequential(program.shard.network, _Parameters(program.theta[row].double(), frozen), masks or {})
 
 
 def _sequential(layers: list[ExpandedLayer], parameters: _Parameters, masks: dict[str, Tensor]) -> nn.Sequential:
@@ -168,6 +243,12 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
     spec = layer.spec
     if isinstance(spec, specs.Linear):
         return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
+    if isinstance(spec, specs.Rbf):
+        return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
+    if isinstance(spec, specs.Attention):
+        return parameters.into(Attention(spec, layer.in_shape[-1]))
+    if isinstance(spec, specs.PositionalEncoding):
+        return parameters.into(Positions(spec, layer.in_shape))
     if isinstance(spec, specs.Activation):
         return ACTIVATIONS[spec.activation.kind]()
     if isinstance(spec, specs.Normalization):

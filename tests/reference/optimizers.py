@@ -21,6 +21,7 @@ from reference import (
     signsgd,
     signum,
     smorms3,
+    sophia,
     vsgd,
     vsgd_fd,
     yogi,
@@ -88,7 +89,7 @@ BY_LOSSES = {
 }
 """Told how to compute the loss, and the seed of their directions."""
 
-BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g"}
+BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g", "sophia"}
 """Told how to compute the curvature of each sample's loss."""
 
 TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
@@ -109,6 +110,7 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "vsgd_l": vsgd.local,
     "vsgd_b": vsgd.by_layer,
     "vsgd_g": vsgd.of_all,
+    "sophia": sophia.trajectory,
     "shampoo": second_order.shampoo,
     "soap": second_order.soap,
     "lbfgs": second_order.lbfgs,

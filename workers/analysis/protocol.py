@@ -153,6 +153,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
                         backpropagation=spec.record.backpropagation,
+                        statistics=spec.record.names,
                         device=spec.device,
                         wrappers={
                             optimizer.label: around

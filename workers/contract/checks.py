@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Activation, Dropout, Flatten, Linear, Normalization
+from workers.contract.layers import Activation, Dropout, Flatten, Linear
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
@@ -176,7 +176,7 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                     "layers on features, activations, dropout and flatten do; vsgd_fd measures it by a second gradient instead"
                 )
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_curvature"))
-        parameters = sum(layer.parameters for layer in layers)
+        parameters = sum(layer.own_parameters + layer.spec.kept(layer.in_shape) for layer in walk(layers))
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
     return list(found.values())
@@ -185,9 +185,7 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
 def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
     for layer in walk(layers):
         dense = isinstance(layer.spec, Linear) and len(layer.in_shape) == 1
-        if (layer.tensors and not dense) or (
-            isinstance(layer.spec, Normalization) and layer.spec.normalization.mixes_samples
-        ):
+        if (layer.tensors and not dense) or layer.spec.mixes_samples:
             return layer
     return None
 

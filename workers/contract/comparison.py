@@ -11,6 +11,7 @@ from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, Misfit, expand
+from workers.contract.statistics import Recorded, recorded
 
 BASE = "base"
 """The variant that always runs: the network as given."""
@@ -30,12 +31,20 @@ class Tuning(Spec):
 
 
 class Record(Spec):
-    """When statistics and losses are recorded. Step 0 and the last step always are."""
+    """When statistics and losses are recorded, and which. Step 0 and the last step always are."""
 
     points: Annotated[Whole, Field(ge=2, le=100_000)] = Field(default=64, examples=[64])
     """Recorded steps, at most."""
     spacing: Literal["log", "linear"] = Field(default="log", examples=["log"])
     """Logarithmic (dense early, where regimes change) or linear."""
+    statistics: Recorded = Field(default="default", examples=["core"])
+    """What is recorded of each layer. A set: `core`, what a diagnosis and a report read; `default`, all that costs little at every step;
+    `full`, everything. Or a list of sets, groups and names from the catalogue. What is not recorded is not computed, and is null."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The recorded statistics, in the order of the table."""
+        return recorded(self.statistics)
 
     backpropagation: bool = Field(default=True, examples=[True])
     """Whether the gradient of gradient-free rules is taken on recorded steps, only to measure it. If not, their `gradient_*`,

@@ -31,7 +31,10 @@ def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, gradient
     """Of one trial's step: 2.6·6·B·P a gradient, P counted as often as one sample uses them, and 32 P for the update."""
     layers = list(walk(network))
     parameters = sum(layer.own_parameters for layer in layers)
-    used = sum(layer.own_parameters * layer.spec.positions(layer.in_shape) for layer in layers)
+    used = sum(
+        (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
+        for layer in layers
+    )
     return gradients * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
 
 

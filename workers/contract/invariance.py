@@ -59,6 +59,7 @@ MEASURED: dict[str, Invariance] = {
     "vsgd_b": Invariance(1e-22, 1e10, 2),
     "vsgd_g": Invariance(1e-22, 1e10, 2),
     "vsgd_fd": Invariance(1e-18, 1e10, 5),
+    "sophia": Invariance(1e-09, 1e10, 2),
     "shampoo": Invariance(1e-18, 1e10, 2.97),
     "soap": Invariance(1e-05, 1e10, 5.94),
     "lbfgs": Invariance(1e-30, 1e10, 22.01),

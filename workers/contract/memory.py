@@ -17,8 +17,15 @@ STATE_TENSORS = 5
 """[T, P] tensors that a rule remembers, at least counted."""
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
-MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3, "population": 2}
-"""[T, P] tensors more: squares, both gradients, the way between them, scratch; or squares, curvature, scratch; or one candidate, scratch."""
+MORE_TENSORS: dict[Pattern, int] = {
+    "one_gradient": 0,
+    "two_gradients": 10,
+    "curvature": 3,
+    "own_labels": 3,
+    "population": 2,
+}
+"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch; or one candidate,
+scratch."""
 CANDIDATE_TENSORS = 6
 """[T, P] tensors for each candidate of a gradient-free rule: its random numbers, in 64 bits at first, and its place."""
 WIDEST_TENSORS = 8
@@ -27,6 +34,8 @@ ACTIVATIONS_SCATTERED = 1.5
 """What activations of different sizes, one after another, take of a heap."""
 EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
+STARTING_SAMPLES = 1024
+"""Training inputs that a layer which starts from data is shown."""
 BUFFER_BYTES = 128 * 2**20
 """Recorded statistics, beyond which they are written out within a slice."""
 BUFFER_COPIES = 4
@@ -63,14 +72,19 @@ def shard_bytes(
         recorded: number of recorded steps.
         remembered: numbers that a rule keeps for each parameter.
     """
-    parameters = sum(layer.parameters for layer in network) * (PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern])
+    beside = sum(layer.spec.kept(layer.in_shape) for layer in walk(network))
+    parameters = beside + sum(layer.parameters for layer in network) * (
+        PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern]
+    )
     layers = list(walk(network))
     widths = [prod(layer.out_shape) for layer in layers]
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
-    kept = problem.features + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
+    inside = sum(layer.spec.workspace(layer.in_shape) for layer in layers)
+    kept = problem.features + inside + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
     if pattern in GRADIENT_FREE:
         kept += sum(widths)  # of the candidates, one at a time at least
-    samples = max(batch_size, min(EVALUATED_AT_ONCE, problem.training_samples))
+    at_once = STARTING_SAMPLES if any(layer.spec.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
+    samples = max(batch_size, min(at_once, problem.training_samples))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
     data = 2 * problem.training_samples * problem.features * BYTES[precision]

@@ -118,6 +118,22 @@ class GaussianHalf(Named):
     source: ClassVar[str] = "Broomhead & Lowe 1988"
 
 
+class Multiquadric(Named):
+    """√(1+z²): even, flat at its bottom, |z| far out."""
+
+    kind: Literal["multiquadric"] = "multiquadric"
+    formula: ClassVar[str] = "sqrt(1 + z**2)"
+    source: ClassVar[str] = "Hardy 1971"
+
+
+class InverseMultiquadric(Named):
+    """1/√(1+z²): even, flat at its top and, slowly, in its tails."""
+
+    kind: Literal["inverse_multiquadric"] = "inverse_multiquadric"
+    formula: ClassVar[str] = "1/sqrt(1 + z**2)"
+    source: ClassVar[str] = "Micchelli 1986"
+
+
 class MexicanHat(Named):
     """(1−z²) exp(−z²/2): minus the second derivative of the Gaussian; even, with a negative brim."""
 
@@ -214,12 +230,12 @@ class Identity(Named):
 
 NAMED = (
     Sigmoid, CentredSigmoid, Tanh, LecunTanh, HardSigmoid, HardTanh, Softplus, Softsign,
-    Erf, Arctan, Sin, Gaussian, GaussianHalf, MexicanHat, BentIdentity, Gelu,
-    Silu, Mish, Elu, Selu, Celu, Relu, LeakyRelu, Identity,
+    Erf, Arctan, Sin, Gaussian, GaussianHalf, Multiquadric, InverseMultiquadric,
+    MexicanHat, BentIdentity, Gelu, Silu, Mish, Elu, Selu, Celu, Relu, LeakyRelu, Identity,
 )  # fmt: skip
 
 NamedSpec = (
     Sigmoid | CentredSigmoid | Tanh | LecunTanh | HardSigmoid | HardTanh | Softplus | Softsign
-    | Erf | Arctan | Sin | Gaussian | GaussianHalf | MexicanHat | BentIdentity | Gelu
-    | Silu | Mish | Elu | Selu | Celu | Relu | LeakyRelu | Identity
+    | Erf | Arctan | Sin | Gaussian | GaussianHalf | Multiquadric
+    | InverseMultiquadric | MexicanHat | BentIdentity | Gelu | Silu | Mish | Elu | Selu | Celu | Relu | LeakyRelu | Identity
 )  # fmt: skip

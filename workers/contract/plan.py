@@ -1,5 +1,6 @@
 """What a worker is told to train: trials, and the shard that trains them together. Frozen in its record."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from workers.contract.optimizers import Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer
+from workers.contract.statistics import Pass, passes, recorded
 
 Role = Literal["tuning", "final", "defaults"]
 """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
@@ -15,6 +17,8 @@ GradientRange = Literal["standard", "extended"]
 
 CURVE_POINTS = 100
 """A pass over the whole data costs as much as many steps: this bounds what the curves cost where every step is recorded."""
+
+DEFAULT = recorded("default")
 
 Scalar = bool | int | float | str | list[float]
 
@@ -69,6 +73,8 @@ class Shard(BaseModel):
     steps: int
     recorded: list[int]
     """Increasing; 0 and `steps` among them."""
+    statistics: tuple[str, ...] = DEFAULT
+    """What is recorded, in the order of the contract's table."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_range: GradientRange = "standard"
     """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
@@ -76,6 +82,11 @@ class Shard(BaseModel):
     """Whether the gradient is taken where nobody is given it, to measure it."""
     wrappers: dict[str, dict[str, str]] = {}
     """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
+
+    @cached_property
+    def passes(self) -> frozenset[Pass]:
+        """What has to be computed for the statistics."""
+        return passes(self.statistics)
 
     @property
     def evaluated(self) -> list[int]:

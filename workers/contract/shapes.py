@@ -44,11 +44,11 @@ class ExpandedLayer(BaseModel):
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     init: InitSpec | None = None
-    """Set on layers of weights."""
+    """Set on layers whose weights start as the network says."""
     tensors: tuple[tuple[int, ...], ...] = ()
     """Shapes of its own parameters, without those of the layers inside."""
     depth: int | None = None
-    """Position among the layers of weights, from 0 at the input; null on the others."""
+    """Position among the layers of weights, from 0 at the input; null on the others, and on those that are frozen."""
     layers: list["ExpandedLayer"] = []
     """Inside a residual or highway layer."""
 
@@ -189,7 +189,10 @@ class _Expansion:
             raise Misfit(pointer, f"layer {node.path!r} {reason}") from None
         init, depth = None, None
         if isinstance(spec, Weighted):
-            init, depth = spec.init or (self.output_init if node.path == OUTPUT else self.init), self.depth
+            init = spec.init or (self.output_init if node.path == OUTPUT else self.init)
+        tensors = spec.tensors(shape)
+        if spec.weighted and tensors:
+            depth = self.depth
             self.depth += 1
         return [
             ExpandedLayer(
@@ -198,7 +201,7 @@ class _Expansion:
                 in_shape=shape,
                 out_shape=out_shape,
                 init=init,
-                tensors=spec.tensors(shape),
+                tensors=tensors,
                 depth=depth,
                 layers=inside,
             )

@@ -100,6 +100,15 @@ NON_LINEARITIES: dict[str, NonLinearity] = {
     "sin": NonLinearity(torch.sin, lambda z, a: torch.cos(z), 1.0),
     "gaussian": NonLinearity(lambda z: torch.exp(-z.square()), lambda z, a: -2 * z * a, math.sqrt(2 / math.e)),
     "gaussian_half": NonLinearity(lambda z: torch.exp(z.square() * -0.5), lambda z, a: -z * a, math.exp(-0.5)),
+    "multiquadric": NonLinearity(
+        lambda z: z.square().add_(1).sqrt_(),
+        lambda z, a: z / a,
+        1.0,
+    ),
+    # steepest at z² = 1/2
+    "inverse_multiquadric": NonLinearity(
+        lambda z: z.square().add_(1).rsqrt_(), lambda z, a: a.pow(3).mul_(z).neg_(), 2 / math.sqrt(27)
+    ),
     "mexican_hat": NonLinearity(
         lambda z: (1 - z.square()) * torch.exp(z.square() * -0.5),
         lambda z, a: z * (z.square() - 3) * torch.exp(z.square() * -0.5),

@@ -1,5 +1,6 @@
 """Losses: the mean over the batch, and its gradient at the network's output. T trials, B samples, O outputs."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ class LossFunction(NamedTuple):
     """(output, target) -> ∂(mean loss)/∂output [T, B, O]."""
     curvature: Callable[[Tensor], Tensor]
     """output -> ∂²(mean loss)/∂output², its diagonal [T, B, O]; it does not depend on the target."""
+    draw: Callable[[Tensor, Tensor], Tensor]
+    """(output, uniform numbers [T, B, O]) -> a target as the network predicts it, where the loss is minus the logarithm of its density."""
     correct: Callable[[Tensor, Tensor], Tensor] | None
     """(output, target) -> bool [T, B]; None on regressions."""
 
@@ -41,6 +44,13 @@ def _cross_entropy_curvature(output: Tensor) -> Tensor:
     return p.mul_(others).div_(output.shape[1])
 
 
+def _drawn_class(output: Tensor, uniform: Tensor) -> Tensor:
+    """The first class at which the sum of the probabilities so far exceeds a uniform number."""
+    so_far = output.softmax(2).cumsum(2)
+    passed = so_far <= uniform[..., :1] * so_far[..., -1:]
+    return passed.sum(2).clamp_max_(output.shape[2] - 1)
+
+
 def _squared_error(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).square().mean(2)
 
@@ -53,12 +63,21 @@ def _squared_error_curvature(output: Tensor) -> Tensor:
     return torch.full_like(output, 2 / (output.shape[1] * output.shape[2]))
 
 
+def _drawn_target(output: Tensor, uniform: Tensor) -> Tensor:
+    """A mean of squares over O targets is that of normal ones with variance O/2: one standard deviation up or down."""
+    deviation = math.sqrt(output.shape[2] / 2)
+    return output + torch.where(uniform < 0.5, deviation, -deviation).to(output.dtype)
+
+
 LOSSES: dict[str, LossFunction] = {
     "cross_entropy": LossFunction(
         _cross_entropy,
         _cross_entropy_gradient,
         _cross_entropy_curvature,
+        _drawn_class,
         lambda output, target: output.argmax(2) == target,
     ),
-    "mean_squared_error": LossFunction(_squared_error, _squared_error_gradient, _squared_error_curvature, None),
+    "mean_squared_error": LossFunction(
+        _squared_error, _squared_error_gradient, _squared_error_curvature, _drawn_target, None
+    ),
 }

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from workers.contract.memory import STARTING_SAMPLES
 from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
 from workers.contract.shapes import ExpandedLayer, Row, rows, walk
@@ -29,6 +30,7 @@ from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
+from workers.engine.seeding import numpy_generator
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -140,6 +142,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
+    _start_from_data(layers, everything, seeds, data.training.x)
     groups = _groups(shard, trials, theta, layout, step)
     return Program(
         shard=shard,
@@ -160,6 +163,18 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         layout=layout,
         extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
+
+
+def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds: list[int], x: Tensor) -> None:
+    """Shows training inputs, of each seed its own, to the layers that wait for them; running statistics of the others stay as they were."""
+    if not any(getattr(layer, "starting", False) for layer in everything):
+        return
+    others = [layer.state for layer in everything if hasattr(layer, "state") and not hasattr(layer, "starting")]
+    running = [(tensor, tensor.clone()) for state in others for tensor in state.values()]
+    chosen = {seed: numpy_generator(seed, "start").permutation(len(x))[:STARTING_SAMPLES] for seed in set(seeds)}
+    through(layers, torch.stack([x[torch.from_numpy(chosen[seed]).to(x.device)] for seed in seeds]), training=True)
+    for tensor, before in running:
+        tensor.copy_(before)
 
 
 def _slots(

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from workers.engine.divergence import NEVER
 from workers.engine.program import Program
-from workers.engine.statistics import NAMES
 
 CURVES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 
@@ -22,12 +21,13 @@ class Recording:
         self.evaluated = frozenset(program.shard.evaluated)
         self.tests: tuple[Tensor, Tensor] | None = None
         """Loss and accuracy on the test split, once training has ended."""
+        self.names = program.shard.statistics
         self._statistics: list[tuple[list[int], Tensor]] = []
         self._curves: list[tuple[int, Tensor]] = []
 
     def statistics(self, steps: list[int], columns: dict[str, Tensor]) -> None:
         """All of some steps: float64 [K, L, T] by statistic, K of them."""
-        self._statistics.append((steps, torch.stack([columns[name] for name in NAMES], 3)))
+        self._statistics.append((steps, torch.stack([columns[name] for name in self.names], 3)))
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""
@@ -55,7 +55,7 @@ class Recording:
         kept, diverging = self._until_divergence(steps)
         trial, place = np.nonzero(kept)
         layers = len(self.program.measured)
-        per_layer = values[trial, place].reshape(-1, len(NAMES))
+        per_layer = values[trial, place].reshape(-1, len(self.names))
         numbers = np.repeat(~diverging[trial, place], layers)
         columns: dict[str, pa.Array] = {
             **self._keys(np.repeat(trial, layers)),
@@ -63,7 +63,7 @@ class Recording:
             "layer": _words([m.path for m in self.program.measured], np.tile(np.arange(layers), len(trial))),
             "depth": pa.array(np.tile([m.depth for m in self.program.measured], len(trial))),
         }
-        for index, name in enumerate(NAMES):
+        for index, name in enumerate(self.names):
             column = np.ascontiguousarray(per_layer[:, index])
             columns[name] = pa.array(column, mask=np.isnan(column) & numbers)
         return pa.table(columns)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workers.contract.optimizers import GRADIENT_FREE, Pattern
 from workers.contract.statistics import STATISTICS
+from workers.engine.bartlett import due, sampled_gradient, squared
 from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
@@ -49,7 +50,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
             recording.test(evaluate(program, program.data.test))
             return
-        gradients = LOOKS[program.shard.pattern](program, x, y)
+        gradients = LOOKS[program.shard.pattern](program, x, y, step)
         before = program.theta.clone() if columns is not None else None
         estimates: list[Tensor | None] = []
         for group in program.groups:
@@ -111,7 +112,7 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
     return replace(gradients, **own)
 
 
-def the_gradient(program: Program, *_: Tensor) -> Gradients:
+def the_gradient(program: Program, *_: Tensor | int) -> Gradients:
     return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
 
 
@@ -126,7 +127,7 @@ def sample_squares(program: Program) -> Tensor:
     return squares
 
 
-def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
+def look_twice(program: Program, x: Tensor, y: Tensor, step: int) -> Gradients:
     """A second gradient of the same samples, where the rule asks for it; θ and the gradient are put back."""
     squares = sample_squares(program)
     theta, mean = program.theta.clone(), program.gradient.clone()
@@ -148,7 +149,7 @@ def look_twice(program: Program, x: Tensor, y: Tensor) -> Gradients:
     )
 
 
-def look_at_curvature(program: Program, *_: Tensor) -> Gradients:
+def look_at_curvature(program: Program, *_: Tensor | int) -> Gradients:
     """The same samples' curvature, by another pass backward."""
     return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
 
@@ -163,13 +164,27 @@ def look_around(program: Program, group: Group, own: Gradients, x: Tensor, y: Te
     return replace(own, tried=tried, losses=losses)
 
 
-LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor], Gradients]] = {
+def look_at_own_labels(program: Program, x: Tensor, y: Tensor, step: int) -> Gradients:
+    """The same samples' curvature in the steps in which a rule wants it, by a gradient with labels that the network draws."""
+    if not due(program, step):
+        return the_gradient(program)
+    mean = program.gradient.clone()
+    drawn = sampled_gradient(program, x)
+    if program.extended:
+        program.extended.present(drawn)
+    found = squared(drawn.clone(), program.shard.batch_size)
+    program.gradient.copy_(mean)
+    return replace(the_gradient(program), curvature=found)
+
+
+LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
     "one_gradient": the_gradient,
     "two_gradients": look_twice,
     "curvature": look_at_curvature,
+    "own_labels": look_at_own_labels,
     "population": the_gradient,
 }
-"""What a step's rules are told, after `differentiate` of the same x and y."""
+"""What a step's rules are told, after `differentiate` of the same x and y; step k stands for k updates made."""
 
 
 def measure(program: Program, step: int) -> Columns:
@@ -182,7 +197,7 @@ def measure(program: Program, step: int) -> Columns:
     gradients = of_layers(program, program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
     carried = program.extended.exponents if program.extended else None
-    return backward(signals, before, carried) | activities
+    return backward(signals, before, carried, passes) | activities
 
 
 def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
@@ -213,7 +228,8 @@ def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
     start, end = of_layers(program, before), of_layers(program, program.theta)
     moved = end if before is not program.theta else None
-    return found | update(start, moved, found["gradient_norm"], eps_dominance(program))
+    passes = program.shard.passes
+    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), passes)
 
 
 def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Tensor) -> Tensor:
@@ -236,9 +252,9 @@ def _of_one_step(columns: Columns) -> Columns:
 
 
 def eps_dominance(program: Program) -> Tensor:
-    """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps."""
+    """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps and where nobody records it."""
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
-    for group in program.groups:
+    for group in program.groups if "eps" in program.shard.passes else ():
         if group.rule.eps_dominated is not None:
             mask = group.rule.eps_dominated(group.state, group.hyper, program.layout)
             for share, columns in zip(shares, program.columns, strict=True):

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workers.contract.base import ByKind
+from workers.contract.layers.attention import Attention, PositionalEncoding
 from workers.contract.layers.containers import Highway, Repeat, Residual, Sequential
 from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
@@ -20,14 +21,19 @@ from workers.contract.layers.normalizations import (
     RmsNorm,
 )
 from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
+from workers.contract.layers.radial import Rbf
 
 LAYERS = (
-    Linear, Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential, Repeat,
-    Residual, Highway,
+    Linear, Rbf, Attention, PositionalEncoding,
+    Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
+    Repeat, Residual, Highway,
 )  # fmt: skip
 
 LayerSpec = Annotated[
     Linear
+    | Rbf
+    | Attention
+    | PositionalEncoding
     | Conv1d
     | Conv2d
     | Activation
@@ -55,6 +61,7 @@ __all__ = [
     "MAX_WIDTH",
     "NORMALIZATIONS",
     "Activation",
+    "Attention",
     "AveragePool",
     "BatchNorm",
     "Conv1d",
@@ -72,6 +79,8 @@ __all__ = [
     "MaxPool",
     "Normalization",
     "NormalizationSpec",
+    "PositionalEncoding",
+    "Rbf",
     "Repeat",
     "Residual",
     "RmsNorm",

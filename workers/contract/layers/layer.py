@@ -30,10 +30,17 @@ class DoesNotFit(Exception):  # noqa: N818 - it says what a shape is not
 class Layer(Spec):
     weighted: ClassVar[bool] = False
     """Whether it opens a row of the statistics: the parameters of what follows, up to the next such layer, belong to its row."""
+    starts_from_data: ClassVar[bool] = False
+    """Whether its start depends on what it receives: training inputs go through the network before anything is trained."""
 
     name: Name | None = Field(default=None, examples=["encoder"])
     """Its place in paths, `layers.INDEX.KIND` if null: `hidden.3.linear` is the linear layer of the fourth copy in a repeat named
     `hidden`. The output layer is `output` in any case."""
+
+    @property
+    def mixes_samples(self) -> bool:
+        """Whether what comes out for a sample depends on the others of its batch."""
+        return False
 
     def out_shape(self, shape: Shape) -> Shape:
         """What it gives for what it receives. Raises DoesNotFit."""
@@ -42,6 +49,14 @@ class Layer(Spec):
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         """Shapes of its own parameter tensors, in the order in which they lie one after another; those of layers inside come before."""
         return ()
+
+    def kept(self, shape: Shape) -> int:
+        """Numbers that it remembers beside its parameters: what is frozen."""
+        return 0
+
+    def workspace(self, shape: Shape) -> int:
+        """Numbers kept of one sample from the pass forward to the pass backward, beside what comes out."""
+        return 0
 
     def positions(self, shape: Shape) -> int:
         """How often each of its own parameters is used on one sample."""

@@ -86,5 +86,9 @@ class Normalization(Layer):
     normalization: NormalizationSpec = Field(examples=["batch"])
     """How."""
 
+    @property
+    def mixes_samples(self) -> bool:
+        return self.normalization.mixes_samples
+
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return self.normalization.tensors(shape)

@@ -13,7 +13,7 @@ from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, R
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
 from workers.contract.optimizers.base import GRADIENT_FREE, GRADIENTS, Decay, Evaluations, Optimizer, Pattern
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
-from workers.contract.optimizers.curvature import VsgdB, VsgdFd, VsgdG, VsgdL
+from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.gradient_free import Mezo, OpenAiEs, RandomSearch, Spsa
 from workers.contract.optimizers.per_layer import (
@@ -78,6 +78,7 @@ OPTIMIZERS = (
     VsgdB,
     VsgdG,
     VsgdFd,
+    Sophia,
     Shampoo,
     Soap,
     Lbfgs,
@@ -128,6 +129,7 @@ OptimizerSpec = Annotated[
     | VsgdB
     | VsgdG
     | VsgdFd
+    | Sophia
     | Shampoo
     | Soap
     | Lbfgs
@@ -190,6 +192,7 @@ __all__ = [
     "Sm3",
     "Smorms3",
     "Soap",
+    "Sophia",
     "Spsa",
     "Tiger",
     "UnitNormalizedGradient",

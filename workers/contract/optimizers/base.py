@@ -19,9 +19,15 @@ from workers.contract.optimizers.wrappers import (
     Wrapper,
 )
 
-Pattern = Literal["one_gradient", "two_gradients", "curvature", "population"]
-GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2, "curvature": 2, "population": 0}
-"""Gradients that a step takes; a pass backward for the curvature costs no more than a gradient and counts as one."""
+Pattern = Literal["one_gradient", "two_gradients", "curvature", "own_labels", "population"]
+GRADIENTS: dict[Pattern, int] = {
+    "one_gradient": 1,
+    "two_gradients": 2,
+    "curvature": 2,
+    "own_labels": 2,
+    "population": 0,
+}
+"""Gradients that a step takes at most; a pass backward for the curvature costs no more than a gradient and counts as one."""
 GRADIENT_FREE: frozenset[Pattern] = frozenset({"population"})
 """Patterns whose rules are not given the gradient: backpropagation only measures."""
 Decay = Literal["coupled", "decoupled", "none"]

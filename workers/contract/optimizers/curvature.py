@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.base import Positive, Whole
-from workers.contract.optimizers.base import Optimizer, Pattern
+from workers.contract.base import Betas, IntervalGrid, NonNegativeGrid, Positive, PositiveGrid, Whole
+from workers.contract.optimizers.base import Decay, Optimizer, Pattern
 
 
 class Vsgd(Optimizer):
@@ -78,3 +78,29 @@ class VsgdFd(Optimizer):
         "h = |g(theta+p) - g(theta)|/|p|; eta = (mean h/mean h^2) * n*G^2/(v + (n-1)*G^2); theta <- theta - eta*g"
     )
     source: ClassVar[str] = "Schaul, Zhang & LeCun 2013 (arXiv:1206.1106); Schaul & LeCun 2013 (arXiv:1301.3764)"
+
+
+class Sophia(Optimizer):
+    """Sophia-G: the mean gradient over the curvature, clipped; the curvature from labels that the network draws itself, every few steps."""
+
+    kind: Literal["sophia"] = "sophia"
+    lr: PositiveGrid = Field(default=1e-3, examples=[1e-3, [1e-4, 1e-3]])
+    """Learning rate: the longest step in each coordinate."""
+    betas: Betas = Field(default=[0.96, 0.99], examples=[[0.96, 0.99]])
+    """Memories of the gradient and of the curvature."""
+    gamma: PositiveGrid = Field(default=0.05, examples=[0.05, [0.01, 0.05]])
+    """γ, share of the curvature that a step is divided by: the smaller, the more elements are clipped."""
+    eps: NonNegativeGrid = Field(default=1e-12, examples=[1e-12])
+    """Least divisor."""
+    update_period: IntervalGrid = Field(default=10, examples=[10])
+    """Steps from one look at the curvature to the next; it costs a gradient."""
+    weight_decay: NonNegativeGrid = Field(default=0.0, examples=[0.0, 0.1])
+    """Decoupled: θ shrinks by lr·weight_decay·θ."""
+    decay: ClassVar[Decay] = "decoupled"
+    pattern: ClassVar[Pattern] = "own_labels"
+    family: ClassVar[str] = "curvature"
+    formula: ClassVar[str] = (
+        "m <- b1*m + (1-b1)*g; every update_period steps h <- b2*h + (1-b2)*n*G^2, G the gradient for labels drawn from the predictions; "
+        "theta <- theta - lr*clip(m/max(gamma*h, eps), -1, 1)"
+    )
+    source: ClassVar[str] = "Liu et al. 2023 (arXiv:2305.14342), algorithms 2 and 3 (Sophia-G)"

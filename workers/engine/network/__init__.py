@@ -1,17 +1,22 @@
 """The layers, one visible table from kind to implementation. Repeats and sequential blocks are written out before they get here."""
 
 from workers.engine.network.activation import Activation
+from workers.engine.network.attention import Attention, PositionalEncoding
 from workers.engine.network.convolution import Convolution
 from workers.engine.network.dropout import Dropout
 from workers.engine.network.layer import Layer, Slots, Weighted
 from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
 from workers.engine.network.pooling import Pool
+from workers.engine.network.radial import Rbf
 from workers.engine.network.reshape import Reshape
 from workers.engine.network.shortcuts import Highway, Residual
 
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
+    "rbf": Rbf,
+    "attention": Attention,
+    "positional_encoding": PositionalEncoding,
     "activation": Activation,
     "dropout": Dropout,
     "flatten": Reshape,

@@ -52,6 +52,13 @@ class Weighted(Layer, Protocol):
     """[T, B, out], ∂L/∂output."""
 
 
+class Starting(Layer, Protocol):
+    """A layer whose start depends on what it receives."""
+
+    starting: bool
+    """From `initialise` to the next pass forward, in which it sees training inputs as the layers below give them, and starts from them."""
+
+
 class Remembering(Layer, Protocol):
     """A layer that keeps more than its parameters from step to step."""
 

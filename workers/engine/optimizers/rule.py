@@ -98,7 +98,8 @@ class Gradients:
     sample_squares: Tensor | None = None
     """[R, P] mean over samples of the squared gradient of each sample's own loss."""
     curvature: Tensor | None = None
-    """[R, P] diagonal of the mean loss's Gauss-Newton matrix, by bbprop; rules of the pattern `curvature` need it."""
+    """[R, P] diagonal of the mean loss's Gauss-Newton matrix: by bbprop, which rules of the pattern `curvature` need, or from labels that
+    the network draws, which those of `own_labels` are given in some steps."""
     tried: Tensor | None = None
     """[R, N, P] where the candidates of a gradient-free rule stood, relative to θ: what its `ask` gave."""
     losses: Tensor | None = None

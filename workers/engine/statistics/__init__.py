@@ -1,14 +1,10 @@
 """The statistics, a function a group, in the order of the contract's table. All return float64 [L, T] by column."""
 
-from workers.contract.statistics import STATISTICS
 from workers.engine.statistics.backward import Samples, Signal, backward, backward_columns
 from workers.engine.statistics.forward import Activity, forward, forward_columns
 from workers.engine.statistics.update import update, update_columns
 
-NAMES: tuple[str, ...] = tuple(STATISTICS)
-
 __all__ = [
-    "NAMES",
     "Activity",
     "Samples",
     "Signal",

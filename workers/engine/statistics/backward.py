@@ -4,15 +4,20 @@ Sums are of elements brought into range by a power of two, so that nothing under
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from workers.contract.statistics import Pass
 from workers.engine.scaling import dot, in_range, peaks
 from workers.engine.statistics.counting import count
 
+RAW = (
+    *("square", "mean", "centred_square", "zeros", "nonfinite", "flips", "product", "square_before"),
+    *("delta_exponent", "delta_square", "sample_square"),
+)
 ROUNDING = 32
 """In units of the format's resolution: a variance of the samples' gradients below it may be rounding (of one sample, it is)."""
 
@@ -39,27 +44,34 @@ class Signal(NamedTuple):
 
 
 def backward(
-    signals: Sequence[Signal], previous: Sequence[Tensor] | None, carried: Tensor | None = None
+    signals: Sequence[Signal],
+    previous: Sequence[Tensor] | None,
+    carried: Tensor | None,
+    passes: Collection[Pass],
 ) -> dict[str, Tensor]:
-    """All columns of the group `backward`.
+    """All columns of the group `backward`; those that need other passes are NaN.
 
     Args:
         signals: of each layer, after a pass backward.
         previous: [T, n] gradient of each layer of the step before, None at step 0.
         carried: exponents of two that belong to gradient and δ, float64 [L, T]; None where they are as they are.
+        passes: what is computed.
     """
     gradients = [signal.gradient for signal in signals]
     peak = peaks(gradients)
     scaled, exponent = in_range(gradients, peak)
-    scaled_before, _ = in_range(previous, peaks(previous)) if previous is not None else (None, None)
+    compared = previous if "agreement" in passes else None
+    scaled_before, _ = in_range(compared, peaks(compared)) if compared is not None else (None, None)
     sums: dict[str, list[Tensor]] = {}
     for gradient, g in zip(gradients, scaled, strict=True):
-        found = _sums(gradient, g)
-        found |= _agreement(g, next(scaled_before) if scaled_before is not None else None)
+        found = _sums(gradient, g) if "gradient" in passes else {}
+        found |= _agreement(g, next(scaled_before)) if scaled_before is not None else {}
         for name, value in found.items():
             sums.setdefault(name, []).append(value)
-    raw = {name: torch.stack(values).double() for name, values in sums.items()}
-    raw |= {"peak": peak.double(), "exponent": exponent, **_error_signals(signals)}
+    raw = dict.fromkeys(RAW, torch.full_like(exponent, torch.nan))
+    raw |= {name: torch.stack(values).double() for name, values in sums.items()}
+    raw |= {"peak": peak.double(), "exponent": exponent}
+    raw |= _error_signals(signals, with_inputs="samples" in passes) if "error_signal" in passes else {}
     if carried is not None:
         raw |= {"peak": raw["peak"] * torch.exp2(carried)}
         raw |= {name: raw[name] + carried for name in ("exponent", "delta_exponent")}
@@ -112,10 +124,8 @@ def _sums(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _agreement(g: Tensor, before: Tensor | None) -> dict[str, Tensor]:
+def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
     """[T] each, of one layer's gradient and the step's before, both in range."""
-    if before is None:
-        return dict.fromkeys(("flips", "product", "square_before"), torch.full_like(g[:, 0], torch.nan))
     return {
         "flips": count(torch.lt, g.sign() * before.sign(), 0),
         "product": dot(g, before),
@@ -123,14 +133,14 @@ def _agreement(g: Tensor, before: Tensor | None) -> dict[str, Tensor]:
     }
 
 
-def _error_signals(signals: Sequence[Signal]) -> dict[str, Tensor]:
-    """δ's norm, and the mean square of single samples' gradients on the same scale."""
+def _error_signals(signals: Sequence[Signal], with_inputs: bool) -> dict[str, Tensor]:
+    """δ's norm, and with the layers' inputs the mean square of single samples' gradients on the same scale."""
     deltas = [signal.delta for signal in signals]
     scaled, exponent = in_range(deltas, peaks(deltas))
     square = torch.stack([dot(rows, rows) for rows in (delta.flatten(1) for delta in scaled)]).double()
     of_samples = torch.full_like(square, torch.nan)
     known = [place for place, signal in enumerate(signals) if signal.samples is not None]
-    if known:
+    if known and with_inputs:
         found, own = _samples([samples for signal in signals if (samples := signal.samples) is not None])
         of_samples[known] = found * torch.exp2(2 * (own - exponent[known]))
     return {"delta_exponent": exponent, "delta_square": square, "sample_square": of_samples}

@@ -4,16 +4,18 @@ Deviations are taken in two passes: where the images of all samples have collaps
 below the mean, and E[a²] − E[a]² would be rounding noise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from workers.contract.statistics import Pass
 from workers.engine.activations import NonLinearity
 from workers.engine.scaling import norm
 from workers.engine.statistics.counting import count
 
+RAW = ("activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead")
 SATURATED = 0.1
 """Share of max |θ′| below which a unit counts as saturated on a sample."""
 DEAD = 1e-6
@@ -28,10 +30,11 @@ class Activity(NamedTuple):
     a: Tensor
 
 
-def forward(activities: Sequence[Activity]) -> dict[str, Tensor]:
-    """All columns of the group `forward`."""
-    found = [_of_layer(*activity) for activity in activities]
+def forward(activities: Sequence[Activity], passes: Collection[Pass]) -> dict[str, Tensor]:
+    """All columns of the group `forward`; those that need other passes are NaN."""
+    found = [_of_layer(*activity, passes) for activity in activities]
     raw = {name: torch.stack([own[name] for own in found]).double() for name in found[0]}
+    raw = dict.fromkeys(RAW, torch.full_like(raw["nothing"], torch.nan)) | raw
     return forward_columns(raw, [activity.z.shape[2] for activity in activities], activities[0].z.shape[1])
 
 
@@ -59,16 +62,29 @@ def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: in
     return {name: torch.where(finite, column, torch.nan) for name, column in columns.items()}
 
 
-def _of_layer(non_linearity: NonLinearity, z: Tensor, a: Tensor) -> dict[str, Tensor]:
+def _of_layer(non_linearity: NonLinearity, z: Tensor, a: Tensor, passes: Collection[Pass]) -> dict[str, Tensor]:
     """[T] each."""
+    found = {"nothing": (z * 0).flatten(1).sum(1)}  # times zero, so that no finite numbers add up to infinity
+    if "activation" in passes:
+        found |= _values(a)
+    if "slope" in passes:
+        found |= _slopes(non_linearity, z, a)
+    return found
+
+
+def _values(a: Tensor) -> dict[str, Tensor]:
     mean_of_unit = a.mean(1, keepdim=True)
     mean = mean_of_unit.mean(2, keepdim=True)
-    slope = non_linearity.derivative(z, a).abs_()
     return {
-        "nothing": (z * 0).flatten(1).sum(1),  # times zero, so that no finite numbers add up to infinity
         "activation_mean": mean.flatten(),
         "sample_deviation": norm(a - mean_of_unit),
         "unit_deviation": norm(mean_of_unit - mean),
+    }
+
+
+def _slopes(non_linearity: NonLinearity, z: Tensor, a: Tensor) -> dict[str, Tensor]:
+    slope = non_linearity.derivative(z, a).abs_()
+    return {
         "saturated": count(torch.lt, slope, SATURATED * non_linearity.steepest),
         "slope_sum": slope.flatten(1).sum(1),
         "dead": count(torch.lt, slope.amax(1), DEAD),

@@ -1,26 +1,31 @@
 """Statistics of what a step moved. L layers, T trials, n parameters of a layer. Results are float64 [L, T]."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
+from workers.contract.statistics import Pass
 from workers.engine.scaling import norms
 
 
 def update(
-    before: Sequence[Tensor], after: Sequence[Tensor] | None, gradient_norm: Tensor, eps_dominated: Tensor
+    before: Sequence[Tensor],
+    after: Sequence[Tensor] | None,
+    gradient_norm: Tensor,
+    eps_dominated: Tensor,
+    passes: Collection[Pass],
 ) -> dict[str, Tensor]:
-    """All columns of the group `update`.
+    """All columns of the group `update`; those that need other passes are NaN.
 
     Args:
         before, after: [T, n] parameters of each layer; None where no update was made.
         gradient_norm: [L, T].
         eps_dominated: [L, T], the share of elements, NaN for rules without an eps.
     """
-    weight_norm = norms(before)
-    update_norm = torch.full_like(weight_norm, torch.nan)
-    if after is not None:
+    nothing = torch.full_like(gradient_norm, torch.nan)
+    weight_norm, update_norm = norms(before) if "weight" in passes else nothing, nothing
+    if after is not None and "movement" in passes:
         update_norm = norms([new - old for new, old in zip(after, before, strict=True)])
     return update_columns(weight_norm, update_norm, gradient_norm, eps_dominated)
 

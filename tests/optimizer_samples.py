@@ -53,7 +53,9 @@ class Run:
     def start_at(self, theta: Tensor) -> None:
         self.theta = theta.clone()
         self.flat = torch.zeros(len(theta), 1, dtype=torch.float64, device=theta.device)
-        self.draws = Draws(keys_of([SEED] * len(theta), theta.device), torch.zeros((), dtype=torch.int64, device=theta.device))
+        self.draws = Draws(
+            keys_of([SEED] * len(theta), theta.device), torch.zeros((), dtype=torch.int64, device=theta.device)
+        )
         self.state: State = self.rule.initial_state(self.theta, self.hyper, self.layout, **self.flags)
 
     def step(

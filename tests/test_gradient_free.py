@@ -79,7 +79,10 @@ def test_switched_off_the_gradient_is_unknown(kind: str) -> None:
     planned = shard(mlp("sigmoid"), kind, steps=3)
     with_it = rows(train(planned).statistics)
     without = rows(train(planned.model_copy(update={"backpropagation": False})).statistics)
-    needing = {name for name, found in STATISTICS.items() if found.group == "backward"} | {"effective_lr", "estimate_cosine"}
+    needing = {name for name, found in STATISTICS.items() if found.group == "backward"} | {
+        "effective_lr",
+        "estimate_cosine",
+    }
     assert with_it.keys() == without.keys()
     for place, row in without.items():
         assert all(row[name] is None for name in needing)
@@ -100,7 +103,9 @@ def test_the_cosine_is_that_of_the_estimate_with_the_gradient() -> None:
     estimate = (losses[:, 0] - losses[:, 1])[:, None] * tried[:, 0]
     for trial in (0, 1):
         for place, columns in zip(made.measured, made.columns, strict=True):
-            expected = torch.nn.functional.cosine_similarity(estimate[trial, columns], made.gradient[trial, columns], dim=0)
+            expected = torch.nn.functional.cosine_similarity(
+                estimate[trial, columns], made.gradient[trial, columns], dim=0
+            )
             assert table[trial, 0, place.path]["estimate_cosine"] == pytest.approx(expected.item(), rel=1e-9)
     given: dict[Any, Row] = rows(train(shard(mlp(), "sgd", steps=2)).statistics)
     assert all(row["estimate_cosine"] is None for row in given.values())
@@ -143,7 +148,9 @@ def test_the_estimate_is_unbiased(kind: str) -> None:
     tried = rule.ask(theta, state, hyper, draws, **flags)
     losses = ((theta[:, None] + tried).square() * curvature / 2).sum(2)
     nothing = torch.zeros(count, 1, dtype=torch.float64)
-    found = rule.estimate(Gradients(theta * torch.nan, 1, layout, nothing, tried=tried, losses=losses), state, hyper, **flags)
+    found = rule.estimate(
+        Gradients(theta * torch.nan, 1, layout, nothing, tried=tried, losses=losses), state, hyper, **flags
+    )
     error = found.std(0) / count**0.5
     assert ((found.mean(0) - (theta * curvature)[0]).abs() <= 4 * error).all()
 

@@ -15,7 +15,15 @@ normal = cache(directions.normal)
 
 
 def random_search(
-    theta: Array, gradients: object, layers: object, steps: int, *, losses: Losses, seed: int, sigma: float, population: int
+    theta: Array,
+    gradients: object,
+    layers: object,
+    steps: int,
+    *,
+    losses: Losses,
+    seed: int,
+    sigma: float,
+    population: int,
 ) -> list[Array]:
     """Matyas 1965."""
     path = []

@@ -32,7 +32,17 @@ from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.previews import Prediction
-from workers.contract.results import Advice, Arm, Diagnosis, Evaluated, Improvement, Interval, Result, Scores, TrialCounts
+from workers.contract.results import (
+    Advice,
+    Arm,
+    Diagnosis,
+    Evaluated,
+    Improvement,
+    Interval,
+    Result,
+    Scores,
+    TrialCounts,
+)
 from workers.theory.resolution import networks
 
 

@@ -189,7 +189,8 @@ LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
 
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward`, null where no gradient is taken, and `forward`."""
-    activities = forward([_activity(place) for place in program.measured])
+    passes = program.shard.passes
+    activities = forward([_activity(place) for place in program.measured], passes)
     if gradient_free(program) and not program.shard.backpropagation:
         unknown = torch.full_like(activities["activation_mean"], torch.nan)
         return {name: unknown for name, found in STATISTICS.items() if found.group == "backward"} | activities
@@ -238,7 +239,9 @@ def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Te
     Args:
         estimates: of each group, [R, P]; where there is none what it moved, the other way, stands for it.
     """
-    found = torch.full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64, device=before.device)
+    found = torch.full(
+        (len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64, device=before.device
+    )
     for group, own in zip(program.groups, estimates, strict=True):
         if group.candidates is not None and program.shard.backpropagation:
             estimate = own if own is not None else (before - program.theta)[group.rows]

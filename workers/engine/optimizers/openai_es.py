@@ -41,9 +41,7 @@ def estimate(gradients: Gradients, state: State, hyper: Hyper, *, population: in
     return combined(differences, tried[:, :half])
 
 
-def update(
-    theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, population: int, ranked: bool
-) -> None:
+def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, population: int, ranked: bool) -> None:
     direction = estimate(gradients, state, hyper, population=population, ranked=ranked)
     if "momentum" in hyper:
         direction = state["momentum_buffer"].mul_(hyper["momentum"].to(theta.dtype)).add_(direction)

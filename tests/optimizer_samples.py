@@ -90,10 +90,8 @@ class Run:
         """With the losses of a gradient-free rule's candidates."""
         assert self.rule.ask is not None
         tried = self.rule.ask(self.theta, self.state, self.hyper, self.draws, **self.flags)
-        if losses is None:
-            found = loss + torch.bmm(tried, mean[:, :, None]).squeeze(2)
-        else:
-            found = losses(self.theta[:, None] + tried)
+        near = losses or (lambda places: loss + torch.bmm(places - self.theta[:, None], mean[:, :, None]).squeeze(2))
+        found = near(self.theta[:, None] + tried)
         unknown = torch.full_like(mean, torch.nan)
         return Gradients(unknown, 1, self.layout, loss, tried=tried, losses=found.double())
 

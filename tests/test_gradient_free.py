@@ -45,7 +45,7 @@ def asked(made: Program, place: int) -> tuple[Tensor, Tensor]:
 def test_a_candidates_loss_is_that_of_a_pass_forward_there(
     network: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many go together: as if θ itself stood there, on the same batch with the same dropout; nothing of the network's own changes."""
+    """However many go together: as if θ itself stood there, on the same batch with the same dropout."""
     monkeypatch.setattr(population, "at_once", lambda *_: at_once)
     monkeypatch.setattr("workers.engine.program.at_once", lambda *_: at_once)
     planned = shard(NETWORKS[network], {"kind": "openai_es", "population": 32}, seeds=(0, 1), batch_size=9)
@@ -156,8 +156,8 @@ def test_the_estimate_is_unbiased(kind: str) -> None:
 
 
 def test_directions_are_standard_normal_and_the_seeds_own() -> None:
-    """Mean, variance and kurtosis within five standard errors, no correlation between rows, steps or neighbours; a row's do not depend on how
-    many are drawn or who else is there.
+    """Mean, variance and kurtosis within five standard errors, no correlation between rows, steps or neighbours; a row's do not
+    depend on how many are drawn or who else is there.
     """
     theta = torch.zeros(3, 50, dtype=torch.float64)
     keys = keys_of([SEED, SEED, 7], theta.device)

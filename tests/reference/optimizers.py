@@ -81,7 +81,7 @@ BY_SHAPE = {"adafactor", "muon", "shampoo", "sm3", "soap", "unit_normalized_grad
 BY_LOSS = {"irprop_plus"}
 """Told how to compute the loss of a step's samples."""
 
-BY_LOSSES = {
+BY_LOSSES: dict[str, Callable[..., list[Array]]] = {
     "random_search": gradient_free.random_search,
     "spsa": gradient_free.spsa,
     "mezo": gradient_free.mezo,

@@ -24,8 +24,8 @@ MORE_TENSORS: dict[Pattern, int] = {
     "own_labels": 3,
     "population": 2,
 }
-"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch; or one candidate,
-scratch."""
+"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch; or one
+candidate, scratch."""
 CANDIDATE_TENSORS = 6
 """[T, P] tensors for each candidate of a gradient-free rule: its random numbers, in 64 bits at first, and its place."""
 WIDEST_TENSORS = 8

@@ -47,6 +47,10 @@ TIME_OF_A_STEP: dict[str, float] = {
     "shampoo": 18,
     "soap": 4.5,
     "lbfgs": 3.7,
+    "random_search": 1.2e+02,
+    "spsa": 2.2,
+    "mezo": 2.3,
+    "openai_es": 41,
     # end
 }
 """By kind, in the contract's order; 1 is SGD's."""

@@ -92,7 +92,7 @@ STATISTICS: dict[str, Statistic] = {
         "update",
         ("movement",),
         "core",
-        "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it makes no such estimate; null for rules that are given g",
+        "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it has no estimate; null for rules given g",
     ),
 }
 

@@ -31,7 +31,8 @@ class Draws:
         u = uniform(self.keys, self.step, 2 * pairs).to(theta.dtype).unflatten(1, (pairs, 2))
         radius, angle = torch.log1p(-u[..., 0]).mul_(-2).sqrt_(), u[..., 1] * tau
         z = torch.stack([angle.cos().mul_(radius), angle.sin().mul_(radius)], 2).flatten(1)
-        return z[:, :numbers].unflatten(1, (count, theta.shape[1]))
+        directions: Tensor = z[:, :numbers].unflatten(1, (count, theta.shape[1]))
+        return directions
 
     def signs(self, theta: Tensor) -> Tensor:
         """[R, P] of -1 and 1 with equal chances, in θ's format."""

@@ -120,7 +120,7 @@ class Rule:
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
     ask: Callable[..., Tensor] | None = None
-    """(theta, state, hyper, draws, **flags) -> [R, N, P]: where a gradient-free rule wants to know the loss, relative to θ. Changes nothing."""
+    """(theta, state, hyper, draws, **flags) -> [R, N, P]: where a gradient-free rule wants to know the loss, from θ. Changes nothing."""
     estimate: Callable[..., Tensor] | None = None
     """(gradients, state, hyper, **flags) -> [R, P]: what a gradient-free rule takes the gradient to be, in direction, before its update.
     None where it makes no such estimate: then −Δθ stands for it."""

@@ -47,7 +47,7 @@ TIME_OF_A_STEP: dict[str, float] = {
     "shampoo": 18,
     "soap": 4.5,
     "lbfgs": 3.7,
-    "random_search": 1.2e+02,
+    "random_search": 120,
     "spsa": 2.2,
     "mezo": 2.3,
     "openai_es": 41,

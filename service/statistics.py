@@ -62,15 +62,15 @@ def statistics(
     if record is None:
         raise not_found(comparison_id)
     spec = ComparisonSpec.model_validate(record.spec)
-    wanted = _names("columns", columns, COLUMNS) or [*KEYS, *spec.record.names]
+    wanted = names("columns", columns, COLUMNS) or [*KEYS, *spec.record.names]
     batches = artifacts.read_statistics(
         here.settings.artifacts,
         comparison_id,
         jobs.parts(here.database, comparison_id, "statistics"),
         columns=wanted,
-        variants=_names("variant", variant, list(spec.networks())),
-        optimizers=_names("optimizer", optimizer, [optimizer.label for optimizer in spec.optimizers]),
-        layers=_names("layer", layer, _layers(spec)),
+        variants=names("variant", variant, list(spec.networks())),
+        optimizers=names("optimizer", optimizer, [optimizer.label for optimizer in spec.optimizers]),
+        layers=names("layer", layer, _layers(spec)),
         seeds=_numbers("seed", seed),
         steps=_numbers("step", step),
     )
@@ -103,15 +103,16 @@ def _split(given: Sequence[str] | None, known: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in chain.from_iterable(parts)))
 
 
-def _names(parameter: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str] | None:
-    names = _split(given, known)
-    for name in names:
+def names(parameter: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str] | None:
+    """What a query names of what there is; None if it names nothing. Raises a 422 at what there is not."""
+    found = _split(given, known)
+    for name in found:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]!r}?" if near else "."
             listed = ", ".join(known[:100]) + (", …" if len(known) > 100 else "")
             raise invalid_parameter(parameter, f"there is no {name[:80]!r}{hint} There is: {listed}", "unknown_name")
-    return names or None
+    return found or None
 
 
 def _numbers(parameter: str, given: Sequence[str] | None) -> list[int] | None:

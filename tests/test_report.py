@@ -120,6 +120,10 @@ def test_every_plot_comes_as_png_and_svg(service: Service, path: str) -> None:
         if name in ("ranking", "error-signal"):
             assert service.client.get(formats["png"]).content.startswith(b"\x89PNG")
             assert b"<svg" in service.client.get(formats["svg"]).content
+    of_one = service.client.get(f"{path}/report/plots/error-signal.svg", params={"optimizer": "sgd"}).text
+    assert "sgd" in of_one and "$x" not in of_one
+    unknown = service.client.get(f"{path}/report/plots/ranking.svg", params={"variant": "bse"})
+    assert unknown.status_code == 422 and "base" in unknown.text
     wrong = service.client.get(f"{path}/report/plots/rankng.png")
     assert wrong.status_code == 422 and "ranking" in wrong.text
 

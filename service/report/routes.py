@@ -11,6 +11,7 @@ from service.errors import Problem, invalid_parameter, not_found
 from service.report import document
 from service.report.material import COLUMNS, gather
 from service.resources import Here, Resources
+from service.statistics import MANY, names
 from workers.contract.comparison import ComparisonSpec
 from workers.store import artifacts, comparisons, fleet, jobs
 
@@ -70,11 +71,18 @@ def report(
         422: {},
     },
 )
-def plot(comparison_id: str, name: str, format: Literal["png", "svg"], here: Here) -> Response:
+def plot(
+    comparison_id: str,
+    name: str,
+    format: Literal["png", "svg"],
+    here: Here,
+    variant: Annotated[list[str] | None, Query(examples=[["base"]], description="Variants." + MANY)] = None,
+    optimizer: Annotated[list[str] | None, Query(examples=[["sgd"]], description="Optimizers by name." + MANY)] = None,
+) -> Response:
     """One of the report's plots, drawn for print: `ranking`, `curves`, `error-signal` and so on; the JSON report lists them."""
     from service.report import paper  # matplotlib takes a second and 50 MB, and few processes are asked for pictures
 
-    found = _report(here, comparison_id)
+    found = _report(here, comparison_id, variant, optimizer)
     chart = found.charts.get(name)
     if chart is None:
         raise invalid_parameter(
@@ -83,7 +91,13 @@ def plot(comparison_id: str, name: str, format: Literal["png", "svg"], here: Her
     return Response(paper.draw(chart, format), media_type=MEDIA_TYPES[format])
 
 
-def _report(here: Resources, comparison_id: str) -> document.Report:
+def _report(
+    here: Resources,
+    comparison_id: str,
+    variants: list[str] | None = None,
+    optimizers: list[str] | None = None,
+) -> document.Report:
+    """Of the whole comparison, or of these arms only."""
     record = comparisons.find(here.database, comparison_id)
     if record is None:
         raise not_found(comparison_id)
@@ -92,9 +106,17 @@ def _report(here: Resources, comparison_id: str) -> document.Report:
         raise Problem(409, "wrong_state", NO_RESULT.format(comparison_id))
     spec = ComparisonSpec.model_validate(record.spec)
     root = here.settings.artifacts
+    wanted_variants = names("variant", variants, list(spec.networks()))
+    wanted_optimizers = names("optimizer", optimizers, [optimizer.label for optimizer in spec.optimizers])
+    arms = [
+        arm
+        for arm in comparison.result.arms
+        if (wanted_variants is None or arm.variant in wanted_variants)
+        and (wanted_optimizers is None or arm.optimizer in wanted_optimizers)
+    ]
     material = gather(
         spec,
-        comparison.result,
+        comparison.result.model_copy(update={"arms": arms}),
         comparisons.trials(here.database, comparison_id),
         artifacts.read_curves(root, comparison_id, jobs.parts(here.database, comparison_id, "curves")),
         artifacts.read_statistics(

@@ -2,6 +2,7 @@
 
 import json
 
+from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, Verdict
 
 TOLD = 6
@@ -56,7 +57,12 @@ def standing(arm: Arm) -> str:
 def setting(arm: Arm) -> str:
     """What was searched; the learning rate where nothing was."""
     told = list(arm.searched) or [name for name in ("lr",) if name in arm.hyperparameters]
-    return ", ".join(f"{name} {arm.hyperparameters[name]}" for name in told)
+    return ", ".join(f"{name} {_short(arm.hyperparameters[name])}" for name in told)
+
+
+def _short(value: Scalar) -> str:
+    """Three digits: a logarithmic grid has twelve."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def course(diagnosis: Diagnosis | None) -> str:

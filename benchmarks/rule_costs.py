@@ -32,7 +32,7 @@ START, END = "    # measured\n", "    # end\n"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="renew the table in the contract")
-    parser.add_argument("--turns", type=int, default=9, help="of each rule with SGD (%(default)s)")
+    parser.add_argument("--turns", type=int, default=11, help="of each rule with SGD (%(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sgd = Stepping("sgd")

@@ -109,7 +109,8 @@ def _tie(x: Numbers, y: Numbers) -> NDArray[np.bool_]:
     """Equal, or apart by no more than rounding: the place of a trial in its batch moves the last digits of float32."""
     with np.errstate(invalid="ignore"):  # ∞ − ∞
         near: NDArray[np.bool_] = np.abs(x - y) <= ROUNDING * np.maximum(np.abs(x), np.abs(y))
-    return (x == y) | (near & np.isfinite(x) & np.isfinite(y))
+    tied: NDArray[np.bool_] = (x == y) | (near & np.isfinite(x) & np.isfinite(y))
+    return tied
 
 
 def rounded(loss: float) -> float:

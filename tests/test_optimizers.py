@@ -65,8 +65,8 @@ STEPS_OF = {
 }
 """Where rounding is amplified so much that fewer steps can be compared: Prodigy's rate is a maximum of
 quotients of sums; Muon with rates of .06 and .1 circles the optimum in strides as long as the small matrices (200 steps at its defaults:
-test_optimizers_matrices); the two D-Adaptations and L-BFGS, without a line search, leave the small network under one of their settings
-each, for the numbers of 1e49 and more (D-Adaptation with the defaults is followed for 200 steps there, too)."""
+test_optimizers_matrices); D-Adaptation's rate is such a maximum, too; L-BFGS without a line search leaves the small network under one of
+its settings, for the numbers of 1e49 and more."""
 
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 """Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""

@@ -16,6 +16,7 @@ from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Diagnosis, Stage, Verdict
 from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
+from workers.theory.batch_norms import NoCriticalBatchNorm
 from workers.theory.critical import complaint
 from workers.theory.gains import NotCritical
 from workers.theory.resolution import resolved
@@ -113,6 +114,9 @@ def _changes(network: Mlp | Layers, layers: list[ExpandedLayer]) -> Iterator[tup
     if isinstance(network, Mlp):
         if network.normalization is None:
             yield "batch normalisation", {"normalization": "batch"}
+        if network.normalization is None or network.normalization.kind == "batch":
+            norm = {"kind": "critical_batch", "position": "before"}
+            yield "a batch norm whose scale and shift fit the non-linearity", {"normalization": norm}
         if network.shortcut is None:
             yield "residual layers", {"shortcut": {"kind": "residual", "scale": "depth"}}
 
@@ -134,7 +138,7 @@ def _layers(spec: ComparisonSpec, network: Mlp | Layers) -> list[ExpandedLayer] 
     """None where the theory finds no constants or no gain for a layer, or where the change does not fit."""
     try:
         return resolved(expand(network, spec.problem.shape, spec.problem.output_shape))
-    except (NotCritical, NotShapeable, Misfit):
+    except (NoCriticalBatchNorm, NotCritical, NotShapeable, Misfit):
         return None
 
 

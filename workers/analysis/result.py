@@ -27,7 +27,7 @@ from workers.analysis.selection import (
     identity,
 )
 from workers.analysis.signals import Course, courses, early_step
-from workers.analysis.uncertainty import improvement, interval, iqm
+from workers.analysis.uncertainty import improvement, interval, iqm, rounded
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
 from workers.contract.optimizers import OptimizerSpec
@@ -80,7 +80,7 @@ def build_result(
     followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     theory = _Theory(_expected(spec), _remedies(spec))
     views = [_view(spec, arm, arms, reached, followed, theory) for arm in arms]
-    losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
+    losses = [rounded(float(iqm(_test_losses(arm.reported)))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
     unfinished = any(trial.outcome not in REPORTED for trial in trials)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workers.contract.invariance import Invariance
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
-from workers.engine.optimizers import RULES, Gradients, Hyper, Layout, Rule
+from workers.engine.optimizers import RULES, SIZES, Draws, Gradients, Hyper, Layout, Rule, keys_of
 
 STEPS, SAMPLES, PARAMETERS = 20, 8, 60
 LAYOUT = Layout.of([((4, 5), (4,)), ((4, 6), (4,)), ((2, 4),)])
@@ -57,15 +57,16 @@ def measure(spec: type[Optimizer]) -> Invariance:
 
 
 @torch.no_grad()
-def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool]) -> tuple[float | None, float | None]:
+def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool | int]) -> tuple[float | None, float | None]:
     """(down to, up to) of a rule whose rows, one a scale, have equal settings."""
     scales = torch.tensor([[10.0**decade] for decade in DECADES], dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     curvature = torch.logspace(-2, 0, PARAMETERS, dtype=torch.float64)
     start = torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
     theta = start.float().repeat(len(scales), 1)
+    keys = keys_of([0] * len(scales), theta.device)
     state = rule.initial_state(theta, hyper, LAYOUT, **flags)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         noise = 0.3 * torch.randn(SAMPLES, PARAMETERS, generator=generator, dtype=torch.float64)
 
         def samples(place: Tensor, noise: Tensor = noise) -> Tensor:
@@ -73,13 +74,21 @@ def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool]) -> tuple[float | 
             return (scales[:, None] * ((place.double() * curvature)[:, None] + noise)).float()
 
         own = samples(theta)
-        place = theta.double()
-        loss = scales * ((place.square() * curvature / 2).sum(1) + place @ noise.mean(0))[:, None]
+
+        def losses_at(places: Tensor, noise: Tensor) -> Tensor:
+            """[R, N, P] -> [R, N], the mean over samples of a loss in float32."""
+            found = (places.double().square() * curvature / 2).sum(2) + places.double() @ noise.mean(0)
+            return (scales * found).float().double()
+
+        loss = losses_at(theta[:, None], noise)
         squares, diagonal = own.square().mean(1), (scales * curvature).float()
         gradients = Gradients(own.mean(1), SAMPLES, LAYOUT, loss, sample_squares=squares, curvature=diagonal)
         if rule.probe is not None:
             probed = theta + rule.probe(theta, gradients, state, hyper, **flags)
             gradients = replace(gradients, at_probe=samples(probed).mean(1), displacement=probed - theta)
+        if rule.ask is not None:
+            tried = rule.ask(theta, state, hyper, Draws(keys, torch.tensor(step)), **flags)
+            gradients = replace(gradients, tried=tried, losses=losses_at(theta[:, None] + tried, noise))
         rule.update(theta, gradients, state, hyper, **flags)
     one = DECADES.index(0)
     way = torch.linalg.vector_norm(theta[one].double() - start)
@@ -98,12 +107,12 @@ def remembered(spec: type[Optimizer]) -> float:
     return round(sum(tensor.numel() for tensor in state.values()) / theta.numel(), 2)
 
 
-def settings(spec: Optimizer, rows: int) -> tuple[Hyper, dict[str, bool]]:
+def settings(spec: Optimizer, rows: int) -> tuple[Hyper, dict[str, bool | int]]:
     """As a shard's program has them."""
     numbers: dict[str, float] = {}
-    flags: dict[str, bool] = {}
+    flags: dict[str, bool | int] = {}
     for name, value in spec.hyperparameters().items():
-        if isinstance(value, bool):
+        if isinstance(value, bool) or (isinstance(value, int) and name in SIZES):
             flags[name] = value
         elif isinstance(value, list):
             numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}

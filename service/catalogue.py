@@ -13,7 +13,7 @@ from workers.contract.initialisers import INITIALISERS
 from workers.contract.invariance import MEASURED
 from workers.contract.layers import LAYERS, NORMALIZATIONS
 from workers.contract.network import SHORTCUTS, Layers, Mlp
-from workers.contract.optimizers import BRIDGED, GRADIENTS, OPTIMIZERS, REFUSED, Decay, Optimizer, Pattern
+from workers.contract.optimizers import BRIDGED, OPTIMIZERS, REFUSED, Decay, Optimizer, Pattern
 from workers.contract.optimizers.bridged import VERSIONS, Bridged, Class
 from workers.contract.optimizers.misfits import refusal
 from workers.contract.optimizers.wrappers import FIELDS
@@ -85,7 +85,11 @@ class OptimizerEntry(View):
     weight_decay: Decay = Field(examples=["coupled"])
     """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
     gradients_per_step: int = Field(examples=[1])
-    """How many gradients a step takes: what to multiply steps by for a comparison at equal cost."""
+    """How many gradients of a batch a step takes, at the defaults."""
+    functions_per_step: int = Field(examples=[0])
+    """How many losses of a batch it takes besides, at the defaults: passes forward alone."""
+    cost_per_step: float = Field(examples=[1.0])
+    """Both together in gradients, a loss as a third of one: what to multiply steps by for a comparison at equal cost."""
     time_per_step: float = Field(examples=[1.2])
     """Measured: time of a whole training step over that of SGD, at the defaults, of six dense layers of 64 on one core."""
     remembered_per_parameter: float = Field(examples=[2])
@@ -251,7 +255,7 @@ def _entry(model: type[Spec]) -> Entry:
 
 
 def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
-    measured = MEASURED[_kind(model)]
+    measured, evaluations = MEASURED[_kind(model)], model().per_step()
     return OptimizerEntry(
         kind=_kind(model),
         description=model.__doc__ or "",
@@ -260,7 +264,9 @@ def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
         family=model.family,
         pattern=model.pattern,
         weight_decay=model.decay,
-        gradients_per_step=GRADIENTS[model.pattern],
+        gradients_per_step=evaluations.gradients,
+        functions_per_step=evaluations.functions,
+        cost_per_step=evaluations.cost,
         time_per_step=TIME_OF_A_STEP[_kind(model)],
         remembered_per_parameter=measured.remembered_per_parameter,
         invariant_down_to=measured.down_to,

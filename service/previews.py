@@ -15,7 +15,7 @@ from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.cost import bridge_seconds, step_seconds, trial_step_flops
+from workers.contract.cost import bridge_seconds, gradients_worth, step_seconds, trial_step_flops
 from workers.contract.layers import Activation
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.optimizers import Bridged, OptimizerSpec, Pattern
@@ -110,8 +110,9 @@ def _estimate(spec: ComparisonSpec, networks: dict[str, list[ExpandedLayer]], wo
     groups = [(layers, *group, members) for layers in networks.values() for group, members in spec.alike().items()]
     sharing = fastest[: len(groups)]
     flops = sum(
-        sum(sum(trials_by_round(spec, optimizer)) for optimizer in members) * trial_step_flops(layers, batch, pattern)
-        for layers, batch, pattern, members in groups
+        sum(trials_by_round(spec, optimizer)) * trial_step_flops(layers, batch, gradients_worth(optimizer))
+        for layers, batch, _, members in groups
+        for optimizer in members
     )
     return Estimate(
         trials=trials,
@@ -143,8 +144,8 @@ def _seconds(spec: ComparisonSpec, groups: list[Group], flops: float, sharing: l
     """What there is to compute at the workers' speed, and what each step of a shard takes however small it is."""
     least = sum(
         max(len(trials_by_round(spec, optimizer)) for optimizer in members)
-        * step_seconds(layers, pattern, sharing[0].device)
-        for layers, _, pattern, members in groups
+        * step_seconds(layers, max(map(gradients_worth, members)), sharing[0].device)
+        for layers, _, _, members in groups
     )
     objects = sum(
         sum(sum(trials_by_round(spec, optimizer)) for optimizer in members if isinstance(optimizer, Bridged))

@@ -15,13 +15,15 @@ from reference.tensors import Shapes
 from torch import Tensor
 
 from workers.contract.optimizers import OPTIMIZERS, Adam, Muon, Optimizer, Rmsprop, Rprop, Sgd, Signum, Smorms3, VsgdFd
-from workers.engine.optimizers import RULES, Gradients, Layout, State
+from workers.engine.optimizers import RULES, SIZES, Draws, Gradients, Layout, State, keys_of
 from workers.engine.optimizers.wrappers import wrapped
 
 Array = NDArray[np.float64]
 
 SPECS: dict[str, type[Optimizer]] = {spec.model_fields["kind"].default: spec for spec in OPTIMIZERS}
 
+SEED = 20150420
+"""Of all rows' directions, where a rule draws some."""
 WITHIN = {"muon": 1e-6, "shampoo": 1e-6, "soap": 1e-6, "lbfgs": 1e-6}
 """Where the distance to the twin may be more than 1e-10: matrices iterated by another way round."""
 
@@ -51,13 +53,21 @@ class Run:
     def start_at(self, theta: Tensor) -> None:
         self.theta = theta.clone()
         self.flat = torch.zeros(len(theta), 1, dtype=torch.float64, device=theta.device)
+        self.draws = Draws(
+            keys_of([SEED] * len(theta), theta.device), torch.zeros((), dtype=torch.int64, device=theta.device)
+        )
         self.state: State = self.rule.initial_state(self.theta, self.hyper, self.layout, **self.flags)
 
     def step(
-        self, samples: Callable[[Tensor], Tensor], loss: Tensor | None = None, curvature: Tensor | None = None
+        self,
+        samples: Callable[[Tensor], Tensor],
+        loss: Tensor | None = None,
+        curvature: Tensor | None = None,
+        losses: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """`samples` takes θ [R, P] to the gradient of each sample's own loss, [R, n, P]. Unless told the loss [R, 1] is 0, the curvature
-        [R, P] one.
+        [R, P] one, and the loss near θ goes with the gradient there; `losses` takes θ [R, N, P] to it, [R, N]. Gradient-free rules
+        are given NaN for a gradient.
         """
         own = samples(self.theta)
         gradients = Gradients(
@@ -71,17 +81,37 @@ class Run:
         if self.rule.probe is not None:
             probed = self.theta + self.rule.probe(self.theta, gradients, self.state, self.hyper, **self.flags)
             gradients = replace(gradients, at_probe=samples(probed).mean(1), displacement=probed - self.theta)
+        if self.rule.ask is not None:
+            gradients = replace(self._asked(own.mean(1), gradients.loss, losses), batch_size=own.shape[1])
         self.rule.update(self.theta, gradients, self.state, self.hyper, **self.flags)
+        self.draws.step.add_(1)
+
+    def _asked(self, mean: Tensor, loss: Tensor, losses: Callable[[Tensor], Tensor] | None) -> Gradients:
+        """With the losses of a gradient-free rule's candidates."""
+        assert self.rule.ask is not None
+        tried = self.rule.ask(self.theta, self.state, self.hyper, self.draws, **self.flags)
+        near = losses or (lambda places: loss + torch.bmm(places - self.theta[:, None], mean[:, :, None]).squeeze(2))
+        found = near(self.theta[:, None] + tried)
+        unknown = torch.full_like(mean, torch.nan)
+        return Gradients(unknown, 1, self.layout, loss, tried=tried, losses=found.double())
 
     def follow(self, landscape: SampleGradients, k: int) -> None:
         """Step k on a landscape, each row where it is."""
+        self.draws.step.fill_(k)
         loss, curvature = loss_of(landscape, k, self.theta), curvature_of(landscape, k, self.theta)
-        self.step(lambda theta: of_rows(landscape, k, theta), loss, curvature)
+        self.step(
+            lambda theta: of_rows(landscape, k, theta), loss, curvature, lambda places: losses_of(landscape, k, places)
+        )
 
 
 def of_rows(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
     """[R, n, P] of θ [R, P], in its precision."""
     return torch.from_numpy(landscape(k, theta.double().numpy()[:, None])).to(theta.dtype)
+
+
+def losses_of(landscape: SampleGradients, k: int, places: Tensor) -> Tensor:
+    """[R, N] of places [R, N, P]."""
+    return torch.from_numpy(LOSSES[landscape](k, places.double().numpy()))
 
 
 def loss_of(landscape: SampleGradients, k: int, theta: Tensor) -> Tensor:
@@ -104,11 +134,11 @@ def kind_of(spec: Optimizer | type[Optimizer]) -> str:
     return kind
 
 
-def numbers_and_flags(spec: Optimizer) -> tuple[dict[str, float], dict[str, bool]]:
+def numbers_and_flags(spec: Optimizer) -> tuple[dict[str, float], dict[str, bool | int]]:
     numbers: dict[str, float] = {}
-    flags: dict[str, bool] = {}
+    flags: dict[str, bool | int] = {}
     for name, value in spec.hyperparameters().items():
-        if isinstance(value, bool):
+        if isinstance(value, bool) or (isinstance(value, int) and name in SIZES):
             flags[name] = value
         elif isinstance(value, list):
             numbers |= {f"{name.removesuffix('s')}{place}": float(part) for place, part in enumerate(value, 1)}
@@ -147,7 +177,7 @@ def bounds(spec: type[Optimizer]) -> tuple[list[Optimizer], list[Optimizer]]:
     """A setting for the smallest value that each number may take, and one for the largest: of all candidates the outermost allowed."""
     smallest, largest = [], []
     for name, field in spec.model_fields.items():
-        if name in Optimizer.model_fields or name == "kind" or isinstance(field.default, bool):
+        if name in (*Optimizer.model_fields, "kind", *SIZES) or isinstance(field.default, bool):
             continue
         candidates = [0.0, 1e-12, 1, 1 + 1e-6, 1 - 1e-6, 10.0, 1000, 1e12]
         allowed = []
@@ -164,7 +194,8 @@ def bounds(spec: type[Optimizer]) -> tuple[list[Optimizer], list[Optimizer]]:
 def settings_of(kind: str) -> dict[str, list[Optimizer]]:
     """Cases of a rule that nobody wrote any for: defaults and every number changed, plain, and under each flag."""
     spec = SPECS[kind]
-    own = [name for name in spec.model_fields if name not in Optimizer.model_fields and name != "kind"]
+    own = [name for name in spec.model_fields if name not in (*Optimizer.model_fields, "kind", *SIZES)]
+    sizes = [name for name in SIZES if name in spec.model_fields]
     flags = [name for name in own if isinstance(spec.model_fields[name].default, bool)]
     numbers = {name: moved(spec, name) for name in own if name not in flags}
     rate = {name: value for name, value in numbers.items() if name == "lr"}
@@ -174,6 +205,8 @@ def settings_of(kind: str) -> dict[str, list[Optimizer]]:
         cases[f"{kind}, plain"] = [spec(**zeros), spec(**numbers | zeros)]
     for flag in flags:
         cases[f"{kind}, {flag}"] = [spec(**{flag: True}), spec(**numbers, **{flag: True})]
+    for size in sizes:
+        cases[f"{kind}, {size}"] = [spec(**{size: 6}), spec(**numbers, **{size: 6})]
     return cases
 
 

@@ -20,7 +20,7 @@ NULL_MEANS_SOMETHING = {"invariant_down_to", "invariant_up_to"}
 def test_every_rule_was_timed() -> None:
     """Renew it by `python -m benchmarks.rule_costs --write`."""
     assert list(TIME_OF_A_STEP) == list(SPECS)
-    assert all(0.5 < time < 100 for time in TIME_OF_A_STEP.values())
+    assert all(0.5 < time < 1000 for time in TIME_OF_A_STEP.values())
 
 
 def test_timing_is_of_steps_that_were_made() -> None:

@@ -18,7 +18,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.memory import shard_bytes
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
 from workers.engine import evaluation
-from workers.engine.optimizers import RULES, Layout
+from workers.engine.optimizers import RULES, SIZES, Layout
 from workers.trainer_process import ENVIRONMENT
 
 MEASURE = """
@@ -123,7 +123,8 @@ def test_no_rule_remembers_more_than_is_counted(model: type[Optimizer]) -> None:
     theta = torch.zeros(2, layout.columns[-1].stop)
     names = {"beta1", "beta2", "momentum", *model.model_fields}
     hyper = {name: torch.full((2, 1), 0.5, dtype=torch.float64) for name in names}
-    flags = {name: True for name, field in model.model_fields.items() if field.annotation is bool}
+    flags: dict[str, Any] = {name: True for name, field in model.model_fields.items() if field.annotation is bool}
+    flags |= {name: model.model_fields[name].default for name in SIZES if name in model.model_fields}
     state = rule.initial_state(theta, hyper, layout, **flags)
     counted = memory.remembered_by([model()])
     assert sum(tensor.numel() for tensor in state.values()) <= (counted + 0.1) * theta.numel()

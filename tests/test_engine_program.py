@@ -48,6 +48,7 @@ MORE: dict[str, list[Optimizer]] = {
     "two_gradients": [{"kind": "vsgd_fd", "slow_start": 4}],
     "curvature": [{"kind": kind, "slow_start": 3} for kind in PATTERNS["curvature"]],
     "own_labels": [{"kind": "sophia", "update_period": 3}],
+    "population": [{"kind": "openai_es", "momentum": 0.9, "ranked": False, "population": 6}],
 }
 """Settings with states of their own."""
 

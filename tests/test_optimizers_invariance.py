@@ -8,7 +8,7 @@ from benchmarks.invariance import measure, written
 from service.catalogue import build
 from workers.analysis.result import build_result
 from workers.contract.invariance import MEASURED
-from workers.contract.optimizers import BRIDGED, GRADIENTS, Adam
+from workers.contract.optimizers import BRIDGED, Adam
 
 SIGNS = ("rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger")
 
@@ -53,7 +53,9 @@ def test_the_catalogue_shows_it() -> None:
         found = MEASURED[entry.kind]
         assert (entry.invariant_down_to, entry.invariant_up_to) == (found.down_to, found.up_to)
         assert entry.remembered_per_parameter == found.remembered_per_parameter
-        assert entry.gradients_per_step == GRADIENTS[entry.pattern]
+        told = entry.functions_per_step, entry.gradients_per_step, entry.cost_per_step
+        each = SPECS[entry.kind]().per_step()
+        assert told == (*each, each.cost)
 
 
 def test_every_result_carries_it() -> None:

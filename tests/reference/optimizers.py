@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reference import (
     adafactor,
     dadapt_sgd,
+    gradient_free,
     muon,
     per_layer,
     per_unit,
@@ -80,6 +81,14 @@ BY_SHAPE = {"adafactor", "muon", "shampoo", "sm3", "soap", "unit_normalized_grad
 BY_LOSS = {"irprop_plus"}
 """Told how to compute the loss of a step's samples."""
 
+BY_LOSSES: dict[str, Callable[..., list[Array]]] = {
+    "random_search": gradient_free.random_search,
+    "spsa": gradient_free.spsa,
+    "mezo": gradient_free.mezo,
+    "openai_es": gradient_free.openai_es,
+}
+"""Told how to compute the loss, and the seed of their directions."""
+
 BY_CURVATURE = {"vsgd_l", "vsgd_b", "vsgd_g", "sophia"}
 """Told how to compute the curvature of each sample's loss."""
 
@@ -106,6 +115,7 @@ TRAJECTORIES: dict[str, Callable[..., list[Array]]] = {
     "soap": second_order.soap,
     "lbfgs": second_order.lbfgs,
     "yogi": yogi.trajectory,
+    **BY_LOSSES,
 }
 """(θ [P], sample gradients, layers' columns, steps, **hyper-parameters) -> θ after each step."""
 
@@ -118,11 +128,14 @@ def trajectory(
     layers: tuple[slice, ...],
     steps: int,
     shapes: Shapes = SHAPES,
+    seed: int = 0,
 ) -> list[Array]:
-    """θ [P] after each step, by whatever the rule is compared with."""
+    """θ [P] after each step, by whatever the rule is compared with; the seed is that of random directions."""
     if kind in TRAJECTORIES:
         told: Arguments = {"shapes": shapes} if kind in BY_SHAPE else {}
-        if kind in BY_LOSS:
+        if kind in BY_LOSSES:
+            told["seed"] = seed
+        if kind in BY_LOSS or kind in BY_LOSSES:
             told["losses"] = LOSSES[gradients]
         if kind in BY_CURVATURE:
             told["curvatures"] = CURVATURES[gradients]

@@ -152,6 +152,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         gradient_range=gradient_range(spec, network, batch_size),
                         steps=spec.steps,
                         recorded=spec.record.steps(spec.steps),
+                        backpropagation=spec.record.backpropagation,
                         statistics=spec.record.names,
                         device=spec.device,
                         wrappers={

@@ -27,12 +27,22 @@ from workers.analysis.selection import (
     identity,
 )
 from workers.analysis.signals import Course, courses, early_step
-from workers.analysis.uncertainty import improvement, interval, iqm
+from workers.analysis.uncertainty import improvement, interval, iqm, rounded
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
-from workers.contract.optimizers import GRADIENTS, OptimizerSpec
+from workers.contract.optimizers import OptimizerSpec
 from workers.contract.previews import Prediction
-from workers.contract.results import Advice, Arm, Diagnosis, Improvement, Interval, Result, Scores, TrialCounts
+from workers.contract.results import (
+    Advice,
+    Arm,
+    Diagnosis,
+    Evaluated,
+    Improvement,
+    Interval,
+    Result,
+    Scores,
+    TrialCounts,
+)
 from workers.theory.resolution import networks
 
 
@@ -70,7 +80,7 @@ def build_result(
     followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     theory = _Theory(_expected(spec), _remedies(spec))
     views = [_view(spec, arm, arms, reached, followed, theory) for arm in arms]
-    losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
+    losses = [rounded(float(iqm(_test_losses(arm.reported)))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
     unfinished = any(trial.outcome not in REPORTED for trial in trials)
@@ -194,7 +204,8 @@ def _scores(
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(reached.get(trial.trial, inf)) for trial in trials]
-    evaluations = [GRADIENTS[optimizer.evaluation] * step for step in steps]
+    each = optimizer.per_step()
+    evaluations = [each.cost * step for step in steps]
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),
@@ -202,6 +213,9 @@ def _scores(
         test_accuracy=_accuracy(spec, trials),
         steps_to_target=_to_target(steps),
         evaluations_to_target=_to_target(evaluations),
+        evaluations=Evaluated(
+            functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
+        ),
     )
 
 

@@ -46,6 +46,10 @@ class Record(Spec):
         """The recorded statistics, in the order of the table."""
         return recorded(self.statistics)
 
+    backpropagation: bool = Field(default=True, examples=[True])
+    """Whether the gradient of gradient-free rules is taken on recorded steps, only to measure it. If not, their `gradient_*`,
+    `error_signal_norm`, `effective_lr` and `estimate_cosine` are null."""
+
     def steps(self, total: int) -> list[int]:
         """The recorded steps of a training of `total` updates, increasing, 0 and `total` among them."""
         if total < self.points:

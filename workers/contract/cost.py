@@ -5,7 +5,7 @@ The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 
 
 from collections.abc import Sequence
 
-from workers.contract.optimizers import GRADIENTS, Pattern
+from workers.contract.optimizers import GRADIENT_FREE, Optimizer
 from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
@@ -21,7 +21,13 @@ BRIDGE_SECONDS = 2e-4
 """What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
 
 
-def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern: Pattern) -> float:
+def gradients_worth(optimizer: Optimizer) -> float:
+    """What a step takes, in gradients. Gradient-free rules are looked at where they are, too: another pass forward."""
+    glance = 1 / 3 if optimizer.evaluation in GRADIENT_FREE else 0.0
+    return optimizer.per_step().cost + glance
+
+
+def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, gradients: float) -> float:
     """Of one trial's step: 2.6·6·B·P a gradient, P counted as often as one sample uses them, and 32 P for the update."""
     layers = list(walk(network))
     parameters = sum(layer.own_parameters for layer in layers)
@@ -29,7 +35,7 @@ def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, pattern:
         (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
         for layer in layers
     )
-    return GRADIENTS[pattern] * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
+    return gradients * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
 
 
 def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
@@ -37,6 +43,6 @@ def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
     return BRIDGE_SECONDS * sum(layer.depth is not None for layer in walk(network))
 
 
-def step_seconds(network: Sequence[ExpandedLayer], pattern: Pattern, device: str) -> float:
+def step_seconds(network: Sequence[ExpandedLayer], gradients: float, device: str) -> float:
     """What a step of a whole shard takes at least."""
-    return LAYER_SECONDS[device] * GRADIENTS[pattern] * sum(layer.depth is not None for layer in walk(network))
+    return LAYER_SECONDS[device] * gradients * sum(layer.depth is not None for layer in walk(network))

@@ -63,6 +63,10 @@ MEASURED: dict[str, Invariance] = {
     "shampoo": Invariance(1e-18, 1e10, 2.97),
     "soap": Invariance(1e-05, 1e10, 5.94),
     "lbfgs": Invariance(1e-30, 1e10, 22.01),
+    "random_search": Invariance(1e-30, 1e10, 0),
+    "spsa": Invariance(None, None, 0),
+    "mezo": Invariance(None, None, 0),
+    "openai_es": Invariance(1e-30, 1e10, 0),
     # end
 }
 """By kind, in the contract's order."""

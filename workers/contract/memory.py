@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from workers.contract.invariance import measured
-from workers.contract.optimizers import Optimizer, Pattern
+from workers.contract.optimizers import GRADIENT_FREE, Optimizer, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS
@@ -17,8 +17,17 @@ STATE_TENSORS = 5
 """[T, P] tensors that a rule remembers, at least counted."""
 PARAMETER_TENSORS = 3 + 4
 """[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
-MORE_TENSORS: dict[Pattern, int] = {"one_gradient": 0, "two_gradients": 10, "curvature": 3, "own_labels": 3}
-"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch."""
+MORE_TENSORS: dict[Pattern, int] = {
+    "one_gradient": 0,
+    "two_gradients": 10,
+    "curvature": 3,
+    "own_labels": 3,
+    "population": 2,
+}
+"""[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch; or one
+candidate, scratch."""
+CANDIDATE_TENSORS = 6
+"""[T, P] tensors for each candidate of a gradient-free rule: its random numbers, in 64 bits at first, and its place."""
 WIDEST_TENSORS = 8
 """Scratch of a pass and of the statistics, in tensors of the widest layer."""
 ACTIVATIONS_SCATTERED = 1.5
@@ -37,7 +46,12 @@ BYTES = {"float32": 4, "float64": 8}
 
 def remembered_by(optimizers: Iterable[Optimizer]) -> float:
     """Numbers for each parameter, of the one that keeps most."""
-    return max([STATE_TENSORS, *(measured(each).remembered_per_parameter for each in optimizers)])
+    return max([STATE_TENSORS, *map(_kept, optimizers)])
+
+
+def _kept(optimizer: Optimizer) -> float:
+    candidates = optimizer.per_step().functions if optimizer.pattern in GRADIENT_FREE else 0
+    return measured(optimizer).remembered_per_parameter + CANDIDATE_TENSORS * candidates
 
 
 def shard_bytes(
@@ -67,6 +81,8 @@ def shard_bytes(
     error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
     inside = sum(layer.spec.workspace(layer.in_shape) for layer in layers)
     kept = problem.features + inside + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
+    if pattern in GRADIENT_FREE:
+        kept += sum(widths)  # of the candidates, one at a time at least
     at_once = STARTING_SAMPLES if any(layer.spec.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
     samples = max(batch_size, min(at_once, problem.training_samples))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)

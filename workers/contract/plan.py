@@ -78,6 +78,8 @@ class Shard(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_range: GradientRange = "standard"
     """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
+    backpropagation: bool = True
+    """Whether the gradient is taken where nobody is given it, to measure it."""
     wrappers: dict[str, dict[str, str]] = {}
     """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
 

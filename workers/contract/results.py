@@ -65,6 +65,17 @@ class TrialCounts(View):
     """Stopped at a non-finite number; they count as infinite loss and zero accuracy, never as missing."""
 
 
+class Evaluated(View):
+    """How often a trial was told something of a batch in its whole training. What is only measured is not counted."""
+
+    functions: int = Field(examples=[0])
+    """Losses alone: passes forward."""
+    gradients: int = Field(examples=[1000])
+    """Gradients; a pass backward for the curvature counts as one."""
+    cost: float = Field(examples=[1000.0])
+    """Both together in gradients, a loss as a third of one."""
+
+
 class Scores(View):
     """How one setting of an arm did on the reported seeds, at the end, on the test split."""
 
@@ -79,7 +90,9 @@ class Scores(View):
     steps_to_target: Interval | None = Field(default=None, examples=[{"iqm": 420, "low": 400, "high": 460}])
     """Recorded steps until the target is met; null where too few trials meet it."""
     evaluations_to_target: Interval | None = Field(default=None, examples=[{"iqm": 840, "low": 800, "high": 920}])
-    """Gradients of a mini-batch computed until then: as many as steps, or twice that for rules that need two a step."""
+    """What was computed until then, in gradients of a batch: steps times the rule's `cost_per_step`."""
+    evaluations: Evaluated | None = Field(default=None, examples=[{"functions": 0, "gradients": 1000, "cost": 1000}])
+    """What a whole training of one trial takes."""
 
 
 class BudgetPoint(View):

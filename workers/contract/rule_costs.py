@@ -47,6 +47,10 @@ TIME_OF_A_STEP: dict[str, float] = {
     "shampoo": 24,
     "soap": 4.4,
     "lbfgs": 3.2,
+    "random_search": 120,
+    "spsa": 2.2,
+    "mezo": 2.3,
+    "openai_es": 41,
     # end
 }
 """By kind, in the contract's order; 1 is SGD's."""

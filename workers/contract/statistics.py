@@ -88,6 +88,12 @@ STATISTICS: dict[str, Statistic] = {
     "eps_dominance": Statistic(
         "update", ("eps",), "core", "share of elements where eps exceeds √v; null for rules without an eps"
     ),
+    "estimate_cosine": Statistic(
+        "update",
+        ("movement",),
+        "core",
+        "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it has no estimate; null for rules given g",
+    ),
 }
 
 KEYS: dict[str, str] = {

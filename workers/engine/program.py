@@ -7,6 +7,7 @@ own states. Layers hold views of their columns, rules views of their rows.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -24,9 +25,10 @@ from workers.engine.losses import LOSSES, LossFunction
 from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
-from workers.engine.optimizers import RULES, Hyper, Layout, Rule, State
+from workers.engine.optimizers import RULES, SIZES, Draws, Hyper, Layout, Rule, State, keys_of
 from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
+from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
 from workers.engine.seeding import numpy_generator
 
@@ -42,8 +44,11 @@ class Group:
     rows: slice
     rule: Rule
     hyper: Hyper
-    flags: dict[str, bool]
+    flags: dict[str, bool | int]
     state: State
+    draws: Draws
+    candidates: Candidates | None
+    """Where a gradient-free rule's candidates are passed forward."""
 
     @property
     def free(self) -> bool:
@@ -138,7 +143,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
     _start_from_data(layers, everything, seeds, data.training.x)
-    groups = _groups(shard, trials, theta, layout)
+    groups = _groups(shard, trials, theta, layout, step)
     return Program(
         shard=shard,
         trials=trials,
@@ -154,7 +159,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         previous=previous,
         step=step,
         watch=Watch(len(measured), len(trials), device, dtype),
-        remembering=[cast(Remembering, layer) for layer in everything if hasattr(layer, "state")],
+        remembering=_remembering(layers),
         layout=layout,
         extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
@@ -224,7 +229,7 @@ def _extended(shard: Shard, groups: list[Group], theta: Tensor, layout: Layout) 
     return Extended(weights, free, layout)
 
 
-def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) -> list[Group]:
+def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout, step: Tensor) -> list[Group]:
     groups = []
     start = 0
     for (name, kind), members in groupby(trials, key=lambda trial: (trial.optimizer, trial.kind)):
@@ -232,7 +237,7 @@ def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) ->
         settings = [trial.hyperparameters for trial in own]
         rows = slice(start, start + len(settings))
         start = rows.stop
-        flags: dict[str, bool] = {}
+        flags: dict[str, bool | int] = {}
         if kind in BRIDGED:
             rule = bridged(
                 kind, BRIDGED[kind], [_arguments(setting) for setting in settings], [trial.seed for trial in own]
@@ -240,11 +245,33 @@ def _groups(shard: Shard, trials: list[Trial], theta: Tensor, layout: Layout) ->
             hyper = _hyper([_heard(setting) for setting in settings], theta.device)
         else:
             rule = RULES[kind]
-            flags = {name: value for name, value in settings[0].items() if isinstance(value, bool)}
+            flags = {
+                name: value
+                for name, value in settings[0].items()
+                if isinstance(value, bool) or (isinstance(value, int) and name in SIZES)
+            }
             hyper = _hyper(settings, theta.device)
         rule = wrapped(rule, shard.wrappers.get(name, {}), shard.steps)
-        groups.append(Group(rows, rule, hyper, flags, rule.initial_state(theta[rows], hyper, layout, **flags)))
+        state = rule.initial_state(theta[rows], hyper, layout, **flags)
+        seeds = [trial.seed for trial in own]
+        draws = Draws(keys_of(seeds, theta.device), step)
+        candidates = _candidates(shard, seeds, flags.get("population", 2), theta, step) if rule.ask else None
+        groups.append(Group(rows, rule, hyper, flags, state, draws, candidates))
     return groups
+
+
+def _candidates(shard: Shard, seeds: list[int], population: int, theta: Tensor, step: Tensor) -> Candidates:
+    """Layers for the candidates of one rule's trials, each with its trial's seed. They are never passed backward."""
+    widest = shard.batch_size * max(prod(layer.out_shape) for layer in walk(shard.network))
+    together = at_once(population, len(seeds), widest, theta.device.type)
+    places = theta.new_zeros(len(seeds) * together, theta.shape[1])
+    each = [seed for seed in seeds for _ in range(together)]
+    layers = _built(shard.network, _slots(shard.network, places, places, each, step))
+    return Candidates(places, layers, _remembering(layers), len(seeds))
+
+
+def _remembering(layers: Sequence[Layer]) -> list[Remembering]:
+    return [cast(Remembering, layer) for layer in every(layers) if hasattr(layer, "state")]
 
 
 def _arguments(setting: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -265,7 +292,7 @@ def _hyper(settings: list[dict[str, Scalar]], device: torch.device) -> Hyper:
         for name, value in setting.items():
             if isinstance(value, list):
                 numbers |= {f"{name.removesuffix('s')}{place}": part for place, part in enumerate(value, 1)}
-            elif not isinstance(value, bool | str):
+            elif not isinstance(value, bool | str) and name not in SIZES:
                 numbers[name] = float(value)
         flat.append(numbers)
     return {

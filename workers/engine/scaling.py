@@ -42,6 +42,15 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([dot(x, x) for x in scaled]).double().sqrt_() * torch.exp2(exponent)
 
 
+def cosines(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """x·y/(‖x‖‖y‖) of each row of each pair of tensors [T, n], float64 [L, T], whatever the magnitudes; NaN where one of them is zero."""
+    pairs = zip(*(in_range(tensors, peaks(tensors))[0] for tensors in (left, right)), strict=True)
+    sums = [(dot(x, y), dot(x, x), dot(y, y)) for x, y in pairs]
+    product, own, other = (torch.stack(column).double() for column in zip(*sums, strict=True))
+    lengths = (own * other).sqrt()
+    return torch.where(lengths > 0, product / lengths, torch.nan)
+
+
 def norm(x: Tensor) -> Tensor:
     """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude."""
     rows = x.flatten(1)

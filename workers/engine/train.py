@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import GRADIENT_FREE, Pattern
+from workers.contract.statistics import STATISTICS
 from workers.engine.bartlett import due, sampled_gradient, squared
 from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
-from workers.engine.program import Measured, Program
+from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
+from workers.engine.scaling import cosines
 from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
@@ -36,13 +38,13 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
             recording.evaluation(step, training, validation)
         x, y = program.batches.at(step)
-        loss = differentiate(program, x, y)
+        loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
         outputs = [place.layer.output for place in program.measured]
         columns = measure(program, step) if step in recording.steps else None
         if step + 1 in recording.steps:
             program.previous.copy_(program.gradient)
         give(program)
-        program.watch.look(outputs, of_layers(program, program.gradient), loss, program.step)
+        program.watch.look(outputs, of_layers(program, in_use(program)), loss, program.step)
         if step == last:
             assert columns is not None
             recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
@@ -50,11 +52,40 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             return
         gradients = LOOKS[program.shard.pattern](program, x, y, step)
         before = program.theta.clone() if columns is not None else None
+        estimates: list[Tensor | None] = []
         for group in program.groups:
             own = of_rows(gradients, group.rows)
+            if group.candidates is not None:
+                own = look_around(program, group, own, x, y)
+            estimate = group.rule.estimate if columns is not None else None
+            estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
         if columns is not None and before is not None:
-            recording.statistics([step], _of_one_step(measure_update(program, columns, before)))
+            columns |= measure_update(program, columns, before)
+            columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
+            recording.statistics([step], _of_one_step(columns))
+
+
+def gradient_free(program: Program) -> bool:
+    """Whether its rules are not given the gradient: backpropagation only measures."""
+    return program.shard.pattern in GRADIENT_FREE
+
+
+def wanted(program: Program, recording: Recording, step: int) -> bool:
+    """Whether the gradient of this step is. What is recorded of a step looks at the one before, too."""
+    if not gradient_free(program):
+        return True
+    return program.shard.backpropagation and (step in recording.steps or step + 1 in recording.steps)
+
+
+def in_use(program: Program) -> Tensor:
+    """What has to stay finite beside activations and loss, [T, P]. A gradient that nobody is given ends no trial."""
+    return program.theta if gradient_free(program) else program.gradient
+
+
+def glance(program: Program, x: Tensor, y: Tensor) -> Tensor:
+    """A pass forward only. Returns the loss [T]."""
+    return program.loss.value(program.forward(x, training=True), y).mean(1)
 
 
 def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
@@ -67,7 +98,7 @@ def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
 def give(program: Program) -> None:
     """What `differentiate` left, as the rules are to see it: in the extended range that is not what the statistics see."""
     extended = program.extended
-    if extended is None:
+    if extended is None or gradient_free(program):
         return
     shift = extended.rebase()
     for group in program.groups:
@@ -123,6 +154,16 @@ def look_at_curvature(program: Program, *_: Tensor | int) -> Gradients:
     return replace(the_gradient(program), sample_squares=sample_squares(program), curvature=bbprop(program))
 
 
+def look_around(program: Program, group: Group, own: Gradients, x: Tensor, y: Tensor) -> Gradients:
+    """The losses of the same samples where a gradient-free rule asks for them."""
+    assert group.rule.ask is not None and group.candidates is not None
+    theta, rows = program.theta[group.rows], group.rows
+    tried = group.rule.ask(theta, group.state, group.hyper, group.draws, **group.flags)
+    running = [{name: tensor[rows] for name, tensor in layer.state.items()} for layer in program.remembering]
+    losses = group.candidates.losses(theta, tried, x[rows], y[rows], program.loss, running)
+    return replace(own, tried=tried, losses=losses)
+
+
 def look_at_own_labels(program: Program, x: Tensor, y: Tensor, step: int) -> Gradients:
     """The same samples' curvature in the steps in which a rule wants it, by a gradient with labels that the network draws."""
     if not due(program, step):
@@ -141,20 +182,23 @@ LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
     "two_gradients": look_twice,
     "curvature": look_at_curvature,
     "own_labels": look_at_own_labels,
+    "population": the_gradient,
 }
 """What a step's rules are told, after `differentiate` of the same x and y; step k stands for k updates made."""
 
 
 def measure(program: Program, step: int) -> Columns:
-    """The groups `backward` and `forward`."""
+    """The groups `backward`, null where no gradient is taken, and `forward`."""
+    passes = program.shard.passes
+    activities = forward([_activity(place) for place in program.measured], passes)
+    if gradient_free(program) and not program.shard.backpropagation:
+        unknown = torch.full_like(activities["activation_mean"], torch.nan)
+        return {name: unknown for name, found in STATISTICS.items() if found.group == "backward"} | activities
     before = of_layers(program, program.previous) if step else None
     gradients = of_layers(program, program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
     carried = program.extended.exponents if program.extended else None
-    passes = program.shard.passes
-    return backward(signals, before, carried, passes) | forward(
-        [_activity(place) for place in program.measured], passes
-    )
+    return backward(signals, before, carried, passes) | activities
 
 
 def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
@@ -187,6 +231,23 @@ def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     moved = end if before is not program.theta else None
     passes = program.shard.passes
     return found | update(start, moved, found["gradient_norm"], eps_dominance(program), passes)
+
+
+def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Tensor) -> Tensor:
+    """Of what gradient-free rules took the gradient to be with the gradient, float64 [L, T]; NaN for rules that are given it.
+
+    Args:
+        estimates: of each group, [R, P]; where there is none what it moved, the other way, stands for it.
+    """
+    found = torch.full(
+        (len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64, device=before.device
+    )
+    for group, own in zip(program.groups, estimates, strict=True):
+        if group.candidates is not None and program.shard.backpropagation:
+            estimate = own if own is not None else (before - program.theta)[group.rows]
+            pairs = (of_layers(program, each) for each in (estimate, program.gradient[group.rows]))
+            found[:, group.rows] = cosines(*pairs)
+    return found
 
 
 def _of_one_step(columns: Columns) -> Columns:

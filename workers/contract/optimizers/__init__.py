@@ -11,10 +11,11 @@ from workers.contract.base import ByKind
 from workers.contract.optimizers.adam import AdaBelief, Adam, Adamax, AdamW, Nadam, Radam, Yogi
 from workers.contract.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Rmsprop, Sm3, Smorms3
 from workers.contract.optimizers.averaged import ScheduleFreeAdamW, ScheduleFreeSgd
-from workers.contract.optimizers.base import GRADIENTS, Decay, Optimizer, Pattern
+from workers.contract.optimizers.base import GRADIENT_FREE, GRADIENTS, Decay, Evaluations, Optimizer, Pattern
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
+from workers.contract.optimizers.gradient_free import Mezo, OpenAiEs, RandomSearch, Spsa
 from workers.contract.optimizers.per_layer import (
     Fromage,
     Lamb,
@@ -81,6 +82,10 @@ OPTIMIZERS = (
     Shampoo,
     Soap,
     Lbfgs,
+    RandomSearch,
+    Spsa,
+    Mezo,
+    OpenAiEs,
 )
 """Rules of ours. `Bridged` stands for all others."""
 
@@ -128,6 +133,10 @@ OptimizerSpec = Annotated[
     | Shampoo
     | Soap
     | Lbfgs
+    | RandomSearch
+    | Spsa
+    | Mezo
+    | OpenAiEs
     | Bridged,
     Field(discriminator="kind"),
     ByKind,
@@ -136,6 +145,7 @@ OptimizerSpec = Annotated[
 __all__ = [
     "BRIDGED",
     "GRADIENTS",
+    "GRADIENT_FREE",
     "OPTIMIZERS",
     "REFUSED",
     "AdaBelief",
@@ -149,21 +159,25 @@ __all__ = [
     "DadaptAdam",
     "DadaptSgd",
     "Decay",
+    "Evaluations",
     "Fromage",
     "IrpropPlus",
     "Lamb",
     "Lars",
     "Lbfgs",
     "Lion",
+    "Mezo",
     "Muon",
     "Nadam",
     "NormalizedGradient",
     "NovoGrad",
+    "OpenAiEs",
     "Optimizer",
     "OptimizerSpec",
     "Pattern",
     "Prodigy",
     "Radam",
+    "RandomSearch",
     "Rmsprop",
     "Rprop",
     "RpropMinus",
@@ -179,6 +193,7 @@ __all__ = [
     "Smorms3",
     "Soap",
     "Sophia",
+    "Spsa",
     "Tiger",
     "UnitNormalizedGradient",
     "VsgdB",

@@ -3,7 +3,7 @@ elementwise unless said.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -19,10 +19,31 @@ from workers.contract.optimizers.wrappers import (
     Wrapper,
 )
 
-Pattern = Literal["one_gradient", "two_gradients", "curvature", "own_labels"]
-GRADIENTS: dict[Pattern, int] = {"one_gradient": 1, "two_gradients": 2, "curvature": 2, "own_labels": 2}
-"""What a step takes at most; a pass backward for the curvature costs no more than a gradient and counts as one."""
+Pattern = Literal["one_gradient", "two_gradients", "curvature", "own_labels", "population"]
+GRADIENTS: dict[Pattern, int] = {
+    "one_gradient": 1,
+    "two_gradients": 2,
+    "curvature": 2,
+    "own_labels": 2,
+    "population": 0,
+}
+"""Gradients that a step takes at most; a pass backward for the curvature costs no more than a gradient and counts as one."""
+GRADIENT_FREE: frozenset[Pattern] = frozenset({"population"})
+"""Patterns whose rules are not given the gradient: backpropagation only measures."""
 Decay = Literal["coupled", "decoupled", "none"]
+
+
+class Evaluations(NamedTuple):
+    """What a step asks for, each time on one batch. What is only measured is not counted."""
+
+    functions: int
+    """Losses, of passes forward alone."""
+    gradients: int
+
+    @property
+    def cost(self) -> float:
+        """In gradients: a pass forward is one of the three equal passes that a gradient takes."""
+        return self.gradients + self.functions / 3
 
 
 class Optimizer(Spec):
@@ -69,6 +90,10 @@ class Optimizer(Spec):
     def evaluation(self) -> Pattern:
         """How it evaluates the loss with what stands round it."""
         return "two_gradients" if self.sam else self.pattern
+
+    def per_step(self) -> Evaluations:
+        """What a step takes with what stands round the rule."""
+        return Evaluations(functions=0, gradients=GRADIENTS[self.evaluation])
 
     def wrappers(self) -> dict[str, Wrapper]:
         """What stands round the rule, by field, from the rule outwards."""

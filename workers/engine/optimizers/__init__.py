@@ -20,12 +20,15 @@ from workers.engine.optimizers import (
     lars,
     lbfgs,
     lion,
+    mezo,
     muon,
     nadam,
     normalized_gradient,
     novograd,
+    openai_es,
     prodigy,
     radam,
+    random_search,
     rmsprop,
     rprop,
     rprop_minus,
@@ -41,6 +44,7 @@ from workers.engine.optimizers import (
     smorms3,
     soap,
     sophia,
+    spsa,
     tiger,
     unit_normalized_gradient,
     vsgd_b,
@@ -49,7 +53,8 @@ from workers.engine.optimizers import (
     vsgd_l,
     yogi,
 )
-from workers.engine.optimizers.rule import Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
+from workers.engine.optimizers.draws import Draws, keys_of
+from workers.engine.optimizers.rule import SIZES, Gradients, Hyper, LayerParameters, Layout, Rule, Shape, State
 
 RULES: dict[str, Rule] = {
     "sgd": sgd.RULE,
@@ -95,7 +100,23 @@ RULES: dict[str, Rule] = {
     "shampoo": shampoo.RULE,
     "soap": soap.RULE,
     "lbfgs": lbfgs.RULE,
+    "random_search": random_search.RULE,
+    "spsa": spsa.RULE,
+    "mezo": mezo.RULE,
+    "openai_es": openai_es.RULE,
 }
 """Kind, as the contract spells it, to rule."""
 
-__all__ = ["RULES", "Gradients", "Hyper", "LayerParameters", "Layout", "Rule", "Shape", "State"]
+__all__ = [
+    "RULES",
+    "SIZES",
+    "Draws",
+    "Gradients",
+    "Hyper",
+    "LayerParameters",
+    "Layout",
+    "Rule",
+    "Shape",
+    "State",
+    "keys_of",
+]

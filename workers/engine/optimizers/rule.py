@@ -100,11 +100,15 @@ class Gradients:
     curvature: Tensor | None = None
     """[R, P] diagonal of the mean loss's Gauss-Newton matrix: by bbprop, which rules of the pattern `curvature` need, or from labels that
     the network draws, which those of `own_labels` are given in some steps."""
+    tried: Tensor | None = None
+    """[R, N, P] where the candidates of a gradient-free rule stood, relative to θ: what its `ask` gave."""
+    losses: Tensor | None = None
+    """float64 [R, N], their mean losses over the batch. What is given of the gradient then means nothing."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer's arithmetic. Flags (nesterov, centered, amsgrad) are keyword-only and hold for all rows of a call."""
+    """An optimizer's arithmetic. Flags (nesterov, centered, amsgrad) and `SIZES` are keyword-only and hold for all rows of a call."""
 
     initial_state: Callable[..., State]
     """(theta [R, P], hyper, layout, **flags) -> state."""
@@ -115,6 +119,11 @@ class Rule:
     probe: Callable[..., Tensor] | None = None
     """(theta, gradients, state, hyper, **flags) -> [R, P]: where a two-gradient rule wants its second gradient, relative to θ.
     Reads `gradients.mean` and `gradients.layout` only, and changes nothing."""
+    ask: Callable[..., Tensor] | None = None
+    """(theta, state, hyper, draws, **flags) -> [R, N, P]: where a gradient-free rule wants to know the loss, from θ. Changes nothing."""
+    estimate: Callable[..., Tensor] | None = None
+    """(gradients, state, hyper, **flags) -> [R, P]: what a gradient-free rule takes the gradient to be, in direction, before its update.
+    None where it makes no such estimate: then −Δθ stands for it."""
     degrees: Mapping[str, int] | None = None
     """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by: for its state of [R, P], by which power of
     that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
@@ -122,6 +131,16 @@ class Rule:
     """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
     load: Callable[[Any], None] | None = None
     """Takes back what `save` gave."""
+
+
+SIZES = ("population",)
+"""Whole numbers that shapes depend on: the same in all rows of a call, keyword-only like a flag."""
+
+
+def found(gradients: Gradients) -> tuple[Tensor, Tensor]:
+    """(tried, losses) of a gradient-free rule's candidates."""
+    assert gradients.tried is not None and gradients.losses is not None
+    return gradients.tried, gradients.losses
 
 
 def at(number: Tensor, columns: slice) -> Tensor:

@@ -40,4 +40,5 @@ def update_columns(
         "update_to_weight_ratio": torch.where(weight_norm > 0, update_norm / weight_norm, torch.nan),
         "effective_lr": torch.where(gradient_norm > 0, update_norm / gradient_norm, torch.nan),
         "eps_dominance": eps_dominated,
+        "estimate_cosine": torch.full_like(weight_norm, torch.nan),  # of gradient-free rules: train.py knows
     }

@@ -1,0 +1,117 @@
+"""Rules that are not given the gradient: they try places near θ, all on the same batch, and go by the losses there.
+
+d parameters, L the mean loss over the batch, N candidates in a step. Backpropagation only measures how far their estimate agrees with
+the gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contract.base import FractionGrid, NonNegativeGrid, PositiveGrid, Whole
+from workers.contract.optimizers.base import Evaluations, Optimizer, Pattern
+
+Population = Annotated[Whole, Field(ge=4, le=1024, multiple_of=2)]
+"""Candidates in a step: half of them may be mirror images of the others. The same in all trials of an optimizer, so no grid."""
+
+BLIND = "it is not given the gradient"
+
+
+class GradientFree(Optimizer):
+    """What rules that are not given the gradient share."""
+
+    pattern: ClassVar[Pattern] = "population"
+    refuses: ClassVar[Mapping[str, str]] = {
+        "clip": BLIND,
+        "sam": BLIND,
+        "depth_lr": "its estimate of the gradient is of all layers together",
+        "added_decay": "the losses that it goes by are without it",
+    }
+    family: ClassVar[str] = "gradient-free"
+
+
+class WithPopulation(GradientFree):
+    """What rules that try many candidates share."""
+
+    population: Population = Field(default=32, examples=[32])
+    """N, candidates in a step."""
+
+    def per_step(self) -> Evaluations:
+        return Evaluations(functions=self.population, gradients=0)
+
+
+class RandomSearch(WithPopulation):
+    """Moves to the best of some random places nearby, if that is better than where it is."""
+
+    kind: Literal["random_search"] = "random_search"
+    sigma: PositiveGrid = Field(default=0.01, examples=[0.01, [1e-3, 1e-2, 1e-1]])
+    """σ, standard deviation of the candidates."""
+    formula: ClassVar[str] = (
+        "theta <- the best of theta + sigma*z_i, z_i ~ N(0, I), if its loss on the batch is below theta's; else theta"
+    )
+    source: ClassVar[str] = "Matyas 1965, Automation and Remote Control 26; a (1+N) evolution strategy of fixed step"
+
+    def per_step(self) -> Evaluations:
+        """Its own place is compared, too."""
+        return Evaluations(functions=self.population + 1, gradients=0)
+
+
+class Spsa(GradientFree):
+    """Simultaneous perturbation: the gradient from two losses, all parameters shifted up or down at random. Gains that fall."""
+
+    kind: Literal["spsa"] = "spsa"
+    lr: PositiveGrid = Field(default=0.01, examples=[0.01, [1e-3, 1e-2]])
+    """a, the first gain is a/(A+1)^alpha."""
+    c: PositiveGrid = Field(default=0.01, examples=[0.01])
+    """Length of the first perturbation, of each parameter."""
+    stability: NonNegativeGrid = Field(default=100.0, examples=[100.0])
+    """A: about a tenth of the steps, so that early gains may be large and do not fall at once."""
+    alpha: NonNegativeGrid = Field(default=0.602, examples=[0.602])
+    """How the gain falls; 1 is optimal in the limit, 0 keeps it."""
+    gamma: NonNegativeGrid = Field(default=0.101, examples=[0.101])
+    """How the perturbation falls."""
+    formula: ClassVar[str] = (
+        "c_k = c/(k+1)^gamma; D = +-1 at random; g = (L(theta+c_k*D) - L(theta-c_k*D))/(2*c_k)*D; "
+        "theta <- theta - lr/(A+k+1)^alpha*g"
+    )
+    source: ClassVar[str] = "Spall 1992, IEEE TAC 37(3); gains of Spall 1998, IEEE TAES 34(3)"
+
+    def per_step(self) -> Evaluations:
+        return Evaluations(functions=2, gradients=0)
+
+
+class Mezo(GradientFree):
+    """MeZO: SGD whose gradient is estimated from two losses, along one random direction drawn anew from its seed."""
+
+    kind: Literal["mezo"] = "mezo"
+    lr: PositiveGrid = Field(default=1e-4, examples=[1e-4, [1e-5, 1e-4]])
+    """Learning rate."""
+    epsilon: PositiveGrid = Field(default=1e-3, examples=[1e-3])
+    """Length of the perturbation, of each parameter on average."""
+    formula: ClassVar[str] = (
+        "z ~ N(0, I); g = (L(theta+epsilon*z) - L(theta-epsilon*z))/(2*epsilon)*z; theta <- theta - lr*g"
+    )
+    source: ClassVar[str] = "Malladi et al. 2023 (arXiv:2305.17333), algorithm 1"
+
+    def per_step(self) -> Evaluations:
+        return Evaluations(functions=2, gradients=0)
+
+
+class OpenAiEs(WithPopulation):
+    """OpenAI's evolution strategy: a smoothed gradient from mirrored perturbations, weighted by the ranks of their losses."""
+
+    kind: Literal["openai_es"] = "openai_es"
+    lr: PositiveGrid = Field(default=0.01, examples=[0.01, [1e-3, 1e-2, 1e-1]])
+    """Learning rate."""
+    sigma: PositiveGrid = Field(default=0.02, examples=[0.02])
+    """σ, standard deviation of the candidates."""
+    momentum: FractionGrid = Field(default=0.0, examples=[0.9])
+    """Memory of past estimates."""
+    ranked: bool = Field(default=True, examples=[True])
+    """Losses become centred ranks from -1/2 to 1/2; false: they are taken as they are."""
+    formula: ClassVar[str] = (
+        "z_i = -z_(i+N/2) ~ N(0, I); g = sum f_i*z_i/(N*sigma), f_i the centred rank of L(theta+sigma*z_i), or itself; "
+        "v <- momentum*v + g; theta <- theta - lr*v"
+    )
+    source: ClassVar[str] = "Salimans et al. 2017 (arXiv:1703.03864), algorithm 1 with mirrored sampling and ranks"

@@ -258,7 +258,8 @@ def test_digits_as_images() -> None:
     whole = torch.cat([split.x for split in splits(data)]).flatten(1)
     flat = torch.cat([split.x for split in splits(loaded("digits")[1])])
     varying = flat.std(0) > 1e-6
-    same = torch.nn.functional.cosine_similarity(*(x[:, varying] - x[:, varying].mean(0) for x in (whole, flat)), dim=0)
+    one, other = (x[:, varying] - x[:, varying].mean(0) for x in (whole, flat))
+    same = torch.nn.functional.cosine_similarity(one, other, dim=0)
     torch.testing.assert_close(same, torch.ones_like(same))
 
 

@@ -192,7 +192,7 @@ def bounds(spec: type[Optimizer]) -> tuple[list[Optimizer], list[Optimizer]]:
 
 
 def settings_of(kind: str) -> dict[str, list[Optimizer]]:
-    """Cases of a rule that nobody wrote any for: defaults and every number changed, plain, and under each flag."""
+    """Cases of a rule that nobody wrote any for: defaults and every number changed, plain, and with each flag the other way."""
     spec = SPECS[kind]
     own = [name for name in spec.model_fields if name not in (*Optimizer.model_fields, "kind", *SIZES)]
     sizes = [name for name in SIZES if name in spec.model_fields]
@@ -204,7 +204,8 @@ def settings_of(kind: str) -> dict[str, list[Optimizer]]:
     if zeros:
         cases[f"{kind}, plain"] = [spec(**zeros), spec(**numbers | zeros)]
     for flag in flags:
-        cases[f"{kind}, {flag}"] = [spec(**{flag: True}), spec(**numbers, **{flag: True})]
+        other = not spec.model_fields[flag].default
+        cases[f"{kind}, {flag} {other}"] = [spec(**{flag: other}), spec(**numbers, **{flag: other})]
     for size in sizes:
         cases[f"{kind}, {size}"] = [spec(**{size: 6}), spec(**numbers, **{size: 6})]
     return cases

@@ -56,8 +56,8 @@ SHARDS: dict[str, dict[str, Any]] = {
 }
 
 EXACT = {"gradient_zero_fraction", "gradient_nonfinite_fraction", "sign_flip_rate", "saturation_fraction"}
-WITHOUT_TWIN = {"eps_dominance"}
-"""Read off the rules' own states; see tests/test_optimizers.py and the test below."""
+WITHOUT_TWIN = {"eps_dominance", "estimate_cosine"}
+"""Read off the rules' own states; see tests/test_optimizers.py, tests/test_gradient_free.py and the test below."""
 
 
 def planned(case: str) -> Shard:

@@ -51,8 +51,16 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         pq.read_table(out / "statistics.parquet"),
         json.loads((out / "trials.json").read_text())["trials"],
         json.loads((out / "result.json").read_text()),
-        [process for process in started if str(folder) in " ".join(process.cmdline())],
+        [process for process in started if str(folder) in _words(process)],
     )
+
+
+def _words(process: psutil.Process) -> str:
+    """Of its command line; of other tests' processes, which may be ending, none."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_sgd_stays_at_chance_at_any_learning_rate(outcome: Outcome) -> None:

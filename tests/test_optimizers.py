@@ -71,6 +71,9 @@ its settings, for the numbers of 1e49 and more."""
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 """Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
 
+STEPS_AS_SMALL_AS_ROUNDING = {"mezo"}
+"""θ ± εz with ε = 1e-3 is stored with θ's rounding, 2⁻²⁴|θ|/ε or 1e-4 of εz: so far off is the direction that float32 tries."""
+
 NEVER_AT_REST = {"fromage"}
 """Moves without a gradient, as its paper has it."""
 
@@ -235,7 +238,8 @@ def test_one_step_from_the_same_state_in_float32(case: str, landscape: str) -> N
     double.step(given(own.double()))
     move = (double.theta - here).abs().amax(1, keepdim=True)
     rounding = 2 * torch.finfo(torch.float32).eps * torch.maximum(here.abs(), double.theta.abs())
-    assert ((single.theta - double.theta).abs() <= 1e-5 * move + rounding).all()
+    within = 3e-4 if kind_of(rows[0]) in STEPS_AS_SMALL_AS_ROUNDING else 1e-5
+    assert ((single.theta - double.theta).abs() <= within * move + rounding).all()
 
 
 @pytest.mark.parametrize("case", CASES)

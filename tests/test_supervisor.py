@@ -110,7 +110,7 @@ def test_only_the_last_checkpoint_is_kept(
 ) -> None:
     """Each committed slice removes what it supersedes, the last one its own, too; what another attempt left goes with it."""
     supervisor = supervised(slice_seconds=0.3)
-    job = accept(database, "c", steps=60)
+    job = accept(database, "c", steps=200)
     folder = tmp_path / "artifacts" / "c" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / f"{job}-0-7.pt").write_text("of an attempt that never committed")

@@ -91,7 +91,7 @@ STATISTICS: dict[str, Statistic] = {
     "estimate_cosine": Statistic(
         "update",
         ("movement",),
-        "core",
+        "default",
         "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it has no estimate; null for rules given g",
     ),
 }

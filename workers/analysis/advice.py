@@ -16,11 +16,9 @@ from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Diagnosis, Stage, Verdict
 from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
-from workers.theory.batch_norms import NoCriticalBatchNorm
 from workers.theory.critical import complaint
-from workers.theory.gains import NotCritical
+from workers.theory.refusal import Refused
 from workers.theory.resolution import resolved
-from workers.theory.shaped import NotShapeable
 
 FINE: tuple[Verdict, ...] = ("healthy", "growing", "weakening", "unknown")
 HELPED: tuple[Verdict, ...] = ("healthy", "growing", "weakening")
@@ -138,7 +136,7 @@ def _layers(spec: ComparisonSpec, network: Mlp | Layers) -> list[ExpandedLayer] 
     """None where the theory finds no constants or no gain for a layer, or where the change does not fit."""
     try:
         return resolved(expand(network, spec.problem.shape, spec.problem.output_shape))
-    except (NoCriticalBatchNorm, NotCritical, NotShapeable, Misfit):
+    except (Refused, Misfit):
         return None
 
 

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from workers.contract.activations import ActivationSpec
 from workers.contract.layers import Activation, BatchNorm, CriticalBatchNorm, Dropout, Normalization
 from workers.contract.shapes import ExpandedLayer, walk
+from workers.theory.refusal import Refused
 from workers.theory.shaping import Unshapeable, critical_batch
 
 
-class NoCriticalBatchNorm(ValueError):  # noqa: N818 - it says what the network cannot be
-    """There is no γ and β for a layer; the message says why and what to change."""
+class NoCriticalBatchNorm(Refused):
+    """There is no γ and β for a layer."""
 
-    def __init__(self, layer: ExpandedLayer, message: str) -> None:
-        super().__init__(message)
-        self.layer = layer
+    code = "no_critical_batch_norm"
 
 
 def with_batch_norms(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:

@@ -8,15 +8,14 @@ from workers.contract.layers import Activation, Conv1d, Conv2d, Dropout, Linear
 from workers.contract.nonlinearities import Identity
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.theory.critical import complaint, critical_of
+from workers.theory.refusal import Refused
 from workers.theory.weights import gain_for
 
 
-class NotCritical(ValueError):  # noqa: N818 - it says what the network cannot be
+class NotCritical(Refused):
     """A layer's non-linearity has no critical gain that is of use; the message names the nearest remedy."""
 
-    def __init__(self, layer: ExpandedLayer, message: str) -> None:
-        super().__init__(message)
-        self.layer = layer
+    code = "not_critical"
 
 
 def with_gains(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:

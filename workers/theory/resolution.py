@@ -12,9 +12,10 @@ from workers.contract.checks import escape, expanded, pointer_to
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.layers import Activation, Linear, Normalization, Weighted
 from workers.contract.shapes import ExpandedLayer
-from workers.theory.batch_norms import NoCriticalBatchNorm, with_batch_norms
+from workers.theory.batch_norms import with_batch_norms
 from workers.theory.gains import NotCritical, with_gains
-from workers.theory.shaped import NotShapeable, shaped
+from workers.theory.refusal import Refused
+from workers.theory.shaped import shaped
 
 
 def networks(spec: ComparisonSpec) -> dict[str, list[ExpandedLayer]]:
@@ -26,7 +27,7 @@ def resolved(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     """One network's.
 
     Raises:
-        NotShapeable, NoCriticalBatchNorm, NotCritical: for the first layer that cannot be.
+        Refused: for the first layer that cannot be.
     """
     return with_gains(with_batch_norms(shaped(layers)))
 
@@ -37,16 +38,15 @@ def refusals(spec: ComparisonSpec) -> list[Violation]:
     for name, layers in expanded(spec).items():
         try:
             resolved(layers)
-        except NotShapeable as refusal:
-            pointer = _to_part(spec, name, refusal.layer)
-            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_shapeable"))
-        except NoCriticalBatchNorm as refusal:
-            pointer = _to_part(spec, name, refusal.layer)
-            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="no_critical_batch_norm"))
-        except NotCritical as refusal:
-            pointer = _to_gain(spec, name, refusal.layer)
-            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code="not_critical"))
+        except Refused as refusal:
+            pointer = _pointer(spec, name, refusal)
+            found.setdefault(pointer, Violation(pointer=pointer, message=str(refusal), code=refusal.code))
     return list(found.values())
+
+
+def _pointer(spec: ComparisonSpec, variant: str, refusal: Refused) -> str:
+    to = _to_gain if isinstance(refusal, NotCritical) else _to_part
+    return to(spec, variant, refusal.layer)
 
 
 def _to_part(spec: ComparisonSpec, variant: str, layer: ExpandedLayer) -> str:

@@ -9,6 +9,7 @@ from workers.contract.activations import Scaled, Shaped
 from workers.contract.layers import Activation, Highway, Normalization, Residual
 from workers.contract.nonlinearities import LeakyRelu
 from workers.contract.shapes import ExpandedLayer, walk
+from workers.theory.refusal import Refused
 from workers.theory.shaping import (
     Constants,
     Unshapeable,
@@ -30,12 +31,10 @@ Whole = Callable[[float, Local], float]
 """`through` of a network: (start, what one non-linearity does) -> what comes out."""
 
 
-class NotShapeable(ValueError):  # noqa: N818 - it says what the network cannot be
-    """A layer's non-linearity has no constants that do what was asked; the message says why and what to change."""
+class NotShapeable(Refused):
+    """A layer's non-linearity has no constants that do what was asked."""
 
-    def __init__(self, layer: ExpandedLayer, message: str) -> None:
-        super().__init__(message)
-        self.layer = layer
+    code = "not_shapeable"
 
 
 def shaped(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:

@@ -24,21 +24,24 @@ class _Normalization(Spec):
         return (own, own) if self.affine else ()
 
 
-class BatchNorm(_Normalization):
+class _OverBatch(_Normalization):
+    momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
+    """Weight of the newest batch in the running mean and (unbiased) variance."""
+    mixes_samples: ClassVar[bool] = True
+
+
+class BatchNorm(_OverBatch):
     """γ·(z − E z)/√(Var z + eps) + β, mean and variance of each feature over the batch; running means of both in evaluation."""
 
     kind: Literal["batch"] = "batch"
-    momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
-    """Weight of the newest batch in the running mean and (unbiased) variance."""
     gamma: Positive = Field(default=1.0, le=100, examples=[1.0])
     """Where γ starts."""
     beta: Number = Field(default=0.0, ge=-100, le=100, examples=[0.0])
     """Where β starts."""
-    mixes_samples: ClassVar[bool] = True
     source: ClassVar[str] = "Ioffe & Szegedy 2015, algorithms 1 and 2; torch.nn.BatchNorm1d"
 
 
-class CriticalBatchNorm(_Normalization):
+class CriticalBatchNorm(_OverBatch):
     """A batch norm for the non-linearity behind it, whichever: γ and β start where the error signal neither vanishes nor explodes.
 
     A layer multiplies E‖δ‖² by γ² E[θ′(γz+β)²]/Var θ(γz+β), z ~ N(0, 1), as the batch grows; by Poincaré's inequality that is above 1
@@ -47,11 +50,8 @@ class CriticalBatchNorm(_Normalization):
     """
 
     kind: Literal["critical_batch"] = "critical_batch"
-    momentum: Fraction = Field(default=0.1, gt=0, examples=[0.1])
-    """Weight of the newest batch in the running mean and (unbiased) variance."""
     target: Positive = Field(default=1.5, gt=1, le=1e6, examples=[1.5])
     """Growth of E‖δ‖² over the whole network."""
-    mixes_samples: ClassVar[bool] = True
     source: ClassVar[str] = "Yang et al. 2019, corollary 4.1, solved for γ and β"
 
 

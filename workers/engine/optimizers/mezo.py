@@ -4,17 +4,13 @@
     ĝ = (L(θ + epsilon·z) − L(θ − epsilon·z))/(2·epsilon)·z          of the same batch
     θ ← θ − lr·ĝ
 
-Source: Malladi et al. 2023 (arXiv:2305.17333), algorithm 1; the estimator is SPSA's with a Gaussian in place of ±1.
-The paper perturbs θ in
-place and needs no second copy of it; here the candidates stand beside each other, which gives the same numbers up to
-rounding.
+Source: Malladi et al. 2023 (arXiv:2305.17333), algorithm 1; the estimator is SPSA's with a Gaussian in place of ±1. The paper perturbs θ in
+place and needs no second copy of it; here the candidates stand beside each other, which gives the same numbers up to rounding.
 
 Fixed points: equal losses on both sides for every z. ĝ is unbiased up to terms of epsilon². Two losses a step.
-Failure modes: |ĝ|² is about (d + 2)·|g|²: learning rates are thousands of times smaller than a gradient's, and from a
-random start
-progress is slow in proportion; the step is proportional to the loss; where epsilon·|g| is below the rounding of the
-loss ĝ is noise. A loss that
-is not finite makes θ NaN.
+Failure modes: |ĝ|² is about (d + 2)·|g|²: learning rates are thousands of times smaller than a gradient's, and from a random start
+progress is slow in proportion; the step is proportional to the loss; where epsilon·|g| is below the rounding of the loss ĝ is noise. A loss
+that is not finite makes θ NaN.
 """
 
 from torch import Tensor

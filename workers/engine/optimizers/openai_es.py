@@ -6,18 +6,14 @@
     v ← momentum·v + ĝ
     θ ← θ − lr·v
 
-Source: Salimans et al. 2017 (arXiv:1703.03864), algorithm 1, with the mirrored sampling and the ranks of its section
-2.1; the optimizer round
-the estimate is SGD, as in algorithm 1. Equal losses share their rank.
+Source: Salimans et al. 2017 (arXiv:1703.03864), algorithm 1, with the mirrored sampling and the ranks of its section 2.1; the optimizer
+round the estimate is SGD, as in algorithm 1. Equal losses share their rank.
 
-Fixed points: ranks that go with no direction. Ranked, it does not change where the loss is scaled or bent by a rising
-function, and steps do
-not shrink towards a minimum: within about sigma of it ranks are noise, unless lr falls. Not ranked, ĝ is without bias
-the gradient of the
-smoothed loss, the step is proportional to the loss. N losses a step.
-Failure modes: |ĝ| grows as √(d/N) against |g|; momentum carries over noise. Ranked, losses that are not finite rank
-last; not ranked, one of them makes
-θ NaN.
+Fixed points: ranks that go with no direction. Ranked, it does not change where the loss is scaled or bent by a rising function, and steps
+do not shrink towards a minimum: within about sigma of it ranks are noise, unless lr falls. Not ranked, ĝ is without bias the gradient of
+the smoothed loss, the step is proportional to the loss. N losses a step.
+Failure modes: |ĝ| grows as √(d/N) against |g|; momentum carries over noise. Ranked, losses that are not finite rank last; not ranked, one
+of them makes θ NaN.
 """
 
 import torch

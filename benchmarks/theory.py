@@ -109,6 +109,12 @@ CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
         {"kind": "kaiming_normal"},
         {"shortcut": {"kind": "residual", "scale": "depth"}},
     ),
+    "tanh, normalised residual .7": (
+        "tanh",
+        torch.tanh,
+        {"kind": "lecun_normal"},
+        {"shortcut": {"kind": "residual", "scale": 0.7, "normalized": True}},
+    ),
     "tanh, residual, layer norm": (
         "tanh",
         torch.tanh,
@@ -249,8 +255,8 @@ class _Net:
         assert isinstance(spec, Residual | Highway)
         branch = self.through(layer.layers, x, stream or layer.path)
         if isinstance(spec, Residual):
-            assert spec.scale != "depth"
-            y = x + (self.own(torch.tensor([spec.scale])) if spec.trainable else spec.scale) * branch
+            carried, scale = spec.shares
+            y = carried * x + (self.own(torch.tensor([scale])) if spec.trainable else scale) * branch
         else:
             width = x.shape[1]
             weight = self.own(draw_weight(XavierNormal(), width, width, self.seed, layer.path))

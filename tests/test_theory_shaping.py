@@ -1,6 +1,7 @@
 """Shaped non-linearities against google-deepmind/dks, and against what they are to fulfil, by another quadrature."""
 
 import json
+from functools import partial
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,20 @@ from workers.contract import activations as asking
 from workers.contract.checks import Limits
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.layers import Activation, BatchNorm, Normalization
+from workers.contract.network import Layers
 from workers.contract.nonlinearities import Gaussian, Named, Tanh
+from workers.contract.shapes import expand, walk
 from workers.theory.meanfield import chi_1, chi_q, correlation_map, length_map
 from workers.theory.prediction import forecast
 from workers.theory.resolution import networks, refusals
 from workers.theory.shaped import Whole, local_curvature, local_slope, solve
 from workers.theory.shaping import Constants, CriticalBatch, Unshapeable, critical_batch, deep_kernel_shaping
 from workers.theory.tabulated import Numbers, tabulate
-from workers.theory.topology import Local
+from workers.theory.topology import Local, through
 
 DEPTH = 50
+LINEAR: dict[str, Any] = {"kind": "linear", "out_features": 24}
+SHAPED: dict[str, Any] = {"kind": "activation", "activation": {"kind": "shaped", "of": "tanh"}}
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMOOTH = [
     "tanh", "softplus", "sigmoid", "erf", "silu", "gaussian", "gaussian_half", "arctan", "gelu", "lecun_tanh", "mexican_hat", "sin", "mish",
@@ -104,6 +109,50 @@ def test_tailored_kernels_are_what_was_asked_for(name: str) -> None:
     following = correlation_map(theta, 1.0, 1.0)
     curvature = (following.slope(1.0) - following.slope(1.0 - 1e-3)) / 1e-3
     assert curvature == pytest.approx(0.3 / DEPTH, rel=1e-2)
+
+
+@pytest.mark.parametrize("case", [case for case in CONSTANTS if case[1] == "residual"], ids="-".join)
+def test_a_residual_network_is_shaped_as_the_reference_shapes_it(case: tuple[str, str, str]) -> None:
+    """20 blocks (x + F(x))/√2 with two non-linearities each, asked for as JSON: the constants of a caller who works them out by hand."""
+    method, _, name = case
+    block: list[Any] = [{"kind": "activation", "activation": asked(name, method).model_dump()}, LINEAR] * 2
+    body = {
+        "problem": "digits",
+        "network": {
+            "kind": "layers",
+            "layers": [
+                LINEAR,
+                {"kind": "repeat", "times": 20, "layers": [{"kind": "residual", "normalized": True, "layers": block}]},
+            ],
+        },
+        "optimizers": ["sgd"],
+    }
+    spec = read_comparison(body, Limits())
+    told = [layer.spec.activation for layer in walk(networks(spec)["base"]) if isinstance(layer.spec, Activation)]
+    wanted = tabulate(solve(asked(name, method), residual))
+    z = np.linspace(-3, 3, 61)
+    assert len(told) == 40 and len(set(told)) == 1
+    assert tabulate(told[0]).function(z) == pytest.approx(wanted.function(z), abs=1e-9)
+
+
+def test_a_short_branch_with_a_small_share_is_as_steep_as_it_may_be() -> None:
+    """Of the whole network the branch by itself is a part: 1.5 for its two layers, however little of it comes through."""
+    block = [
+        {"kind": "residual", "scale": 0.01, "normalized": True, "layers": [LINEAR, SHAPED, LINEAR, SHAPED]},
+    ]
+    layers = expand(Layers.model_validate({"layers": [LINEAR, *block]}), (24,), (10,))
+    slope = local_slope(partial(through, layers), 1.5)
+    assert slope == pytest.approx(1.5**0.5)
+
+
+@pytest.mark.parametrize("shortcut", ["residual", "rezero", "highway"])
+def test_shortcuts_whose_sums_grow_are_refused(shortcut: str) -> None:
+    """They change the mean square from which the constants follow; where there is one, what to say instead is told."""
+    mlp = {"kind": "mlp", "depth": 3, "width": 9, "activation": {"kind": "shaped", "of": "tanh"}, "shortcut": shortcut}
+    pointer, message = refused(mlp)[0]
+    assert pointer == "/network/activation"
+    assert ("a highway" if shortcut == "highway" else '"normalized": true') in message
+    assert refused({**mlp, "activation": "tanh", "shortcut": {"kind": "residual", "normalized": 1}})
 
 
 def test_topology() -> None:

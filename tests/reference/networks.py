@@ -66,18 +66,19 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {"cross_entropy": nn.CrossEntropyLo
 
 
 class Residual(nn.Module):
-    """x + s·F(x), s a number or a parameter after those of F."""
+    """x + s·F(x), s a number or a parameter after those of F; over √(1 + s²) where normalised."""
 
-    def __init__(self, inside: nn.Module, scale: Tensor | float) -> None:
+    def __init__(self, inside: nn.Module, scale: Tensor | float, normalized: bool) -> None:
         super().__init__()
         self.inside = inside
         self.own = nn.ParameterList([scale] if isinstance(scale, Tensor) else [])
         self.fixed = 1.0 if isinstance(scale, Tensor) else scale
+        self.normalized = normalized
 
     def forward(self, x: Tensor) -> Tensor:
         s: Tensor | float = self.own[0] if len(self.own) else self.fixed
         inside: Tensor = self.inside(x)
-        return x + s * inside
+        return (x + s * inside) / (1 + s * s) ** 0.5 if self.normalized else x + s * inside
 
 
 class Highway(nn.Module):
@@ -271,7 +272,7 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
     if isinstance(spec, specs.Residual):
         inside = _sequential(layer.layers, parameters, masks)
         assert spec.scale != "depth"
-        return Residual(inside, parameters.number() if spec.trainable else spec.scale)
+        return Residual(inside, parameters.number() if spec.trainable else spec.scale, spec.normalized)
     if isinstance(spec, specs.Highway):
         inside = _sequential(layer.layers, parameters, masks)
         width = layer.in_shape[-1]

@@ -29,10 +29,12 @@ class ResidualShortcut(Spec):
     kind: Literal["residual"] = "residual"
     scale: NonNegative | Literal["depth"] = Field(default=1.0, examples=[1.0])
     """s; "depth" is 1/√(hidden layers that have the shortcut)."""
-    source: ClassVar[str] = "He et al. 2016; 1/√L: Hayou et al. 2021"
+    normalized: bool = Field(default=False, strict=True, examples=[False])
+    """Whether the sum is divided by √(1 + s²), as shaped non-linearities need it."""
+    source: ClassVar[str] = "He et al. 2016; 1/√L: Hayou et al. 2021; normalized: Martens et al. 2021"
 
     def around(self, layers: list[LayerSpec]) -> Residual | Highway:
-        return Residual(layers=layers, scale=self.scale, where_shapes_change="leave_out")
+        return Residual(layers=layers, scale=self.scale, normalized=self.normalized, where_shapes_change="leave_out")
 
 
 class RezeroShortcut(Spec):

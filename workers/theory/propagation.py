@@ -225,15 +225,15 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
 
 
 def residual(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
-    """Sum x + s F(x): squares add up both ways, and means add before they are squared (Yang & Schoenholz 2017)."""
-    assert isinstance(layer.spec, Residual) and layer.spec.scale != "depth"
-    scale = layer.spec.scale
+    """Sum r x + s F(x), r mostly 1: squares add up both ways, means add before they are squared (Yang & Schoenholz 2017)."""
+    assert isinstance(layer.spec, Residual)
+    carried, scale = layer.spec.shares
     branch, back = _branch(layer, x, seen)
     y = Signal(
         x.units,
-        x.second + scale**2 * branch.second + 2 * scale * x.mean * branch.mean,
-        x.spread + scale**2 * branch.spread,
-        x.mean + scale * branch.mean,
+        carried**2 * x.second + scale**2 * branch.second + 2 * carried * scale * x.mean * branch.mean,
+        carried**2 * x.spread + scale**2 * branch.spread,
+        carried * x.mean + scale * branch.mean,
         x.normal and branch.normal,
     )
 
@@ -241,7 +241,7 @@ def residual(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]
         if layer.tensors:
             seen.gradients[layer.path] = log_of(branch.second) + seen.together(error, 1 - branch.gap)
         below = back(replace(error, log_square=error.log_square + 2 * log_of(scale), along=0.0))
-        return _joined(x.units, error, [below])
+        return _joined(x.units, replace(error, log_square=error.log_square + 2 * log_of(carried)), [below])
 
     return y, pull
 

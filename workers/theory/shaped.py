@@ -51,27 +51,37 @@ def shaped(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
     if not asking:
         return list(layers)
     for layer in walk(layers):
-        if isinstance(layer.spec, Residual | Highway | Normalization):
+        if isinstance(layer.spec, Residual) and not layer.spec.normalized:
             raise NotShapeable(
                 asking[0],
-                f"the constants hold for layers in a row, and {layer.path!r} is a {layer.spec.kind}: a network without it, or a "
-                '"scaled" non-linearity with constants of your own',
+                f"the constants hold where mean squares stay 1, and the sums of {layer.path!r} grow: say "
+                f'"normalized": true {"instead of a scale that is learned" if layer.spec.trainable else "there"}',
+            )
+        if isinstance(layer.spec, Highway | Normalization):
+            raise NotShapeable(
+                asking[0],
+                f"the constants hold for layers in a row and normalized residual ones, and {layer.path!r} is a {layer.spec.kind}: "
+                'a network without it, or a "scaled" non-linearity with constants of your own',
             )
 
     def whole(start: float, local: Local) -> float:
         return through(layers, start, local)
 
-    return [_with_constants(layer, whole) for layer in layers]
+    return _with_constants(layers, whole)
 
 
-def _with_constants(layer: ExpandedLayer, whole: Whole) -> ExpandedLayer:
-    if not isinstance(layer.spec, Activation) or not isinstance(layer.spec.activation, Shaped):
-        return layer
-    try:
-        constants = solve(layer.spec.activation, whole)
-    except Unshapeable as reason:
-        raise NotShapeable(layer, str(reason)) from None
-    return layer.model_copy(update={"spec": layer.spec.model_copy(update={"activation": constants})})
+def _with_constants(layers: Sequence[ExpandedLayer], whole: Whole) -> list[ExpandedLayer]:
+    found = []
+    for layer in layers:
+        update: dict[str, object] = {"layers": _with_constants(layer.layers, whole)} if layer.layers else {}
+        if isinstance(layer.spec, Activation) and isinstance(layer.spec.activation, Shaped):
+            try:
+                constants = solve(layer.spec.activation, whole)
+            except Unshapeable as reason:
+                raise NotShapeable(layer, str(reason)) from None
+            update["spec"] = layer.spec.model_copy(update={"activation": constants})
+        found.append(layer.model_copy(update=update) if update else layer)
+    return found
 
 
 def solve(asked: Shaped, whole: Whole) -> Scaled:

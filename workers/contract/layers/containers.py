@@ -1,9 +1,9 @@
 """Layers made of layers. F(x) is what the layers inside, one after another, make of x."""
 
-from math import prod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workers.contract.base import NonNegative, Number, Whole
 from workers.contract.layers.layer import MAX_LAYERS, DoesNotFit, Layer, Shape, words
@@ -52,17 +52,33 @@ class _Shortcut(_Container):
 
 
 class Residual(_Shortcut):
-    """x + s·F(x)."""
+    """x + s·F(x), or that over √(1 + s²)."""
 
     kind: Literal["residual"] = "residual"
-    formula: ClassVar[str] = "a = x + s*F(x)"
+    formula: ClassVar[str] = "a = x + s*F(x); normalized: (x + s*F(x))/sqrt(1 + s^2)"
     scale: NonNegative | Literal["depth"] = Field(default=1.0, examples=[1.0])
     """s; "depth" is 1/√(residual blocks of the network)."""
     trainable: bool = Field(default=False, strict=True, examples=[False])
     """Whether s is learned, one number for the block: with a scale of 0 this is ReZero, and SkipInit."""
+    normalized: bool = Field(default=False, strict=True, examples=[False])
+    """Whether the sum is divided by √(1 + s²), so that parts with a mean square of 1 stay there: what shaped non-linearities need."""
     source: ClassVar[str] = (
-        "He et al. 2016; Bachlechner et al. 2020 (ReZero); De & Smith 2020 (SkipInit); 1/√L: Hayou et al. 2021"
+        "He et al. 2016; Bachlechner et al. 2020 (ReZero); De & Smith 2020 (SkipInit); 1/√L: Hayou et al. 2021; "
+        "normalized: Martens et al. 2021"
     )
+
+    @model_validator(mode="after")
+    def _constant_where_normalized(self) -> Self:
+        if self.normalized and self.trainable:
+            raise ValueError("a scale that is learned has no constant to divide by: leave out normalized, or trainable")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """What x and F(x) are multiplied by before training. Of a network that is expanded, where s is a number."""
+        assert self.scale != "depth"
+        root = sqrt(1 + self.scale**2) if self.normalized else 1.0
+        return 1 / root, self.scale / root
 
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return ((1,),) if self.trainable else ()

@@ -30,11 +30,12 @@ def back(layers: Sequence[Layer], delta: Tensor, wanted: bool) -> Tensor | None:
 
 
 class Residual:
-    """x + s·F(x)."""
+    """x + s·F(x), or that over √(1 + s²)."""
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
-        assert isinstance(layer.spec, specs.Residual) and layer.spec.scale != "depth"
-        self.inside, self.start, self.slots = slots.inside, layer.spec.scale, slots
+        assert isinstance(layer.spec, specs.Residual)
+        self.inside, self.slots = slots.inside, slots
+        self.carried, self.start = layer.spec.shares
         self.trainable = layer.spec.trainable
         self.branch: Tensor
         self.error_signal: Tensor
@@ -45,16 +46,19 @@ class Residual:
     def _scale(self, x: Tensor) -> Tensor | float:
         return self.slots.parameters.view(-1, *[1] * (x.dim() - 1)) if self.trainable else self.start
 
+    def _carried(self, x: Tensor) -> Tensor:
+        return x if self.carried == 1 else self.carried * x
+
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.branch = through(self.inside, x, training)
-        return x + self._scale(x) * self.branch
+        return self._carried(x) + self._scale(x) * self.branch
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
         self.error_signal = delta
         if self.trainable:
             self.slots.gradient.copy_((delta * self.branch).flatten(1).sum(1, keepdim=True))
         below = back(self.inside, self._scale(delta) * delta, wanted)
-        return delta + below if wanted and below is not None else None
+        return self._carried(delta) + below if wanted and below is not None else None
 
 
 class Highway:

@@ -18,7 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.contract.initialisers import XavierNormal
-from workers.contract.layers import Activation, BatchNorm, Highway, Linear, Normalization, NormalizationSpec, Residual
+from workers.contract.layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Highway,
+    Linear,
+    Normalization,
+    NormalizationSpec,
+    Residual,
+)
 from workers.contract.network import Layers, Mlp
 from workers.contract.shapes import ExpandedLayer, expand
 from workers.engine.initialisers import draw_bias, draw_weight
@@ -126,6 +135,13 @@ CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
         functional.softplus,
         {"kind": "lecun_normal"},
         {"shortcut": {"kind": "rezero", "start": 0.3}},
+    ),
+    "tanh, dense": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"shortcut": "dense"}),
+    "sigmoid, dense, layer norm": (
+        "sigmoid",
+        torch.sigmoid,
+        {"kind": "lecun_normal"},
+        {"shortcut": "dense", "normalization": "layer"},
     ),
     "sigmoid, highway": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"shortcut": "highway"}),
     "tanh, highway, bias 0": (
@@ -252,6 +268,8 @@ class _Net:
             return self.rows[-1].activation
         if isinstance(spec, Normalization):
             return self.normalised(spec.normalization, x)
+        if isinstance(spec, Dense):
+            return torch.cat([x, self.through(layer.layers, x, stream)], 1)
         assert isinstance(spec, Residual | Highway)
         branch = self.through(layer.layers, x, stream or layer.path)
         if isinstance(spec, Residual):

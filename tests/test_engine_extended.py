@@ -54,6 +54,13 @@ NETWORKS: dict[str, Any] = {
         for kind in ("batch", "critical_batch", "layer", "rms")
     },
     "residual": mlp(depth=7, width=6, activation="tanh", shortcut="residual"),
+    "densely connected": mlp(depth=7, width=4, activation="tanh", shortcut="dense"),
+    "attention": layers(
+        {"kind": "linear", "out_features": 24},
+        {"kind": "unflatten", "shape": [4, 6]},
+        *3 * [{"kind": "attention", "heads": 2}, {"kind": "activation", "activation": "sigmoid"}],
+        "flatten",
+    ),
     "highway": mlp(depth=7, width=6, activation="sigmoid", shortcut="highway"),
     "radial": RADIAL,
 }

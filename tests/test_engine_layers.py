@@ -10,6 +10,7 @@ from engine_samples import DROPPING, TEACHER, layers, mlp, program, shard
 from reference.networks import ACTIVATIONS, LOSSES, flat_gradient, sequential
 from torch import Tensor
 
+from workers.contract.layers import Dense
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.evaluation import evaluate
@@ -102,6 +103,23 @@ NETWORKS: dict[str, dict[str, Any]] = {
     ),
     "pooled all over": layers(
         *sequence(4, 3), {"kind": "conv1d", "out_channels": 10}, {"kind": "global_pool", "of": "max"}
+    ),
+    "dense": mlp("sigmoid", depth=3, shortcut="dense"),
+    "dense in a residual layer": layers(
+        LINEAR,
+        {"kind": "residual", "layers": [{"kind": "dense", "layers": [SIGMOID, LINEAR]}, SIGMOID, LINEAR]},
+    ),
+    "a dense image": layers(
+        *image(2, 3, 3),
+        {
+            "kind": "repeat",
+            "times": 2,
+            "layers": [{"kind": "dense", "layers": [{"kind": "conv2d", "out_channels": 3}, SIGMOID]}],
+        },
+        {"kind": "global_pool", "of": "average"},
+    ),
+    "a dense sequence": layers(
+        *sequence(4, 3), {"kind": "dense", "layers": [{"kind": "conv1d", "out_channels": 2}]}, "flatten"
     ),
     "a residual image": layers(
         *image(2, 3, 3),
@@ -215,7 +233,8 @@ def names(layers: Sequence[ExpandedLayer], path: str) -> tuple[str, str]:
         if layer.path == path:
             return dashed, dashed
         if path in {inner.path for inner in walk(layer.layers)}:
-            return f"{dashed}.{names(layer.layers, path)[0]}", dashed
+            own, outermost = names(layer.layers, path)
+            return f"{dashed}.{own}", f"{dashed}.{outermost}" if isinstance(layer.spec, Dense) else dashed
     raise KeyError(path)
 
 

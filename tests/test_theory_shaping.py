@@ -145,6 +145,15 @@ def test_a_short_branch_with_a_small_share_is_as_steep_as_it_may_be() -> None:
     assert slope == pytest.approx(1.5**0.5)
 
 
+def test_side_by_side_each_part_has_its_share_of_the_units() -> None:
+    """Of [x, F(x)] with F as wide as x, half is steeper: twice, and the network is as steep as was asked for."""
+    block = {"kind": "dense", "layers": [{"kind": "linear", "out_features": 24}, SHAPED]}
+    twice = {"kind": "dense", "layers": [{"kind": "linear", "out_features": 48}, SHAPED]}
+    layers = expand(Layers.model_validate({"layers": [LINEAR, block, twice]}), (24,), (10,))
+    slope = local_slope(partial(through, layers), 1.5)
+    assert ((1 + slope) / 2) ** 2 == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize("shortcut", ["residual", "rezero", "highway"])
 def test_shortcuts_whose_sums_grow_are_refused(shortcut: str) -> None:
     """They change the mean square from which the constants follow; where there is one, what to say instead is told."""

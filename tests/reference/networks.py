@@ -65,6 +65,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 LOSSES: dict[str, Callable[[], nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mean_squared_error": nn.MSELoss}
 
 
+class Dense(nn.Module):
+    """x and F(x) side by side."""
+
+    def __init__(self, inside: nn.Module, axis: int) -> None:
+        super().__init__()
+        self.inside, self.axis = inside, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.inside(x)], self.axis)
+
+
 class Residual(nn.Module):
     """x + s·F(x), s a number or a parameter after those of F; over √(1 + s²) where normalised."""
 
@@ -273,6 +284,8 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         inside = _sequential(layer.layers, parameters, masks)
         assert spec.scale != "depth"
         return Residual(inside, parameters.number() if spec.trainable else spec.scale, spec.normalized)
+    if isinstance(spec, specs.Dense):
+        return Dense(_sequential(layer.layers, parameters, masks), 1 if len(layer.in_shape) == 3 else -1)
     if isinstance(spec, specs.Highway):
         inside = _sequential(layer.layers, parameters, masks)
         width = layer.in_shape[-1]

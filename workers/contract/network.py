@@ -8,9 +8,11 @@ from workers.contract.activations import ActivationSpec
 from workers.contract.base import ByKind, NonNegative, Number, Spec, Whole
 from workers.contract.initialisers import InitSpec, XavierNormal
 from workers.contract.layers import (
+    HOLDING,
     MAX_LAYERS,
     MAX_WIDTH,
     Activation,
+    Dense,
     Highway,
     LayerSpec,
     Linear,
@@ -61,9 +63,21 @@ class HighwayShortcut(Spec):
         return Highway(layers=layers, transform_bias=self.transform_bias, where_shapes_change="leave_out")
 
 
-SHORTCUTS = (ResidualShortcut, RezeroShortcut, HighwayShortcut)
+class DenseShortcut(Spec):
+    """Each hidden layer reads the input and all hidden layers before it, side by side."""
 
-ShortcutSpec = Annotated[ResidualShortcut | RezeroShortcut | HighwayShortcut, Field(discriminator="kind"), ByKind]
+    kind: Literal["dense"] = "dense"
+    source: ClassVar[str] = "Huang et al. 2017 (DenseNet), eq. 2"
+
+    def around(self, layers: list[LayerSpec]) -> Dense:
+        return Dense(layers=layers)
+
+
+SHORTCUTS = (ResidualShortcut, RezeroShortcut, HighwayShortcut, DenseShortcut)
+
+ShortcutSpec = Annotated[
+    ResidualShortcut | RezeroShortcut | HighwayShortcut | DenseShortcut, Field(discriminator="kind"), ByKind
+]
 
 
 class Mlp(Spec):
@@ -83,7 +97,7 @@ class Mlp(Spec):
     normalization: NormalizationSpec | None = Field(default=None, examples=["batch"])
     """In every hidden layer, before the non-linearity unless its `position` says after."""
     shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
-    """Round every hidden layer that gives as many features as it receives."""
+    """Round every hidden layer: those that add what it receives, where it gives as many features."""
 
 
 class Layers(Spec):
@@ -141,7 +155,7 @@ def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
 def _with_activation(layer: LayerSpec, activation: ActivationSpec) -> LayerSpec:
     if isinstance(layer, Activation):
         return layer.model_copy(update={"activation": activation})
-    if isinstance(layer, Sequential | Repeat | Residual | Highway):
+    if isinstance(layer, (Sequential, Repeat, *HOLDING)):
         return layer.model_copy(update={"layers": [_with_activation(inner, activation) for inner in layer.layers]})
     return layer
 

@@ -1,7 +1,7 @@
 """Shape inference: from a network's spec to its layers as they will be built, by integer arithmetic.
 
 The expanded layers are what the engine builds and what a preview shows. Shapes are without the batch axis. Repeats and sequential
-blocks are written out; residual and highway layers keep theirs inside.
+blocks are written out; residual, highway and dense layers keep theirs inside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from workers.contract.base import Violation
 from workers.contract.initialisers import InitSpec
 from workers.contract.layers import (
+    HOLDING,
     MAX_LAYERS,
+    Dense,
     DoesNotFit,
     Flatten,
-    Highway,
     LayerSpec,
     Linear,
     Repeat,
@@ -50,7 +51,7 @@ class ExpandedLayer(BaseModel):
     depth: int | None = None
     """Position among the layers of weights, from 0 at the input; null on the others, and on those that are frozen."""
     layers: list["ExpandedLayer"] = []
-    """Inside a residual or highway layer."""
+    """Inside a residual, highway or dense layer."""
 
     @property
     def own_parameters(self) -> int:
@@ -177,9 +178,9 @@ class _Expansion:
         self.seen.add(node.path)
         spec, inside = node.layer, list[ExpandedLayer]()
         try:
-            if isinstance(spec, Residual | Highway):
+            if isinstance(spec, HOLDING):
                 inside, top = self.layers(node.inside, shape)
-                if top != shape and spec.where_shapes_change == "leave_out":
+                if top != shape and not isinstance(spec, Dense) and spec.where_shapes_change == "leave_out":
                     return inside
                 out_shape = spec.joined(shape, top)
             else:
@@ -233,7 +234,7 @@ def _count(layers: Sequence[LayerSpec]) -> int:
     for layer in layers:
         if isinstance(layer, Repeat):
             total += layer.times * _count(layer.layers)
-        elif isinstance(layer, Sequential | Residual | Highway):
+        elif isinstance(layer, (Sequential, *HOLDING)):
             total += _count(layer.layers) + (not isinstance(layer, Sequential))
         else:
             total += 1
@@ -253,7 +254,7 @@ def _unrolled(layers: Sequence[LayerSpec], pointer: str, prefix: str) -> Iterato
                 yield from _unrolled(layer.layers, f"{here}/layers", f"{block}.{copy}.")
         elif isinstance(layer, Sequential):
             yield from _unrolled(layer.layers, f"{here}/layers", f"{block}.")
-        elif isinstance(layer, Residual | Highway):
+        elif isinstance(layer, HOLDING):
             # alone in its block, it does not lengthen the paths inside: a layer has the same name with the shortcut and without
             within = prefix if prefix and len(layers) == 1 and layer.name is None else f"{block}."
             yield _Node(path, here, layer, list(_unrolled(layer.layers, f"{here}/layers", within)))

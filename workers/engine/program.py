@@ -22,7 +22,7 @@ from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
 from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
-from workers.engine.network import LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
+from workers.engine.network import HOLDING, LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
 from workers.engine.optimizers import RULES, SIZES, Draws, Hyper, Layout, Rule, State, keys_of
@@ -65,7 +65,7 @@ class Measured:
     activation: Activation | None
     """The non-linearity that follows it in its block, or else comes before it; None where the pre-activation is the output."""
     stream: Residual | Highway | None
-    """The outermost layer with a shortcut that it lies in: there δ is that of the residual stream."""
+    """The outermost residual or highway layer that it lies in: there δ is that of the residual stream."""
 
     @property
     def path(self) -> str:
@@ -200,21 +200,25 @@ def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Lay
 def every(layers: Sequence[Layer]) -> Iterator[Layer]:
     """All layers, in the order of `walk`."""
     for layer in layers:
-        if isinstance(layer, Residual | Highway):
+        if isinstance(layer, HOLDING):
             yield from every(layer.inside)
         yield layer
 
 
 def _measured(
-    specs: Sequence[ExpandedLayer], layers: Sequence[Layer], stream: Residual | Highway | None = None
+    specs: Sequence[ExpandedLayer],
+    layers: Sequence[Layer],
+    stream: Residual | Highway | None = None,
+    held: bool = False,
 ) -> Iterator[tuple[Weighted, Activation | None, Residual | Highway | None]]:
-    """Layers of weights, each with its non-linearity and the outermost shortcut round it."""
+    """Layers of weights, each with its non-linearity and the outermost residual or highway layer round it."""
     weighted = [spec.depth is not None for spec in specs]
     opening = list(takewhile(lambda place: not weighted[place], range(len(specs))))
-    before = stream is not None and any(isinstance(layers[place], Activation) for place in opening)
+    before = held and any(isinstance(layers[place], Activation) for place in opening)
     for place, (spec, layer) in enumerate(zip(specs, layers, strict=True)):
-        if isinstance(layer, Residual | Highway):
-            yield from _measured(spec.layers, layer.inside, stream or layer)
+        if isinstance(layer, HOLDING):
+            added_to = layer if isinstance(layer, Residual | Highway) else None
+            yield from _measured(spec.layers, layer.inside, stream or added_to, held=True)
         elif weighted[place]:
             others = range(place - 1, -1, -1) if before else range(place + 1, len(specs))
             near = (layers[other] for other in takewhile(lambda other: not weighted[other], others))

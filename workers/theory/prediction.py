@@ -14,7 +14,7 @@ from math import inf, log10, prod, sqrt
 
 import numpy as np
 
-from workers.contract.layers import Activation
+from workers.contract.layers import Activation, Highway, Residual
 from workers.contract.problems import Loss
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.theory.finite_width import spread
@@ -107,13 +107,13 @@ class _Place:
     activation: ExpandedLayer | None
     """The non-linearity that follows it in its block, or else comes before it."""
     stream: ExpandedLayer | None
-    """The outermost layer with a shortcut that it lies in: there δ is that of the residual stream."""
+    """The outermost residual or highway layer that it lies in: there δ is that of the residual stream."""
     parameters: list[ExpandedLayer]
     """Layers whose parameters the row has."""
 
 
 def _places(network: Sequence[ExpandedLayer]) -> list[_Place]:
-    found = list(_weighted(network, None))
+    found = list(_weighted(network))
     by_path = {place.layer.path: place for place in found}
     current, waiting = None, list[ExpandedLayer]()
     for layer in walk(network):
@@ -124,13 +124,16 @@ def _places(network: Sequence[ExpandedLayer]) -> list[_Place]:
     return found
 
 
-def _weighted(layers: Sequence[ExpandedLayer], stream: ExpandedLayer | None) -> Iterator[_Place]:
+def _weighted(
+    layers: Sequence[ExpandedLayer], stream: ExpandedLayer | None = None, held: bool = False
+) -> Iterator[_Place]:
     weighted = [layer.depth is not None for layer in layers]
     opening = takewhile(lambda place: not weighted[place], range(len(layers)))
-    before = stream is not None and any(isinstance(layers[place].spec, Activation) for place in opening)
+    before = held and any(isinstance(layers[place].spec, Activation) for place in opening)
     for place, layer in enumerate(layers):
         if layer.layers:
-            yield from _weighted(layer.layers, stream or layer)
+            added_to = layer if isinstance(layer.spec, Residual | Highway) else None
+            yield from _weighted(layer.layers, stream or added_to, held=True)
         elif weighted[place]:
             others = range(place - 1, -1, -1) if before else range(place + 1, len(layers))
             near = (layers[other] for other in takewhile(lambda other: not weighted[other], others))

@@ -284,6 +284,29 @@ def highway(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
     return y, pull
 
 
+def dense(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
+    """X and F(x) side by side: an average by units; δ of what reads them has the same size at every unit, before and behind."""
+    branch, back = _branch(layer, x, seen)
+    units = x.units + branch.units
+    own, other = x.units / units, branch.units / units
+    alike = x.normal and branch.normal and x.mean == branch.mean and x.second == branch.second
+    y = Signal(
+        units,
+        own * x.second + other * branch.second,
+        own * x.spread + other * branch.spread,
+        own * x.mean + other * branch.mean,
+        alike,
+    )
+
+    def pull(error: Error) -> Error:
+        def part(share: float) -> Error:
+            return replace(error, log_square=error.log_square + log_of(share), along=0.0)
+
+        return _joined(x.units, part(own), [back(part(other))])
+
+    return y, pull
+
+
 def flatten(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
     """The same numbers."""
     return replace(x, units=prod(layer.out_shape)), lambda error: error
@@ -294,6 +317,7 @@ LAYERS: Mapping[str, Callable[[ExpandedLayer, Signal, Seen], tuple[Signal, Pull]
     "normalization": normalization,
     "residual": residual,
     "highway": highway,
+    "dense": dense,
     "flatten": flatten,
 }
 """By kind; activation and dropout are in `_pointwise`."""

@@ -60,7 +60,7 @@ def shaped(layers: Sequence[ExpandedLayer]) -> list[ExpandedLayer]:
         if isinstance(layer.spec, Highway | Normalization):
             raise NotShapeable(
                 asking[0],
-                f"the constants hold for layers in a row and normalized residual ones, and {layer.path!r} is a {layer.spec.kind}: "
+                f"the constants hold for layers in a row, normalized residual and dense ones, and {layer.path!r} is a {layer.spec.kind}: "
                 'a network without it, or a "scaled" non-linearity with constants of your own',
             )
 

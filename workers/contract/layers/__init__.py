@@ -6,7 +6,7 @@ from pydantic import Field
 
 from workers.contract.base import ByKind
 from workers.contract.layers.attention import Attention, PositionalEncoding
-from workers.contract.layers.containers import Highway, Repeat, Residual, Sequential
+from workers.contract.layers.containers import HOLDING, Dense, Highway, Repeat, Residual, Sequential, channel_axis
 from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
 from workers.contract.layers.elementwise import Activation, Dropout, Flatten, Unflatten
@@ -26,7 +26,7 @@ from workers.contract.layers.radial import Rbf
 LAYERS = (
     Linear, Rbf, Attention, PositionalEncoding,
     Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
-    Repeat, Residual, Highway,
+    Repeat, Residual, Highway, Dense,
 )  # fmt: skip
 
 LayerSpec = Annotated[
@@ -47,15 +47,17 @@ LayerSpec = Annotated[
     | Sequential
     | Repeat
     | Residual
-    | Highway,
+    | Highway
+    | Dense,
     Field(discriminator="kind"),
     ByKind,
 ]
 
-for _container in (Sequential, Repeat, Residual, Highway):
+for _container in (Sequential, Repeat, *HOLDING):
     _container.model_rebuild(_types_namespace={"LayerSpec": LayerSpec})
 
 __all__ = [
+    "HOLDING",
     "LAYERS",
     "MAX_LAYERS",
     "MAX_WIDTH",
@@ -67,6 +69,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "CriticalBatchNorm",
+    "Dense",
     "DoesNotFit",
     "Dropout",
     "Flatten",
@@ -88,6 +91,7 @@ __all__ = [
     "Shape",
     "Unflatten",
     "Weighted",
+    "channel_axis",
     "features",
     "words",
 ]

@@ -103,3 +103,33 @@ class Highway(_Shortcut):
 
     def positions(self, shape: Shape) -> int:
         return prod(shape[:-1])
+
+
+class Dense(_Container):
+    """x and F(x) side by side: whatever comes after reads both. Copies of it, one after another, are a block of a DenseNet."""
+
+    kind: Literal["dense"] = "dense"
+    formula: ClassVar[str] = "a = [x, F(x)]"
+    source: ClassVar[str] = "Huang et al. 2017 (DenseNet), eq. 2"
+
+    def joined(self, shape: Shape, inside: Shape) -> Shape:
+        """Features add up, channels of an image; the rest has to be alike."""
+        at = channel_axis(shape)
+        alike = len(shape) == len(inside) and all(
+            own == other for axis, (own, other) in enumerate(zip(shape, inside, strict=True)) if axis != at
+        )
+        if not alike:
+            raise DoesNotFit(
+                f"puts what it receives, {words(shape)}, beside what its layers give, {words(inside)}: let these differ in "
+                f"their {'channels' if len(shape) == 3 else 'features'} only"
+            )
+        return (*shape[:at], shape[at] + inside[at], *shape[at + 1 :])
+
+
+HOLDING = (Residual, Highway, Dense)
+"""The layers that keep others inside when a network is expanded."""
+
+
+def channel_axis(shape: Shape) -> int:
+    """Of what a sample has at every place: an image's channels, features otherwise."""
+    return 0 if len(shape) == 3 else len(shape) - 1

@@ -10,7 +10,7 @@ from workers.engine.network.normalization import Normalization
 from workers.engine.network.pooling import Pool
 from workers.engine.network.radial import Rbf
 from workers.engine.network.reshape import Reshape
-from workers.engine.network.shortcuts import Highway, Residual
+from workers.engine.network.shortcuts import HOLDING, Dense, Highway, Residual
 
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
@@ -29,6 +29,7 @@ LAYERS: dict[str, type[Layer]] = {
     "normalization": Normalization,
     "residual": Residual,
     "highway": Highway,
+    "dense": Dense,
 }
 
-__all__ = ["LAYERS", "Activation", "Dropout", "Highway", "Layer", "Linear", "Residual", "Slots", "Weighted"]
+__all__ = ["HOLDING", "LAYERS", "Activation", "Dropout", "Highway", "Layer", "Linear", "Residual", "Slots", "Weighted"]

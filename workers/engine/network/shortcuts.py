@@ -1,4 +1,4 @@
-"""Layers round layers: residual and highway. F(x) is what the layers inside make of x."""
+"""Layers round layers: residual, highway and dense. F(x) is what the layers inside make of x."""
 
 from collections.abc import Sequence
 
@@ -98,3 +98,28 @@ class Highway:
         if not wanted or below is None:
             return None
         return below + delta * (1 - self.gate) + torch.bmm(rows, self.weight).view(delta.shape)
+
+
+class Dense:
+    """x and F(x) side by side, [T, B, F + F′], of images [T, B, C + C′, H, W]."""
+
+    def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
+        self.inside = slots.inside
+        self.axis = 2 + specs.channel_axis(layer.in_shape)
+        self.received = layer.in_shape[specs.channel_axis(layer.in_shape)]
+
+    def initialise(self) -> None:
+        """Nothing of its own."""
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        return torch.cat([x, through(self.inside, x, training)], self.axis)
+
+    def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
+        own = delta.shape[self.axis] - self.received
+        carried, branch = delta.split([self.received, own], self.axis)
+        below = back(self.inside, branch.contiguous(), wanted)
+        return carried + below if wanted and below is not None else None
+
+
+HOLDING = (Residual, Highway, Dense)
+"""The layers that keep others inside."""

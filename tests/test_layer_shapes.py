@@ -81,7 +81,10 @@ def test_every_layer_says_what_it_computes_and_where_it_is_from(layer: type[Any]
 
 @pytest.mark.parametrize(
     ("shape", "inside", "out"),
-    [(FEATURES, (4,), (10,)), (SEQUENCE, (8, 1), (8, 4)), (IMAGE, (5, 8, 7), (7, 8, 7)), (IMAGE, (5, 4, 7), None), (SEQUENCE, (3,), None), (SEQUENCE, (7, 3), None)],
+    [
+        (FEATURES, (4,), (10,)), (SEQUENCE, (8, 1), (8, 4)), (IMAGE, (5, 8, 7), (7, 8, 7)),
+        (IMAGE, (5, 4, 7), None), (SEQUENCE, (3,), None), (SEQUENCE, (7, 3), None),
+    ],
 )  # fmt: skip
 def test_dense_layers_add_features_or_channels(shape: Shape, inside: Shape, out: Shape | None) -> None:
     """The rest has to be alike: otherwise both shapes are told, and what may differ."""

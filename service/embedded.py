@@ -170,8 +170,9 @@ def _lock(data: Path, stack: ExitStack) -> int:
 def listen(host: str, port: int, stack: ExitStack) -> socket.socket:
     """A socket bound to an address, as long as `stack` is open. Port 0 takes a free one."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        # asyncio sends small answers at once (TCP_NODELAY) only where a socket says that it is TCP's
+        family, kind, protocol, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = stack.enter_context(socket.socket(family, kind, protocol))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:

@@ -15,7 +15,7 @@ from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
 from workers.contract.checks import Limits, over_memory, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.cost import bridge_seconds, gradients_worth, step_seconds, trial_step_flops
+from workers.contract.cost import bridge_seconds, gradients_worth, step_flops, step_seconds
 from workers.contract.layers import Activation
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.optimizers import Bridged, OptimizerSpec, Pattern
@@ -109,11 +109,7 @@ def _estimate(spec: ComparisonSpec, networks: dict[str, list[ExpandedLayer]], wo
     fastest = sorted(fitting, key=lambda worker: -worker.matmul_flops_per_second)
     groups = [(layers, *group, members) for layers in networks.values() for group, members in spec.alike().items()]
     sharing = fastest[: len(groups)]
-    flops = sum(
-        sum(trials_by_round(spec, optimizer)) * trial_step_flops(layers, batch, gradients_worth(optimizer))
-        for layers, batch, _, members in groups
-        for optimizer in members
-    )
+    flops = sum(_flops(spec, layers, batch, members) for layers, batch, _, members in groups)
     return Estimate(
         trials=trials,
         steps=steps,
@@ -122,6 +118,13 @@ def _estimate(spec: ComparisonSpec, networks: dict[str, list[ExpandedLayer]], wo
         seconds=_seconds(spec, groups, flops * spec.steps, sharing) if sharing else None,
         workers=len(sharing),
     )
+
+
+def _flops(spec: ComparisonSpec, layers: list[ExpandedLayer], batch: int, members: list[OptimizerSpec]) -> float:
+    """Of one step of all trials of all rounds."""
+    trials = [sum(trials_by_round(spec, optimizer)) for optimizer in members]
+    gradients = sum(count * gradients_worth(optimizer) for count, optimizer in zip(trials, members, strict=True))
+    return step_flops(layers, batch, sum(trials), gradients)
 
 
 def _bytes(

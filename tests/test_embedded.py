@@ -1,5 +1,6 @@
 """`plumbline serve` and `plumbline compare` as processes: what they answer, what they leave behind, how they refuse."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,25 @@ def short_folder() -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="pl") as folder:
         yield Path(folder)
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """A connection that the API accepts has TCP_NODELAY set: without, every answer on a kept connection waits for some 40 ms."""
+
+    async def accepted() -> int:
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with ExitStack() as stack:
+            listener = embedded.listen("127.0.0.1", 0, stack)
+            async with await asyncio.start_server(connected, sock=listener):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                found = await told
+                writer.close()
+                await writer.wait_closed()
+                return found
+
+    assert asyncio.run(accepted()) == 1

@@ -27,15 +27,20 @@ def gradients_worth(optimizer: Optimizer) -> float:
     return optimizer.per_step().cost + glance
 
 
-def trial_step_flops(network: Sequence[ExpandedLayer], batch_size: int, gradients: float) -> float:
-    """Of one trial's step: 2.6·6·B·P a gradient, P counted as often as one sample uses them, and 32 P for the update."""
+def step_flops(network: Sequence[ExpandedLayer], batch_size: int, trials: float, gradients: float) -> float:
+    """Of a step: 2.6·6·B·P for each of the trials' gradients, P counted as often as one sample uses them, and 32 P for each update.
+
+    Args:
+        trials: how many.
+        gradients: of all of them together.
+    """
     layers = list(walk(network))
     parameters = sum(layer.own_parameters for layer in layers)
     used = sum(
         (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
         for layer in layers
     )
-    return gradients * INEFFICIENCY * PASSES * batch_size * used + UPDATE * parameters
+    return gradients * INEFFICIENCY * PASSES * batch_size * used + trials * UPDATE * parameters
 
 
 def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:

@@ -6,6 +6,7 @@ blocks are written out; residual, highway and dense layers keep theirs inside.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod, sqrt
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ class ExpandedLayer(BaseModel):
     layers: list["ExpandedLayer"] = []
     """Inside a residual, highway or dense layer."""
 
-    @property
+    @cached_property
     def own_parameters(self) -> int:
         return sum(map(prod, self.tensors))
 
@@ -84,7 +85,8 @@ class Misfit(Exception):  # noqa: N818 - it carries a violation, it is not a fai
 def walk(layers: Sequence[ExpandedLayer]) -> Iterator[ExpandedLayer]:
     """All layers in the order of their parameters, those inside a layer before it."""
     for layer in layers:
-        yield from walk(layer.layers)
+        if layer.layers:
+            yield from walk(layer.layers)
         yield layer
 
 

@@ -7,7 +7,7 @@ down to them, which is right for wide layers (Yang 2020). A layer's function ret
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import inf, log, log10, prod, sqrt
+from math import inf, log, log1p, log10, prod, sqrt
 
 import numpy as np
 from scipy.special import expit
@@ -403,4 +403,5 @@ def log_of(value: float) -> float:
 
 def log_sum(one: float, other: float) -> float:
     """log₁₀(10^one + 10^other)"""
-    return float(np.logaddexp(one * log(10), other * log(10))) / log(10)
+    low, high = sorted((one, other))
+    return high + log1p(10 ** (low - high)) / log(10) if low > -inf and high < inf else high

@@ -75,6 +75,10 @@ class _Moments(NamedTuple):
     slope_second: float
     fourth: float
     slope_fourth: float
+    mean: float
+    slope_mean: float
+    slope_product: float
+    """E[θ′z]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,7 @@ class Tabulated:
 
     def mean(self, q: float) -> float:
         """E[θ]; beyond the range of the nodes the value at its edge."""
-        return float(self.density(within(q)) @ self.value)
+        return self._moments(within(q)).mean
 
     def slope_second(self, q: float) -> float:
         """E[θ′²]."""
@@ -121,9 +125,8 @@ class Tabulated:
 
     def slope_mean(self, q: float) -> tuple[float, float]:
         """E[θ′] and E[θ′z]/√q."""
-        q = within(q)
-        weighed = self.density(q) * self.slope
-        return float(weighed.sum()), float(weighed @ self.x) / sqrt(q)
+        found = self._moments(within(q))
+        return found.slope_mean, found.slope_product / sqrt(within(q))
 
     def kurtosis(self, q: float) -> tuple[float, float]:
         """E[θ⁴]/E[θ²]² and E[θ′⁴]/E[θ′²]²."""
@@ -158,10 +161,11 @@ class Tabulated:
 
     @cached_property
     def _powers(self) -> Numbers:
-        """[4, N] what `_Moments` are the expectations of; no infinity, for one times a density of zero is no number."""
+        """[7, N] what `_Moments` are the expectations of; no infinity, for one times a density of zero is no number."""
         with np.errstate(over="ignore"):
-            rows = np.stack([self.value**2, self.slope**2, self.value**4, self.slope**4])
-        return np.nan_to_num(rows, nan=0.0, posinf=1e280)
+            squares = [self.value**2, self.slope**2, self.value**4, self.slope**4]
+            rows = np.stack([*squares, self.value, self.slope, self.slope * self.x])
+        return np.nan_to_num(rows, nan=0.0, posinf=1e280, neginf=-1e280)
 
     @cached_property
     def _minus_half_square(self) -> Numbers:

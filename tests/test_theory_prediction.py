@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.forecast import EXAMPLES, measured, shards
 from workers.analysis.predicted import beside, predict
 from workers.contract.network import Layers, Mlp, NetworkSpec
 from workers.contract.problems import Digits, Teacher
@@ -159,3 +160,11 @@ def test_the_ratio_is_measured_over_predicted() -> None:
     assert (first.error_signal_ratio, output.error_signal_ratio) == pytest.approx((2, 1))
     assert first.gradient_ratio is None and output.gradient_ratio is None
     assert spec.baseline == "sgd"
+
+
+def test_the_forecast_of_an_example_is_what_its_training_measures() -> None:
+    """Real data, a width of 64: every layer of the first example within half a decade (`python -m benchmarks.forecast` shows all)."""
+    (shard,) = shards(EXAMPLES / "sigmoid-digits.json", 3)
+    found, said = measured(shard), predict(shard.network, shard.problem, shard.batch_size, shard.precision)
+    off = [layer.gradient_log10 - found[layer.layer] for layer in said.layers if layer.gradient_log10 is not None]
+    assert len(off) == len(found) == 7 and np.abs(off).max() < 0.5

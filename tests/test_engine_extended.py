@@ -22,10 +22,10 @@ from test_engine_native import TOLERANCE, comparable, one_step
 from workers.contract.layers import NORMALIZATIONS
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
-from workers.engine.extended import scale
 from workers.engine.native import build
 from workers.engine.optimizers import RULES
 from workers.engine.recording import Recording
+from workers.engine.scaling import scale
 from workers.engine.train import advance, differentiate, give, measure, the_gradient
 
 PATHS: tuple[EnginePath, ...] = ("portable", "native") if build.library() is not None else ("portable",)
@@ -60,6 +60,14 @@ NETWORKS: dict[str, Any] = {
         {"kind": "unflatten", "shape": [4, 6]},
         *3 * [{"kind": "attention", "heads": 2}, {"kind": "activation", "activation": "sigmoid"}],
         "flatten",
+    ),
+    "recurrent": layers(
+        {"kind": "linear", "out_features": 36},
+        {"kind": "unflatten", "shape": [9, 4]},
+        *({"kind": kind, "hidden_size": 5, "output": "sequence"} for kind in ("rnn", "gru", "lstm")),
+        {"kind": "dropout", "p": 0.2},
+        *({"kind": kind, "hidden_size": 4, "output": "sequence"} for kind in ("rnn", "gru")),
+        {"kind": "lstm", "hidden_size": 4},
     ),
     "highway": mlp(depth=7, width=6, activation="sigmoid", shortcut="highway"),
     "radial": RADIAL,

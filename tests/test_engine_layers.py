@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from engine_samples import DROPPING, TEACHER, layers, mlp, program, shard
-from reference.networks import ACTIVATIONS, LOSSES, flat_gradient, sequential
+from reference.networks import ACTIVATIONS, LOSSES, Recurrent, flat_gradient, sequential
 from torch import Tensor
 
 from workers.contract.layers import Dense
@@ -30,6 +30,10 @@ def norm(kind: str) -> dict[str, Any]:
 def sequence(steps: int, features: int) -> list[Any]:
     """Layers that make a sequence of what comes in."""
     return [{"kind": "linear", "out_features": steps * features}, {"kind": "unflatten", "shape": [steps, features]}]
+
+
+def recurrent(kind: str, size: int, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "hidden_size": size, **more}
 
 
 def image(*shape: int) -> list[Any]:
@@ -72,6 +76,20 @@ NETWORKS: dict[str, dict[str, Any]] = {
             "trainable": True,
             "layers": [norm("rms"), SIGMOID, {"kind": "highway", "layers": [LINEAR, "dropout", SIGMOID]}, LINEAR],
         },
+    ),
+    "recurrent": layers(
+        *sequence(4, 3), recurrent("rnn", 5, output="sequence"), recurrent("rnn", 4, activation="sigmoid", bias=False)
+    ),
+    "gated recurrent units": layers(
+        *sequence(4, 3),
+        recurrent("gru", 5, output="sequence", activation="gaussian"),
+        recurrent("gru", 4, bias=False, gate_activation="hard_sigmoid"),
+    ),
+    "long short-term memory": layers(
+        *sequence(4, 3),
+        recurrent("lstm", 5, output="sequence"),
+        {"kind": "residual", "layers": [recurrent("lstm", 5, output="sequence", activation="erf")]},
+        recurrent("lstm", 4, bias=False, forget_bias=0),
     ),
     "convolution over steps": layers(
         *sequence(6, 3),
@@ -207,8 +225,17 @@ def test_the_error_signal_is_the_gradient_at_the_pre_activation(network: str) ->
         for place in planned.measured:
             own, outermost = names(planned.shard.network, place.path)
             for found, name in ((place.layer.error_signal, own), (place.error_signal, outermost)):
-                (expected,) = torch.autograd.grad(loss, kept[name], retain_graph=True)
+                expected = at_pre_activation(twin, name, loss, kept)
                 torch.testing.assert_close(found[row], expected, rtol=1e-10, atol=1e-12)
+
+
+def at_pre_activation(twin: torch.nn.Module, name: str, loss: Tensor, kept: dict[str, Tensor]) -> Tensor:
+    """δ at what a module gives; of a recurrent one at its pre-activations, of every step."""
+    module = next(found for path, found in twin.named_modules() if path.replace("inside.", "") == name)
+    if not isinstance(module, Recurrent):
+        return torch.autograd.grad(loss, kept[name], retain_graph=True)[0]
+    steps = [torch.cat(torch.autograd.grad(loss, parts, retain_graph=True), 1) for parts in module.pre]
+    return torch.stack(steps, 1)
 
 
 def outputs(twin: torch.nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from workers.engine.network import Dropout
 from workers.engine.program import every
 from workers.engine.train import differentiate
 
+BARE = "the non-linearity, as a layer that has one of its own is told it"
 THETA = "the non-linearity that is tried"
 SATURATING = ("sigmoid", "tanh", "gaussian")
 STEPS = 3
@@ -25,6 +26,14 @@ INSIDE = [LINEAR, THETA]
 SAMPLES: dict[str, list[Any]] = {
     "linear": [LINEAR, THETA, LINEAR, THETA],
     "rbf": [{"kind": "rbf", "out_features": 6}, THETA, {"kind": "rbf", "out_features": 5}, THETA],
+    **{
+        kind: [
+            *SEQUENCE,
+            {"kind": kind, "hidden_size": 5, "activation": BARE, "output": "sequence"},
+            {"kind": kind, "hidden_size": 4, "activation": BARE},
+        ]
+        for kind in ("rnn", "gru", "lstm")
+    },
     "attention": [*SEQUENCE, {"kind": "attention"}, THETA, "flatten"],
     "positional_encoding": [*SEQUENCE, {"kind": "positional_encoding", "encoding": "learned"}, {"kind": "attention"}, THETA, "flatten"],
     "conv1d": [*SEQUENCE, {"kind": "conv1d", "out_channels": 4}, THETA, "flatten"],
@@ -82,6 +91,8 @@ def test_trains_three_steps_and_has_the_gradients_of_autograd(kind: str, theta: 
 
 
 def _with(given: Any, theta: str) -> Any:
+    if given == BARE:
+        return theta
     if given == THETA:
         return {"kind": "activation", "activation": theta}
     if isinstance(given, dict):

@@ -65,6 +65,42 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 LOSSES: dict[str, Callable[[], nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mean_squared_error": nn.MSELoss}
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer, every step as its formula says. What torch.nn has of them is compared in test_engine_recurrent.py."""
+
+    def __init__(self, spec: specs.Rnn | specs.Gru | specs.Lstm, into: int) -> None:
+        super().__init__()
+        self.spec, self.theta = spec, ACTIVATIONS[spec.activation.kind]()
+        self.sigma = ACTIVATIONS[spec.gate_activation.kind]() if not isinstance(spec, specs.Rnn) else None
+        self.own = nn.ParameterList(torch.empty(shape, dtype=torch.float64) for shape in spec.tensors((1, into)))
+        self.pre: list[tuple[Tensor, ...]] = []
+        """[B, G·H] of every step of the last pass, in one or two parts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, recurrent, *biases = self.own
+        size, self.pre, states = self.spec.hidden_size, [], []
+        h = c = x.new_zeros(len(x), size)
+        for step in x.unbind(1):
+            z = step @ weight.T + (biases[0] if biases else 0)
+            recalled = h @ recurrent.T
+            if self.sigma is None:
+                self.pre.append((z + recalled,))
+                h = self.theta(self.pre[-1][0])
+            elif len(recurrent) == 4 * size:
+                self.pre.append((z + recalled,))
+                into, keep, new, out = self.pre[-1][0].split(size, 1)
+                c = self.sigma(keep) * c + self.sigma(into) * self.theta(new)
+                h = self.sigma(out) * self.theta(c)
+            else:
+                gates = z[:, : 2 * size] + recalled[:, : 2 * size]
+                reset, update = self.sigma(gates).split(size, 1)
+                at_new = z[:, 2 * size :] + reset * (recalled[:, 2 * size :] + (biases[1] if biases else 0))
+                self.pre.append((gates, at_new))
+                h = (1 - update) * self.theta(at_new) + update * h
+            states.append(h)
+        return torch.stack(states, 1) if self.spec.output == "sequence" else h
+
+
 class Dense(nn.Module):
     """x and F(x) side by side."""
 
@@ -257,6 +293,8 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
     if isinstance(spec, specs.Rbf):
         return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
+    if isinstance(spec, specs.Rnn | specs.Gru | specs.Lstm):
+        return parameters.into(Recurrent(spec, layer.in_shape[-1]))
     if isinstance(spec, specs.Attention):
         return parameters.into(Attention(spec, layer.in_shape[-1]))
     if isinstance(spec, specs.PositionalEncoding):

@@ -1,7 +1,8 @@
 """The rounds of a comparison: which trials run together, when, and in which frozen order.
 
 With tuning: settings compete on tuning seeds; where the best lies at the edge of its grid, and widening was asked for, a further
-round tries what lies beyond on the same seeds; then the best of each arm runs on fresh seeds, next to the untuned defaults on them. Without: all that is written runs on all seeds, in one round.
+round tries what lies beyond on the same seeds; then the best of each arm runs on fresh seeds, next to the untuned defaults on them.
+Without: all that is written runs on all seeds, in one round.
 """
 
 from itertools import count, pairwise

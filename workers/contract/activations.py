@@ -134,6 +134,14 @@ ActivationSpec = Annotated[
 ]
 
 
+FixedActivationSpec = Annotated[
+    NamedSpec | Formula | Scaled | Normalised,
+    Field(discriminator="kind"),
+    ByKind,
+]
+"""Those that do not depend on the network round them."""
+
+
 @lru_cache(maxsize=4096)
 def expression_of(spec: ActivationSpec) -> Expression:
     """θ as a tree in z, constants filled in.

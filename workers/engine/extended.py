@@ -7,18 +7,19 @@ Rules that do not depend on the gradient's magnitude are given ĝ·2^(E − R). 
 remembers, where E has drifted away from it, so that memories of different steps are on one scale. All others are given what the working
 precision holds of ĝ·2^E: zero or infinity where it does.
 
-Boundaries lie between the layers of the network, not inside those with a shortcut, whose δ is held up by the shortcut.
+Boundaries lie between the layers of the network, not inside those with a shortcut, whose δ is held up by the shortcut; recurrent layers
+have some between their steps (network/through_time.py).
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from workers.engine.network import Layer
+from workers.engine.network.through_time import Carried
 from workers.engine.optimizers import Layout, State
-from workers.engine.scaling import in_range, peaks
+from workers.engine.scaling import in_range, peaks, scale
 
 BETWEEN = 4
 """Layers of weights from one boundary to the next, at least. δ changes by less than the format's range in so many."""
@@ -54,6 +55,8 @@ class Extended:
                 scaled, exponent = in_range([delta], peak)
                 delta, carried, silent = next(scaled), carried + exponent[0], peak[0] == 0
             below = layers[index].backward(delta, index > lowest)
+            if isinstance(through_time := getattr(layers[index], "carried", None), Carried):
+                carried = carried + through_time.raised
             if own := self.weights[index]:
                 self.exponents[row - own : row] = carried
                 self.silent[row - own : row] = silent
@@ -83,16 +86,3 @@ class Extended:
             if name in state:
                 for own, columns in zip(shift, self.layout.columns, strict=True):
                     scale(state[name][:, columns], degree * own[rows])
-
-
-def scale(x: Tensor, exponent: Tensor) -> None:
-    """x·2^e, row by row in place; rounded once, where the result is subnormal.
-
-    Args:
-        x: [R, n].
-        exponent: whole numbers, float64 [R].
-    """
-    most = math.frexp(torch.finfo(x.dtype).max)[1] - 1
-    last = exponent.clamp(1 - most, most)
-    for part in ((exponent - last).clamp(1 - most, most), last):
-        x.mul_(torch.exp2(part).to(x.dtype)[:, None])

@@ -22,9 +22,10 @@ from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
 from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
-from workers.engine.network import HOLDING, LAYERS, Activation, Highway, Layer, Residual, Slots, Weighted
+from workers.engine.network import HOLDING, LAYERS, Activation, Highway, Layer, Residual, Slots, Units, Weighted
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
+from workers.engine.network.through_time import Carried
 from workers.engine.optimizers import RULES, SIZES, Draws, Hyper, Layout, Rule, State, keys_of
 from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
@@ -81,8 +82,13 @@ class Measured:
         return self.stream.error_signal if self.stream else self.layer.error_signal
 
     @property
+    def units(self) -> Activation | Units | None:
+        """θ with what goes in and what comes out: the layer's own where it has some, else that of the activation layer."""
+        return cast(Units | None, getattr(self.layer, "units", None)) or self.activation
+
+    @property
     def non_linearity(self) -> NonLinearity:
-        return self.activation.non_linearity if self.activation else NON_LINEARITIES["identity"]
+        return self.units.non_linearity if self.units else NON_LINEARITIES["identity"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         watch=Watch(len(measured), len(trials), device, dtype),
         remembering=_remembering(layers),
         layout=layout,
-        extended=_extended(shard, groups, theta, layout) if shard.gradient_range == "extended" else None,
+        extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
 
 
@@ -225,11 +231,14 @@ def _measured(
             yield cast(Weighted, layer), next((one for one in near if isinstance(one, Activation)), None), stream
 
 
-def _extended(shard: Shard, groups: list[Group], theta: Tensor, layout: Layout) -> Extended:
+def _extended(shard: Shard, layers: Sequence[Layer], groups: list[Group], theta: Tensor, layout: Layout) -> Extended:
     weights = [sum(inside.depth is not None for inside in walk([layer])) for layer in shard.network]
     free = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
     for group in groups:
         free[group.rows] = group.free
+    for layer in layers:
+        if isinstance(through_time := getattr(layer, "carried", None), Carried):
+            through_time.extended = True
     return Extended(weights, free, layout)
 
 

@@ -36,6 +36,26 @@ def in_range(tensors: Sequence[Tensor], peak: Tensor) -> tuple[Iterator[Tensor],
     return scaled, exponent
 
 
+def exponents(peak: Tensor) -> Tensor:
+    """E with 2^(e−1) ≤ max|x| < 2^e, float64 in the peaks' shape; −inf of zero, 0 where there is no finite one."""
+    found = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.double()
+    return torch.where(peak == 0, -torch.inf, found)
+
+
+def scale(x: Tensor, exponent: Tensor) -> Tensor:
+    """x·2^e, row by row in place; rounded once, where the result is subnormal. Returns x.
+
+    Args:
+        x: [R, ...].
+        exponent: whole numbers, float64 [R].
+    """
+    most = math.frexp(torch.finfo(x.dtype).max)[1] - 1
+    last = exponent.clamp(1 - most, most)
+    for part in ((exponent - last).clamp(1 - most, most), last):
+        x.mul_(torch.exp2(part).to(x.dtype).view(-1, *[1] * (x.dim() - 1)))
+    return x
+
+
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """‖x‖₂ of each row of each tensor [T, n], float64 [L, T], whatever the magnitude."""
     scaled, exponent = in_range(tensors, peaks(tensors))

@@ -220,8 +220,8 @@ def dense(place: Measured) -> Linear | None:
 
 def _activity(place: Measured) -> Activity:
     z, a = place.layer.output, place.layer.output
-    if place.activation is not None:
-        z, a = place.activation.input, place.activation.value
+    if place.units is not None:
+        z, a = place.units.input, place.units.value
     return Activity(place.non_linearity, z.flatten(2), a.flatten(2))
 
 

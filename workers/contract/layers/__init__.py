@@ -22,9 +22,10 @@ from workers.contract.layers.normalizations import (
 )
 from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
 from workers.contract.layers.radial import Rbf
+from workers.contract.layers.recurrent import Gru, Lstm, Rnn
 
 LAYERS = (
-    Linear, Rbf, Attention, PositionalEncoding,
+    Linear, Rbf, Rnn, Gru, Lstm, Attention, PositionalEncoding,
     Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
     Repeat, Residual, Highway, Dense,
 )  # fmt: skip
@@ -32,6 +33,9 @@ LAYERS = (
 LayerSpec = Annotated[
     Linear
     | Rbf
+    | Rnn
+    | Gru
+    | Lstm
     | Attention
     | PositionalEncoding
     | Conv1d
@@ -74,11 +78,13 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GlobalPool",
+    "Gru",
     "Highway",
     "Layer",
     "LayerNorm",
     "LayerSpec",
     "Linear",
+    "Lstm",
     "MaxPool",
     "Normalization",
     "NormalizationSpec",
@@ -87,6 +93,7 @@ __all__ = [
     "Repeat",
     "Residual",
     "RmsNorm",
+    "Rnn",
     "Sequential",
     "Shape",
     "Unflatten",

@@ -9,12 +9,16 @@ from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
 from workers.engine.network.pooling import Pool
 from workers.engine.network.radial import Rbf
+from workers.engine.network.recurrent import Gru, Lstm, Rnn, Units
 from workers.engine.network.reshape import Reshape
 from workers.engine.network.shortcuts import HOLDING, Dense, Highway, Residual
 
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
     "rbf": Rbf,
+    "rnn": Rnn,
+    "gru": Gru,
+    "lstm": Lstm,
     "attention": Attention,
     "positional_encoding": PositionalEncoding,
     "activation": Activation,
@@ -32,4 +36,16 @@ LAYERS: dict[str, type[Layer]] = {
     "dense": Dense,
 }
 
-__all__ = ["HOLDING", "LAYERS", "Activation", "Dropout", "Highway", "Layer", "Linear", "Residual", "Slots", "Weighted"]
+__all__ = [
+    "HOLDING",
+    "LAYERS",
+    "Activation",
+    "Dropout",
+    "Highway",
+    "Layer",
+    "Linear",
+    "Residual",
+    "Slots",
+    "Units",
+    "Weighted",
+]

@@ -10,6 +10,7 @@ from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.by_autograd import Recorded
 from workers.engine.network.layer import Slots, trials_by_seed, views
+from workers.engine.network.linear import affine
 from workers.engine.seeding import torch_generator
 
 LEARNED = 0.02
@@ -53,13 +54,13 @@ class Attention:
         into, into_bias, out, out_bias = parameters if self.spec.bias else (parameters[0], None, parameters[1], None)
         trials, samples, steps, width = x.shape
         heads = (trials, samples, steps, 3, self.spec.heads, width // self.spec.heads)
-        query, key, value = _linear(x, into, into_bias).view(heads).permute(3, 0, 1, 4, 2, 5)  # [T, B, H, S, F/H]
+        query, key, value = affine(x, into, into_bias).view(heads).permute(3, 0, 1, 4, 2, 5)  # [T, B, H, S, F/H]
         fit = query @ key.mT / math.sqrt(heads[-1])
         if self.spec.causal:
             ahead = torch.ones(steps, steps, dtype=torch.bool, device=x.device).triu(1)
             fit = fit.masked_fill(ahead, -math.inf)
         mean = (fit.softmax(-1) @ value).transpose(2, 3).reshape(x.shape)
-        return _linear(mean, out, out_bias)
+        return affine(mean, out, out_bias)
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
         self.error_signal = delta
@@ -67,13 +68,6 @@ class Attention:
         for own, gradient in zip(self.gradients, gradients, strict=True):
             own.copy_(gradient)
         return below if wanted else None
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """[T, B, S, I] -> [T, B, S, O]"""
-    rows = x.flatten(1, 2)
-    found = torch.bmm(rows, weight.mT) if bias is None else torch.baddbmm(bias[:, None, :], rows, weight.mT)
-    return found.view(*x.shape[:-1], weight.shape[1])
 
 
 class PositionalEncoding:

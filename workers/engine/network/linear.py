@@ -9,6 +9,13 @@ from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots, trials_by_seed, views
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[T, ..., I] -> W x + b, [T, ..., O]."""
+    rows = x.flatten(1, -2)
+    found = torch.bmm(rows, weight.mT) if bias is None else torch.baddbmm(bias[:, None, :], rows, weight.mT)
+    return found.view(*x.shape[:-1], weight.shape[1])
+
+
 class Linear:
     """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one. Steps of a sequence count as samples."""
 
@@ -37,12 +44,7 @@ class Linear:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
-        rows = x.flatten(1, -2)
-        if self.bias is None:
-            self.output = torch.bmm(rows, self.weight.mT)
-        else:
-            self.output = torch.baddbmm(self.bias[:, None, :], rows, self.weight.mT)
-        self.output = self.output.view(*x.shape[:-1], self.out)
+        self.output = affine(x, self.weight, self.bias)
         return self.output
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:

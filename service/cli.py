@@ -295,10 +295,9 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
     """Shows progress until the comparison has ended. Returns it."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        total = answer["progress"]["steps_total"]
         waits = answer["progress"]["waiting"]
         kind = " with a CUDA card" if waits and waits["worker"] == "cuda" else ""
-        bar = progress.add_task(f"waiting for a worker{kind}", total=total)
+        bar = progress.add_task(f"waiting for a worker{kind}", total=answer["progress"]["steps_total"])
         for event in client.events(answer["id"]):
             if event.kind == "progress":
                 eta = event.data.get("eta_seconds")
@@ -306,6 +305,7 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
                 progress.update(
                     bar,
                     completed=event.data["steps_done"],
+                    total=event.data["steps_total"],
                     description=f"{event.data.get('round') or 'training'}: {event.data['trials']} trials{left}",
                 )
             elif event.kind == "status" and event.data["status"] != "queued":
@@ -315,7 +315,8 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
                 progress.console.print(Text(f"trial {told['trial']} {told['outcome']}", style="yellow"))
         answer = client.comparison(answer["id"])
         if answer["status"] == "succeeded":
-            progress.update(bar, completed=total)
+            total = answer["progress"]["steps_total"]
+            progress.update(bar, completed=total, total=total)
     return answer
 
 

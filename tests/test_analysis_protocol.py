@@ -62,7 +62,8 @@ def test_the_final_round_of_the_documented_example_is_as_counted_by_hand() -> No
         ("vsgd_fd", "final", None): 5,
     }
     assert {trial.seed for trial in base} == {0, 1, 2, 3, 4}
-    assert next_round(spec, 1, tuning) is None
+    final = [ended(trial, 0.1) for trial in trials_of(planned)]
+    assert next_round(spec, 1, tuning + final) is None
     assert totals(spec) == (3 * (34 + 25 + 20), 3 * 79 * 1000)
 
 

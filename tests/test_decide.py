@@ -139,6 +139,46 @@ def test_a_tuning_round_is_followed_by_the_final_one(db: Database, settings: Set
     assert kept == {"parts", "checkpoints"}
 
 
+def test_widening_rounds_come_before_the_final_one_whoever_is_killed(db: Database, settings: Settings) -> None:
+    """Each decision is begun by a worker that is lost, made by the next, and repeated by the first: one round follows, no trial twice."""
+    tuning = {"points": 3, "decades": 2, "seeds": 2, "widen": 2}
+    spec = comparison("sgd", "vsgd_fd", tuning=tuning, seeds=3, steps=10)
+    begin(db, spec)
+    assert found(db).trials_total == (3 + 1 + 1) * 2 + 6 + 3
+    rounds = []
+    while found(db).status not in ("succeeded", "failed"):
+        record = found(db)
+        rounds.append((record.round, [t.trial for t in comparisons.trials(db, "c") if t.outcome == "pending"]))
+        train(db, settings)
+        lost = claim_next(db)
+        assert lose_workers(db) == 1
+        decide(db, lost, settings)
+        decide(db, claim_next(db), settings)
+        decide(db, lost, settings)
+    assert rounds == [
+        ("tuning", [0, 1, 2, 3, 4, 5]),
+        ("tuning", [6, 7]),
+        ("tuning", [8, 9]),
+        ("final", list(range(10, 19))),
+    ]
+    sgd = next(arm for arm in result(db).arms if arm.optimizer == "sgd")
+    assert (sgd.widened, sgd.hyperparameters["lr"]) == ({"lr": [0.001, 0.0001]}, 0.0001)
+    assert states(db, "decision") == ["succeeded"] * 4
+    assert found(db).steps_done == found(db).steps_total == 19 * 10
+
+
+def test_once_the_final_round_is_known_progress_counts_only_what_runs(db: Database, settings: Settings) -> None:
+    """No momentum is as good as any, so that neither widening nor a row of defaults is needed: both are no longer waited for."""
+    rule = {"kind": "sgd", "momentum": [0, 0.5, 0.9]}
+    begin(db, comparison("vsgd_fd", rule, tuning={"seeds": 1, "widen": 1}, seeds=2, steps=10))
+    assert (found(db).trials_total, found(db).steps_total) == (3 + 1 + 2 * 2 + 2, 100)
+    for _ in range(2):
+        train(db, settings)
+        decide(db, claim_next(db), settings)
+        assert (found(db).trials_total, found(db).steps_total) == (3 + 2 + 2, 70)
+    assert found(db).steps_done == 70
+
+
 def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Settings) -> None:
     """Both rounds' rows in one file a kind, documents that agree with the record; parts and checkpoints are gone."""
     begin(db, TUNED)

@@ -155,10 +155,15 @@ def _doubts(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
     diverged = sum(arm.trials.diverged for arm in result.arms)
     if diverged:
         told.append(f"{_counted(diverged, 'reported trial')} diverged, counted as infinitely bad.")
-    edges = [arm for arm in result.arms if arm.at_edge]
-    if edges:
+    if inside := [arm for arm in result.arms if arm.widened and not arm.at_edge]:
         told.append(
-            f"The best setting of {_listed(_names(edges, names))} lies at an edge of what was searched: beyond it may be better ones."
+            f"{_listed(_names(inside, names))} did best at the edge of its grid until that was widened: now inside."
+        )
+    if edges := [arm for arm in result.arms if arm.at_edge]:
+        also = ", widened or not" if any(arm.widened for arm in edges) else ""
+        told.append(
+            f"The best setting of {_listed(_names(edges, names))} lies at an edge of what was searched{also}: beyond it may be better "
+            "ones, which `tuning.widen` looks for."
         )
     few = min((arm.trials.completed + arm.trials.diverged for arm in result.arms if arm.rank is not None), default=0)
     if few and few < 5:

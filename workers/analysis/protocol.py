@@ -1,14 +1,16 @@
 """The rounds of a comparison: which trials run together, when, and in which frozen order.
 
-With tuning: settings compete on tuning seeds; then the best of each arm runs on fresh seeds, next to the untuned defaults on the
-same seeds. Without: all that is written runs on all seeds, in one round.
+With tuning: settings compete on tuning seeds; where the best lies at the edge of its grid, and widening was asked for, a further
+round tries what lies beyond on the same seeds; then the best of each arm runs on fresh seeds, next to the untuned defaults on them.
+Without: all that is written runs on all seeds, in one round.
 """
 
-from itertools import count
+from itertools import count, pairwise
 from typing import NamedTuple
 
 from workers.analysis.predicted import gradient_range
 from workers.analysis.selection import Setting, TrialScore, choose, defaults, settings, settings_count
+from workers.analysis.widening import most_settings, widened
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Shard, Trial
@@ -48,9 +50,7 @@ def first_round(spec: ComparisonSpec) -> PlannedRound:
     """The tuning round; the final one where there is nothing to search."""
     if not any(tuned(spec, optimizer) for optimizer in spec.optimizers):
         return PlannedRound(0, "final", _shards(spec, _final(spec, []), 0))
-    assert spec.tuning is not None
-    first = spec.seed + TUNING_SEEDS_FROM
-    seeds = range(first, first + spec.tuning.seeds)
+    seeds = _tuning_seeds(spec)
     plan: _Plan = {
         (variant, optimizer.label): [_Runs(setting, seeds, "tuning") for setting in settings(optimizer, spec.tuning)]
         for variant in spec.networks()
@@ -67,16 +67,20 @@ def next_round(spec: ComparisonSpec, done: int, trials: list[TrialScore]) -> Pla
         done: number of the round that has ended.
         trials: all trials so far.
     """
-    if done > 0 or not any(tuned(spec, optimizer) for optimizer in spec.optimizers):
+    if any(trial.role != "tuning" for trial in trials):
         return None
     following = 1 + max(trial.trial for trial in trials)
-    return PlannedRound(1, "final", _shards(spec, _final(spec, trials), following))
+    wider = _widening(spec, trials) if spec.tuning and done < spec.tuning.widen else {}
+    if any(wider.values()):
+        return PlannedRound(done + 1, "tuning", _shards(spec, wider, following))
+    return PlannedRound(done + 1, "final", _shards(spec, _final(spec, trials), following))
 
 
 def totals(spec: ComparisonSpec) -> tuple[int, int]:
     """(trials, steps) over all rounds, before any has run.
 
-    The most there can be: where the search finds that the default is best, the defaults need not run beside it.
+    The most there can be: where the search finds that the default is best, the defaults need not run beside it, and where it finds
+    the best inside its grid, nothing is widened.
     """
     each = sum(sum(trials_by_round(spec, optimizer)) for optimizer in spec.optimizers)
     trials = each * (1 + len(spec.variants))
@@ -94,16 +98,38 @@ def trials_by_round(spec: ComparisonSpec, optimizer: OptimizerSpec) -> list[int]
     if spec.tuning is None:
         return [candidates * spec.seeds]
     if candidates > 1:
-        return [candidates * spec.tuning.seeds, 2 * spec.seeds]
+        sizes = [0, *(most_settings(optimizer, spec.tuning, rounds) for rounds in range(spec.tuning.widen + 1))]
+        return [*((wide - narrow) * spec.tuning.seeds for narrow, wide in pairwise(sizes)), 2 * spec.seeds]
     return [spec.seeds * (1 if settings(optimizer, spec.tuning) == [defaults(optimizer)] else 2)]
+
+
+def _tuning_seeds(spec: ComparisonSpec) -> range:
+    assert spec.tuning is not None
+    first = spec.seed + TUNING_SEEDS_FROM
+    return range(first, first + spec.tuning.seeds)
+
+
+def _by_arm(trials: list[TrialScore]) -> dict[tuple[str, str], list[TrialScore]]:
+    found: dict[tuple[str, str], list[TrialScore]] = {}
+    for trial in trials:
+        found.setdefault((trial.variant, trial.optimizer), []).append(trial)
+    return found
+
+
+def _widening(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
+    """What lies beyond the grids of the arms whose best setting is at an edge."""
+    assert spec.tuning is not None
+    seeds, optimizers = _tuning_seeds(spec), {optimizer.label: optimizer for optimizer in spec.optimizers}
+    return {
+        (variant, name): [_Runs(setting, seeds, "tuning") for setting in widened(optimizers[name], spec.tuning, own)]
+        for (variant, name), own in _by_arm(trials).items()
+    }
 
 
 def _final(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
     """Role final: the chosen setting, or all that is written without tuning. Role defaults: what tuning is held against."""
     seeds = range(spec.seed, spec.seed + spec.seeds)
-    tuning: dict[tuple[str, str], list[TrialScore]] = {}
-    for trial in trials:
-        tuning.setdefault((trial.variant, trial.optimizer), []).append(trial)
+    tuning = _by_arm(trials)
     plan: _Plan = {}
     for variant in spec.networks():
         for optimizer in spec.optimizers:

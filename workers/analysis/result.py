@@ -28,6 +28,7 @@ from workers.analysis.selection import (
 )
 from workers.analysis.signals import Course, courses, early_step
 from workers.analysis.uncertainty import improvement, interval, iqm, rounded
+from workers.analysis.widening import at_edge, searched
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
 from workers.contract.optimizers import OptimizerSpec
@@ -110,7 +111,6 @@ def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: l
     choice = choose(optimizer, spec.tuning, deciding)
     first = trials[0].hyperparameters if trials else defaults(optimizer)
     setting = choice.setting if choice else first
-    searched = bool(grids(optimizer, spec.tuning))
     return _Arm(
         variant,
         optimizer,
@@ -119,7 +119,7 @@ def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: l
         trials,
         deciding,
         reported=_ended(trials, setting),
-        untuned=_ended(trials, defaults(optimizer)) if searched else [],
+        untuned=_ended(trials, defaults(optimizer)) if grids(optimizer, spec.tuning) else [],
     )
 
 
@@ -141,7 +141,7 @@ def _view(
     followed: dict[int, Course],
     theory: "_Theory",
 ) -> Arm:
-    searched = grids(arm.optimizer, spec.tuning)
+    ran, asked = searched(arm.optimizer, spec.tuning, arm.deciding), grids(arm.optimizer, spec.tuning)
     invariance = measured(arm.optimizer)
     return Arm(
         **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, reached)),
@@ -151,8 +151,9 @@ def _view(
         invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
         untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
-        searched=searched,
-        at_edge=[name for name, values in searched.items() if _at_edge(arm.choice, name, values)],
+        searched=ran,
+        widened={name: added for name, values in ran.items() if (added := values[len(asked[name]) :])},
+        at_edge=[name for name, values in ran.items() if at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
         diagnosis=_diagnosis(spec, arm, followed, theory),
     )
@@ -248,13 +249,6 @@ def _versus(spec: ComparisonSpec, arm: _Arm, arms: list[_Arm]) -> Improvement | 
         return None
     own, other = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, baseline))
     return improvement(_test_losses(own), _test_losses(other))
-
-
-def _at_edge(choice: Choice | None, name: str, values: list[float]) -> bool:
-    """Whether a wider grid may do better. Zero is not an edge, nothing lies beyond; nor is anything where nothing trained."""
-    if choice is None or choice.loss == inf or len(values) < 2:
-        return False
-    return choice.setting[name] in (min(values), max(values)) and choice.setting[name] != 0
 
 
 def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:

@@ -62,12 +62,16 @@ def grids(optimizer: OptimizerSpec, tuning: Tuning | None) -> dict[str, list[flo
         return written
     last = tuning.points - 1
     exponents = [tuning.decades * (i / last - 0.5) for i in range(tuning.points)]
-    return {"lr": [_short(lr * 10**exponent) if exponent else lr for exponent in exponents]}
+    return {"lr": [short(lr * 10**exponent) if exponent else lr for exponent in exponents]}
 
 
 def settings(optimizer: OptimizerSpec, tuning: Tuning | None) -> list[Setting]:
     """Every combination of the grids, the last hyper-parameter changing fastest."""
-    grid = grids(optimizer, tuning)
+    return combined(optimizer, grids(optimizer, tuning))
+
+
+def combined(optimizer: OptimizerSpec, grid: Mapping[str, list[float]]) -> list[Setting]:
+    """The product of the lists, everything else at its default."""
     fixed = defaults(optimizer)
     return [fixed | dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
@@ -142,6 +146,6 @@ def _distance(setting: Setting, centre: Setting, names: list[str]) -> float:
     return total
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Without the noise of the last digits: 0.01, not 0.010000000000000002."""
     return float(f"{value:.12g}")

@@ -27,7 +27,10 @@ class Tuning(Spec):
     decades: Annotated[Positive, Field(le=12)] = Field(default=2.0, examples=[2])
     """Width of the whole grid, centred on the default."""
     seeds: Annotated[Whole, Field(ge=1, le=100)] = Field(default=2, examples=[2])
-    """Seeds of the tuning round; they are none of those reported."""
+    """Seeds of the tuning rounds; they are none of those reported."""
+    widen: Annotated[Whole, Field(ge=0, le=10)] = Field(default=0, examples=[2])
+    """Further tuning rounds, at most, for arms whose best value lies at the edge of its grid: each adds half as many values as the grid
+    began with beyond that edge, in the grid's own steps."""
 
 
 class Record(Spec):

@@ -297,9 +297,11 @@ class Arm(Scores):
     )
     """The same arm at its default hyper-parameters, on the same seeds."""
     searched: dict[str, list[float]] = Field(default={}, examples=[{"lr": [0.0001, 0.001, 0.01]}])
-    """The grids that ran."""
+    """The grids that ran, what was added to them included."""
+    widened: dict[str, list[float]] = Field(default={}, examples=[{"lr": [0.1, 1.0]}])
+    """What of them `tuning.widen` added, since the best value until then lay at the edge of its grid."""
     at_edge: list[str] = Field(default=[], examples=[["lr"]])
-    """Hyper-parameters whose best value lies at the edge of its grid: widen it."""
+    """Hyper-parameters whose best value lies at the edge of all that was searched: beyond it may be better ones."""
     by_budget: list[BudgetPoint] = Field(
         default=[], examples=[[{"settings": 1, "median": 0.62, "low": 0.33, "high": 2.3}]]
     )

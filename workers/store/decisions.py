@@ -50,7 +50,9 @@ def close_round(
         _store(session, owner.id, result)
         if next_round is not None:
             rounds.insert_round(session, owner.id, next_round)
-            rounds.change(session, owner.id, round_number=next_round.number, round=next_round.role)
+            # what was counted before is the most there could be; after the final round there is nothing more
+            known = rounds.planned(session, owner.id) if next_round.role == "final" else {}
+            rounds.change(session, owner.id, round_number=next_round.number, round=next_round.role, **known)
         elif status is not None:
             progress.record(session, owner, always=True)
             rounds.end(session, owner.id, status, error=error, finished_at=finished_at)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, cast, func, insert, select, update
 
 from workers.contract.plan import Shard
 from workers.contract.results import ENDED, Status
@@ -73,6 +73,16 @@ def insert_round(session: Connection, comparison_id: str, round_: NewRound) -> N
         ]
     session.execute(insert(job), rows)
     session.execute(insert(trial), trials)
+
+
+def planned(session: Connection, comparison_id: str) -> dict[str, int]:
+    """Trials and steps of all rounds so far, as the comparison's row has them."""
+    steps = cast(job.c.trials_count, BigInteger) * job.c.steps
+    query = select(func.sum(job.c.trials_count), func.sum(steps)).where(
+        job.c.comparison_id == comparison_id, job.c.kind == "shard"
+    )
+    trials, total = session.execute(query).one()
+    return {"trials_total": int(trials), "steps_total": int(total)}
 
 
 def advance(session: Connection, comparison_id: str, status: Status, round_number: int, role: str) -> None:

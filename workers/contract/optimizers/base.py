@@ -5,7 +5,7 @@ elementwise unless said.
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from workers.contract.base import Spec, Whole
 from workers.contract.optimizers.wrappers import (
@@ -117,3 +117,13 @@ class Optimizer(Spec):
         field, _, inner = name.rpartition(".")
         spec = getattr(self, field) if field else self
         return type(spec).model_fields[inner].default
+
+    def admits(self, name: str, value: float) -> bool:
+        """Whether a hyper-parameter, as `hyperparameters` calls it, might have been written as this number."""
+        field, _, inner = name.rpartition(".")
+        spec = getattr(self, field) if field else self
+        try:
+            type(spec).model_validate({**spec.model_dump(), inner: value})
+        except ValidationError:
+            return False
+        return True

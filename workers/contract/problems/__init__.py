@@ -23,6 +23,6 @@ ProblemSpec = Annotated[
 ]
 
 __all__ = [
-    "MIN_SAMPLES", "PROBLEMS", "Adding", "BreastCancer", "Copy", "Dataset", "DatasetFacts", "Diabetes", "Digits", "Loss", "Parity", "Problem",
-    "ProblemSpec", "Spirals", "Teacher", "TemporalOrder", "Wine", "split_sizes",
+    "MIN_SAMPLES", "PROBLEMS", "Adding", "BreastCancer", "Copy", "Dataset", "DatasetFacts", "Diabetes", "Digits", "Loss", "Parity",
+    "Problem", "ProblemSpec", "Spirals", "Teacher", "TemporalOrder", "Wine", "split_sizes",
 ]  # fmt: skip

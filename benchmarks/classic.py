@@ -7,17 +7,14 @@ the test accuracy over fresh seeds, its 95 % interval, and the diagnosis from st
 TRAINED. The learning rates compete on other seeds, by validation loss. Chance is 10 %.
 """
 
-import json
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.client import Client
-from service.embedded import Stack
+from benchmarks.through_api import answered, serving
 from service.report import words
 from workers.contract.results import Arm, Result
 
@@ -61,12 +58,8 @@ SPEC: dict[str, Any] = {
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as data, Stack(Path(data)) as stack, Client(stack.url) as client:
-        answer = client.submit(json.dumps(SPEC).encode())
-        for _ in client.events(answer["id"]):
-            pass
-        answer = client.comparison(answer["id"])
-        assert answer["status"] == "succeeded", answer["error"]
+    with serving() as client:
+        answer = answered(client, SPEC)
         took = time.monotonic() - began
         if folder is not None:
             report = answer["links"]["report"]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.recurrent [steps]
 
-The adding problem. A cell is the interquartile mean of the test loss over fresh seeds, its 95 % interval and how many trials diverged; 1
-is the loss of the best constant, bold is an interval below LEARNT. Of two learning rates the one with the smaller validation loss stands here.
+The adding problem. A cell is the interquartile mean of the test loss over seeds, its 95 % interval and how many trials diverged; 1 is the
+loss of the best constant, bold is an interval below LEARNT. Of two learning rates the one with the smaller validation loss stands here.
 The residual network sees all steps at once, side by side; its gradient goes through eight layers instead of through time.
 
 Above the table stands what is so before any training: log₁₀ of the error signal at the first step over that at the last, through time, on

@@ -136,6 +136,13 @@ CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
         {"kind": "lecun_normal"},
         {"shortcut": {"kind": "rezero", "start": 0.3}},
     ),
+    "sigmoid, biases that centre, σw 4": (
+        "sigmoid",
+        torch.sigmoid,
+        {"kind": "lecun_normal", "gain": 4.0, "input_mean": 0.5},
+        {},
+    ),
+    "gaussian, LSUV": ("gaussian", _gaussian, {"kind": "lsuv"}, {}),
     "tanh, dense": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"shortcut": "dense"}),
     "sigmoid, dense, layer norm": (
         "sigmoid",
@@ -256,9 +263,10 @@ class _Net:
             assert layer.init is not None
             self.rows.append(_Row(x, x, stream, []))
             shape = layer.out_shape[0], layer.in_shape[0]
-            weight, bias = (
-                self.own(draw(layer.init, *shape, self.seed, layer.path)) for draw in (draw_weight, draw_bias)
-            )
+            drawn = draw_weight(layer.init, *shape, self.seed, layer.path)
+            if layer.init.kind == "lsuv":
+                drawn *= layer.init.number() / functional.linear(x, drawn).std(correction=0).item()
+            weight, bias = self.own(drawn), self.own(draw_bias(layer.init, drawn, self.seed, layer.path))
             z = functional.linear(x, weight, bias)
             z.retain_grad()
             self.rows[-1].pre_activation = z

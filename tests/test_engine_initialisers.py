@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from workers.contract.initialisers import InitSpec
 from workers.engine.initialisers import INITIALISERS, draw_bias, draw_weight
+from workers.engine.network import Linear
+from workers.engine.network.convolution import Convolution
 
 _init: TypeAdapter[Any] = TypeAdapter(InitSpec)
 
@@ -27,6 +29,8 @@ IN_TORCH: dict[str, Callable[[Tensor], Any]] = {
     "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,
     "scaled_uniform_orthogonal": nn.init.orthogonal_,  # the same where there are fewer rows than columns
+    "delta_orthogonal": nn.init.orthogonal_,  # of a dense layer
+    "lsuv": nn.init.orthogonal_,  # before it has seen anything
     "torch": lambda w: w.copy_(nn.Linear(INTO, OUT, dtype=torch.float64).weight),
 }
 
@@ -39,10 +43,14 @@ VARIANCE: dict[str, float] = {
     "kaiming_normal": 2 / INTO,
     "orthogonal": 1 / INTO,  # orthonormal rows: the squares in one of them sum to 1
     "scaled_uniform_orthogonal": 1 / INTO,
+    "delta_orthogonal": 1 / INTO,
+    "lsuv": 1 / INTO,
     "torch": 1 / (3 * INTO),
 }
 """Of one weight at the default gain."""
 
+DRAWN = sorted(set(INITIALISERS) - {"identity"})
+"""What is drawn at random."""
 UNIFORM = {"xavier_uniform", "lecun_uniform", "kaiming_uniform", "torch"}
 
 
@@ -51,7 +59,7 @@ def weight(kind: str, out: int = OUT, into: int = INTO, seed: int = 0, path: str
 
 
 def bias(kind: str, **more: Any) -> Tensor:
-    return draw_bias(_init.validate_python({"kind": kind, **more}), OUT, INTO, 0, "a")
+    return draw_bias(_init.validate_python({"kind": kind, **more}), torch.ones(OUT, INTO, dtype=torch.float64), 0, "a")
 
 
 def of_torch(kind: str) -> Tensor:
@@ -63,7 +71,7 @@ def of_torch(kind: str) -> Tensor:
 
 
 @pytest.mark.parametrize("gain", [None, 0.5, 3.0])
-@pytest.mark.parametrize("kind", INITIALISERS)
+@pytest.mark.parametrize("kind", DRAWN)
 def test_variance_is_the_formulas(kind: str, gain: float | None) -> None:
     """Var W of 150,000 weights is within five standard errors of the formula, whose deviation a gain multiplies."""
     default = _init.validate_python(kind).gain
@@ -76,7 +84,7 @@ def test_variance_is_the_formulas(kind: str, gain: float | None) -> None:
     assert abs(drawn.mean().item()) < 5 * math.sqrt(expected / drawn.numel())
 
 
-@pytest.mark.parametrize("kind", INITIALISERS)
+@pytest.mark.parametrize("kind", DRAWN)
 def test_has_the_distribution_of_torch_nn_init(kind: str) -> None:
     """The quantiles of our weights are those of torch's own function, up to what 150,000 draws leave open."""
     at = torch.tensor([0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0], dtype=torch.float64)
@@ -136,7 +144,7 @@ def test_the_torch_default_is_bounded_as_nn_linear() -> None:
         assert 0.999 * bound < drawn.abs().max().item() <= bound
 
 
-@pytest.mark.parametrize("kind", INITIALISERS)
+@pytest.mark.parametrize("kind", DRAWN)
 def test_draws_belong_to_seed_and_path(kind: str) -> None:
     """Repeated they are the same; another seed or another layer gives others, uncorrelated."""
     drawn = weight(kind)
@@ -144,6 +152,73 @@ def test_draws_belong_to_seed_and_path(kind: str) -> None:
     for other in (weight(kind, seed=1), weight(kind, path="b")):
         correlation = torch.corrcoef(torch.stack([drawn.flatten(), other.flatten()]))[0, 1].item()
         assert abs(correlation) < 5 / math.sqrt(drawn.numel())
+
+
+@pytest.mark.parametrize(("out", "into"), [(4, 6), (6, 4), (5, 5)])
+def test_identity_is_eye_or_dirac(out: int, into: int) -> None:
+    """As torch.nn.init has them, times the gain; noise comes on top."""
+    expected = nn.init.eye_(torch.empty(out, into, dtype=torch.float64))
+    assert torch.equal(weight("identity", out, into, gain=3.0), 3 * expected)
+    noisy = weight("identity", 300, 300, noise=0.1) - torch.eye(300, dtype=torch.float64)
+    assert noisy.std().item() == pytest.approx(0.1, rel=0.02)
+    kernel = draw_weight(_init.validate_python("identity"), out, into * 9, 0, "a", 9)
+    assert torch.equal(kernel.view(out, into, 3, 3), nn.init.dirac_(torch.empty(out, into, 3, 3)).double())
+
+
+@pytest.mark.parametrize("out", [5, 8])
+def test_a_delta_orthogonal_convolution_keeps_norms(out: int) -> None:
+    """Of any image, whatever its size, as long as there are as many channels: ‖W∗x‖ = gain·‖x‖."""
+    drawn = draw_weight(_init.validate_python({"kind": "delta_orthogonal", "gain": 2.0}), out, 5 * 9, 0, "a", 9)
+    x = torch.randn(1, 5, 6, 7, dtype=torch.float64)
+    given = nn.functional.conv2d(x, drawn.view(out, 5, 3, 3), padding=1)
+    assert given.norm().item() == pytest.approx(2 * x.norm().item(), rel=1e-12)
+
+
+def test_biases_take_out_the_mean_of_what_arrives() -> None:
+    """Behind a sigmoid with m = ½, every layer starts as that of the centred sigmoid; the first layer's inputs have no mean."""
+    own = {"kind": "orthogonal", "gain": 3.0, "input_mean": 0.5}
+    plain, centred = (
+        program(shard({"kind": "mlp", "depth": 3, "width": 7, "activation": activation, "init": init}, seeds=(0, 1)))
+        for activation, init in (("sigmoid", own), ("centred_sigmoid", {**own, "input_mean": 0.0}))
+    )
+    x, _ = plain.batches.at(0)
+    torch.testing.assert_close(plain.forward(x, training=False), centred.forward(x, training=False), rtol=0, atol=1e-12)
+    assert not torch.equal(plain.theta, centred.theta)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "gaussian", "softplus"])
+def test_lsuv_gives_every_layer_unit_variance(activation: str) -> None:
+    """Of W x over training inputs, for dense layers and convolutions, each seed by its own; biases that centre go with the weights."""
+    own = {"kind": "lsuv", "gain": 1.5, "input_mean": 0.25}
+    theta = {"kind": "activation", "activation": activation}
+    network = layers(
+        {"kind": "linear", "out_features": 16, "init": "torch"},
+        {"kind": "unflatten", "shape": [1, 4, 4]},
+        {"kind": "conv2d", "out_channels": 3},
+        theta,
+        {"kind": "conv2d", "out_channels": 9, "bias": False},
+        theta,
+        {"kind": "conv2d", "out_channels": 10},
+        theta,
+        "flatten",
+        {"kind": "linear", "out_features": 12},
+        theta,
+        init=own,
+        output_init="torch",
+    )
+    running = program(shard(network, "sgd", "adam", seeds=(0, 1)))
+    x = running.data.training.x.expand(4, -1, -1)
+    running.forward(x, training=False)
+    weighted = [place.layer for place in running.measured][1:-1]
+    for layer in weighted:
+        assert isinstance(layer, Linear | Convolution)
+        bias = layer.bias if layer.bias is not None else torch.zeros(4, layer.weight.shape[1], dtype=torch.float64)
+        shape = (4, 1, -1, *[1] * (layer.output.dim() - 3))
+        given = layer.output - bias.view(shape)
+        torch.testing.assert_close(given.flatten(1).std(1, correction=0), torch.full((4,), 1.5, dtype=torch.float64))
+        if layer.bias is not None:
+            torch.testing.assert_close(bias, -0.25 * layer.weight.flatten(2).sum(2))
+        assert torch.equal(layer.weight[:2], layer.weight[2:]) and not torch.equal(layer.weight[0], layer.weight[1])
 
 
 WIDTH, DEPTH, SEEDS = 512, 6, 4

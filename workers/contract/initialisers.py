@@ -6,18 +6,34 @@ anything is planned. What trains, and whatever else reads an expanded network, s
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from workers.contract.base import ByKind, NonNegative, Positive, Spec
+from workers.contract.base import ByKind, NonNegative, Number, Positive, Spec
 
 Gain = Positive | Literal["critical"]
 
 
 class _Init(Spec):
+    takes_critical: ClassVar[bool] = True
+    """Whether a gain may be "critical"."""
+    starts_from_data: ClassVar[bool] = False
+    """Whether weights start from what arrives: training inputs go through the network before anything is trained."""
+
     gain: Gain = Field(default=1.0, examples=[1.0])
     """g, which multiplies the standard deviation; "critical" for the non-linearity's edge of chaos, given `bias_std`."""
     bias_std: NonNegative | None = Field(default=None, examples=[0.05])
     """Standard deviation of normal initial biases; null means zero biases (torch: its own uniform ones)."""
+
+    input_mean: Number = Field(default=0.0, ge=-1e6, le=1e6, examples=[0.5])
+    """m in b_i = -m Σ_j W_ij (+ what `bias_std` asks for), which takes out the mean of what arrives: ½ behind a sigmoid, whose network then
+    starts as that of the centred one. The first layer, whose inputs have none, leaves it out."""
+
+    @field_validator("gain")
+    @classmethod
+    def _a_number_where_critical_says_nothing(cls, gain: Gain) -> Gain:
+        if gain == "critical" and not cls.takes_critical:
+            raise ValueError("this kind has no critical gain: give it a number, or use another kind, orthogonal, say")
+        return gain
 
     def number(self) -> float:
         """The gain, once it is a number."""
@@ -85,6 +101,39 @@ class ScaledUniformOrthogonal(_Init):
     source: ClassVar[str] = "Martens et al. 2021, on parameter distributions; dks: scaled_uniform_orthogonal"
 
 
+class DeltaOrthogonal(_Init):
+    """Convolutions whose kernel is zero but in the middle, and there orthogonal: isometric while channels do not become fewer.
+
+    A dense layer has the middle only, and is orthogonal.
+    """
+
+    kind: Literal["delta_orthogonal"] = "delta_orthogonal"
+    source: ClassVar[str] = "Xiao et al. 2018, section 2.4 and algorithm 1"
+
+
+class Identity(_Init):
+    """g times the identity, as far as it reaches where there are more rows or columns; in a kernel's middle. Noise may be added."""
+
+    kind: Literal["identity"] = "identity"
+    takes_critical: ClassVar[bool] = False
+    noise: NonNegative = Field(default=0.0, examples=[0.001])
+    """Standard deviation of normal numbers added to all weights."""
+    source: ClassVar[str] = "Le, Jaitly & Hinton 2015 (IRNN); torch.nn.init.eye_ and dirac_"
+
+
+class Lsuv(_Init):
+    """Layer-sequential unit variance: orthogonal, then from the input upwards divided by the deviation of what the layer gives.
+
+    The deviation is that of W x over training inputs and units, as the layers below give x by then; after it, it is g. Recurrent layers
+    and attention, whose output is not W x, stay orthogonal.
+    """
+
+    kind: Literal["lsuv"] = "lsuv"
+    takes_critical: ClassVar[bool] = False
+    starts_from_data: ClassVar[bool] = True
+    source: ClassVar[str] = "Mishkin & Matas 2016, algorithm 1; a layer is linear in W, so that one division is exact"
+
+
 class TorchDefault(_Init):
     """What torch.nn.Linear does: weights and biases uniform in ±g/√fan_in, so Var W = g²/(3 fan_in)."""
 
@@ -94,7 +143,7 @@ class TorchDefault(_Init):
 
 INITIALISERS = (
     XavierUniform, XavierNormal, LecunUniform, LecunNormal, KaimingUniform, KaimingNormal, Orthogonal, ScaledUniformOrthogonal,
-    TorchDefault,
+    DeltaOrthogonal, Identity, Lsuv, TorchDefault,
 )  # fmt: skip
 
 InitSpec = Annotated[
@@ -106,6 +155,9 @@ InitSpec = Annotated[
     | KaimingNormal
     | Orthogonal
     | ScaledUniformOrthogonal
+    | DeltaOrthogonal
+    | Identity
+    | Lsuv
     | TorchDefault,
     Field(discriminator="kind"),
     ByKind,

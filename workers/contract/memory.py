@@ -83,7 +83,7 @@ def shard_bytes(
     kept = problem.features + inside + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
     if pattern in GRADIENT_FREE:
         kept += sum(widths)  # of the candidates, one at a time at least
-    at_once = STARTING_SAMPLES if any(layer.spec.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
+    at_once = STARTING_SAMPLES if any(layer.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
     samples = max(batch_size, min(at_once, problem.training_samples))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES

@@ -59,6 +59,10 @@ class ExpandedLayer(BaseModel):
         return sum(map(prod, self.tensors))
 
     @property
+    def starts_from_data(self) -> bool:
+        return self.spec.starts_from_data or (self.init is not None and self.init.starts_from_data)
+
+    @property
     def parameters(self) -> int:
         """Those of the layers inside included."""
         return self.own_parameters + sum(layer.parameters for layer in self.layers)
@@ -123,7 +127,9 @@ def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedL
         raise Misfit(
             "/layers", f"the network has {count} layers after expansion, the limit is {MAX_LAYERS}", "too_large"
         )
-    output_init = long.output_init or type(long.init)(bias_std=long.init.bias_std, gain=1.0)
+    output_init = long.output_init or type(long.init)(
+        bias_std=long.init.bias_std, input_mean=long.init.input_mean, gain=1.0
+    )
     nodes = list(_unrolled(long.layers, "/layers", ""))
     everything = list(_all(nodes))
     stated = [node for node in everything if isinstance(node.layer, Linear) and node.layer.output]
@@ -193,6 +199,8 @@ class _Expansion:
         init, depth = None, None
         if isinstance(spec, Weighted):
             init = spec.init or (self.output_init if node.path == OUTPUT else self.init)
+            if self.depth == 0 and init.input_mean:
+                init = init.model_copy(update={"input_mean": 0.0})  # inputs are standardised
         tensors = spec.tensors(shape)
         if spec.weighted and tensors:
             depth = self.depth

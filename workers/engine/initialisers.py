@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workers.contract.initialisers import InitSpec
+from workers.contract.initialisers import Identity, InitSpec
 from workers.engine.seeding import torch_generator
 
 Draw = Callable[[int, int, float, torch.Generator, int], Tensor]
@@ -48,6 +48,22 @@ def _scaled_uniform_orthogonal(out: int, into: int, gain: float, generator: torc
     return _orthogonal(out, into, gain * math.sqrt(max(out / into, 1)), generator, fan_out)
 
 
+def _in_the_middle(weight: Tensor, fan_out: int, into: int) -> Tensor:
+    """[O, C] -> [O, C·places], zero elsewhere."""
+    places = fan_out // len(weight)
+    kernel = weight.new_zeros(len(weight), into // places, places)
+    kernel[..., places // 2] = weight
+    return kernel.flatten(1)
+
+
+def _delta_orthogonal(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
+    return _in_the_middle(_orthogonal(out, into * out // fan_out, gain, generator, fan_out), fan_out, into)
+
+
+def _identity(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
+    return _in_the_middle(gain * torch.eye(out, into * out // fan_out, dtype=torch.float64), fan_out, into)
+
+
 def _glorot(fan_out: int, into: int) -> float:
     return 2 / (into + fan_out)
 
@@ -69,6 +85,9 @@ INITIALISERS: dict[str, Draw] = {
     "kaiming_normal": _normal(_fan_in),
     "orthogonal": _orthogonal,
     "scaled_uniform_orthogonal": _scaled_uniform_orthogonal,
+    "delta_orthogonal": _delta_orthogonal,
+    "identity": _identity,
+    "lsuv": _orthogonal,
     "torch": _uniform(_torch_default),
 }
 
@@ -76,14 +95,20 @@ INITIALISERS: dict[str, Draw] = {
 def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str, places: int = 1) -> Tensor:
     """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel."""
     generator = torch_generator(seed, "init", path, "weight")
-    return INITIALISERS[init.kind](out, into, init.number(), generator, out * places)
+    weight = INITIALISERS[init.kind](out, into, init.number(), generator, out * places)
+    if isinstance(init, Identity) and init.noise:
+        weight += torch.randn(out, into, generator=generator, dtype=torch.float64) * init.noise
+    return weight
 
 
-def draw_bias(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
-    """Initial biases [O]: zero, unless a standard deviation is given or the kind is torch's own."""
+def draw_bias(init: InitSpec, weight: Tensor, seed: int, path: str) -> Tensor:
+    """Initial biases [O] beside weights [O, I]: zero, unless a standard deviation is given or the kind is torch's own; less m Σ_j W_ij."""
     generator = torch_generator(seed, "init", path, "bias")
+    out, into = weight.shape
     if init.bias_std is not None:
-        return torch.randn(out, generator=generator, dtype=torch.float64) * init.bias_std
-    if init.kind == "torch":
-        return (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.number() / math.sqrt(into))
-    return torch.zeros(out, dtype=torch.float64)
+        bias = torch.randn(out, generator=generator, dtype=torch.float64) * init.bias_std
+    elif init.kind == "torch":
+        bias = (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.number() / math.sqrt(into))
+    else:
+        bias = torch.zeros(out, dtype=torch.float64)
+    return bias - init.input_mean * weight.sum(1) if init.input_mean else bias

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod, sqrt
 
-from workers.contract.activations import ActivationSpec
+from workers.contract.activations import ActivationSpec, Normalised, Scaled, Shaped
 from workers.contract.layers import Activation, Conv1d, Conv2d, Dropout, Linear
 from workers.contract.nonlinearities import Identity
 from workers.contract.shapes import ExpandedLayer, walk
@@ -55,11 +55,23 @@ def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
         raise NotCritical(layer, f"{what}: give it an init of its own")
     activation, keep = _below(layers, place)
     sigma_b = (layer.init.bias_std or 0.0) if layer.spec.bias else 0.0
+    activation = _less(activation, layer.init.input_mean if layer.spec.bias else 0.0)
     if why := complaint(activation, sigma_b):
         raise NotCritical(layer, why)
     wanted = critical_of(activation, sigma_b).sigma_w * sqrt(keep)
     out, into, *kernel = layer.tensors[0]
     return gain_for(layer.init, wanted, out, into * prod(kernel), prod(kernel))
+
+
+def _less(activation: ActivationSpec, mean: float) -> ActivationSpec:
+    """θ − m: what a layer reads whose bias takes out the mean m."""
+    if not mean or isinstance(activation, Shaped):
+        return activation
+    if isinstance(activation, Scaled):
+        return activation.model_copy(update={"d": activation.d - mean})
+    if isinstance(activation, Normalised):
+        return activation
+    return Scaled(of=activation, d=-mean)
 
 
 def _below(layers: Sequence[ExpandedLayer], place: int) -> tuple[ActivationSpec, float]:

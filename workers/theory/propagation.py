@@ -23,6 +23,8 @@ from workers.theory.weights import sigma_b, sigma_w
 
 GATE = XavierNormal()
 """How the weights of a highway gate start."""
+ISOMETRIC = {"orthogonal", "scaled_uniform_orthogonal", "delta_orthogonal", "lsuv"}
+"""Initialisations whose weights keep norms, so that nothing scatters."""
 LARGEST = 1e280
 """Of E[x²]: beyond, it stays there, so that correlations can still be told."""
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
@@ -165,17 +167,19 @@ def _pointwise(layers: Sequence[ExpandedLayer], x: Signal, seen: Seen) -> tuple[
 
 
 def linear(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
-    """W x + b: E[z²] = σw² E[x²] + σb², and σw² ‖δ‖² comes through."""
+    """W x + b: E[z²] = σw² E[(x − m)²] + σb², and σw² ‖δ‖² comes through; lsuv makes σw² E[x²] the square of its gain."""
     assert isinstance(layer.spec, Linear) and layer.init is not None
     if len(layer.in_shape) != 1:
         raise Unpredictable("there is no theory here for linear layers at every step of a sequence")
     out, into = layer.out_shape[-1], layer.in_shape[-1]
-    of_weights = sigma_w(layer.init, out, into) ** 2
+    own = layer.init.number() ** 2 / x.second if layer.init.kind == "lsuv" and x.second > 0 else None
+    of_weights = sigma_w(layer.init, out, into) ** 2 if own is None else own
     of_bias = sigma_b(layer.init, into) ** 2 if layer.spec.bias else 0.0
-    second = of_weights * x.second + of_bias
+    centre = layer.init.input_mean if layer.spec.bias else 0.0
+    second = of_weights * (x.second - 2 * centre * x.mean + centre**2) + of_bias
     within = min(second, LARGEST) / (second or 1.0)
     z = Signal(out, second * within, of_weights * x.spread * within, 0.0, normal=True)
-    scatter = 0.0 if layer.init.kind in ("orthogonal", "scaled_uniform_orthogonal") else 2 / into
+    scatter = 0.0 if layer.init.kind in ISOMETRIC else 2 / into
 
     def pull(error: Error) -> Error:
         weights = log_of(into * x.second) + seen.together(error, 1 - x.gap)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import sqrt
 
 from workers.contract.initialisers import InitSpec
+from workers.theory.tabulated import Unpredictable
 
 UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
     "xavier_uniform": lambda out, into, places: 2 / (into + out * places),
@@ -14,6 +15,7 @@ UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
     "kaiming_normal": lambda out, into, places: 1 / into,
     # orthonormal rows or columns, whichever are fewer: the squares add up to min(out, into)
     "orthogonal": lambda out, into, places: 1 / max(out, into),
+    "delta_orthogonal": lambda out, into, places: 1 / (places * max(out, into // places)),
     "scaled_uniform_orthogonal": lambda out, into, places: 1 / into,
     "torch": lambda out, into, places: 1 / (3 * into),
 }
@@ -21,7 +23,13 @@ UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
 
 
 def sigma_w(init: InitSpec, out: int, into: int) -> float:
-    """σw = g √(fan_in·Var W) of a layer with weights [out, into]."""
+    """σw = g √(fan_in·Var W) of a layer with weights [out, into].
+
+    Raises:
+        Unpredictable: for weights that are not drawn at random.
+    """
+    if init.kind not in UNIT_VARIANCE:
+        raise Unpredictable(f"there is no theory here for weights that start as {init.kind}: they mix nothing")
     return init.number() * _unit(init, out, into)
 
 

@@ -36,7 +36,7 @@ class Attention:
             weights, biases = [], []
             for name in ("query", "key", "value", "out"):
                 weights.append(draw_weight(self.init, width, width, seed, f"{self.path}.{name}"))
-                biases.append(draw_bias(self.init, width, width, seed, f"{self.path}.{name}"))
+                biases.append(draw_bias(self.init, weights[-1], seed, f"{self.path}.{name}"))
             drawn = [torch.cat(weights[:3]), torch.cat(biases[:3]), weights[3], biases[3]]
             for own, value in zip(self.parameters, drawn if self.spec.bias else drawn[::2], strict=True):
                 own[rows] = value.to(own)

@@ -13,6 +13,7 @@ from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots, trials_by_seed, views
+from workers.engine.network.unit_variance import to_unit_variance
 
 NARROW = 8
 """Channels, of the narrower side, up to which one convolution of T groups is faster."""
@@ -33,6 +34,7 @@ class Convolution:
         self.geometry = [[number] * self.directions for number in (spec.stride, spec.margin, spec.dilation)]
         out, into = self.weight.shape[1:3]
         self.grouped = min(out, into) <= NARROW or slots.parameters.is_cuda
+        self.starting = False
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
@@ -48,21 +50,27 @@ class Convolution:
             drawn = draw_weight(self.init, out, fan_in, seed, self.layer.path, places)
             self.weight[rows] = drawn.view(self.weight.shape[1:]).to(self.weight)
             if self.bias is not None:
-                self.bias[rows] = draw_bias(self.init, out, fan_in, seed, self.layer.path).to(self.weight)
+                self.bias[rows] = draw_bias(self.init, drawn, seed, self.layer.path).to(self.weight)
+        self.starting = self.init.starts_from_data
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = _channels_first(x, self.directions)
+        if self.starting:
+            given = self._forward(self.input, biased=False)
+            to_unit_variance(self.weight, self.bias, given, self.init, self.slots)
+            self.starting = False
         self.output = _channels_first(self._forward(self.input), self.directions)
         return self.output
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, biased: bool = True) -> Tensor:
         """[T, B, C, P] -> [T, B, O, P]"""
+        own = self.bias if biased else None
         if self.grouped:
-            bias = self.bias.flatten() if self.bias is not None else None
+            bias = own.flatten() if own is not None else None
             return _parted(self._convolve(_joined(x), self.weight.flatten(0, 1), bias, len(x)), len(x))
-        biases = self.bias if self.bias is not None else [None] * len(x)
+        biases = own if own is not None else [None] * len(x)
         return torch.stack(
-            [self._convolve(own, weight, bias) for own, weight, bias in zip(x, self.weight, biases, strict=True)]
+            [self._convolve(part, weight, bias) for part, weight, bias in zip(x, self.weight, biases, strict=True)]
         )
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:

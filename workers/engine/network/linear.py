@@ -7,6 +7,7 @@ from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots, trials_by_seed, views
+from workers.engine.network.unit_variance import to_unit_variance
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,6 +27,7 @@ class Linear:
         self.out, self.into = layer.spec.out_features, layer.in_shape[-1]
         self.weight, self.bias = self._parts(slots.parameters)
         self.weight_gradient, self.bias_gradient = self._parts(slots.gradient)
+        self.starting = False
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
@@ -38,12 +40,18 @@ class Linear:
         init = self.layer.init
         assert init is not None
         for seed, rows in trials_by_seed(self.slots.seeds).items():
-            self.weight[rows] = draw_weight(init, self.out, self.into, seed, self.layer.path).to(self.weight)
+            weight = draw_weight(init, self.out, self.into, seed, self.layer.path)
+            self.weight[rows] = weight.to(self.weight)
             if self.bias is not None:
-                self.bias[rows] = draw_bias(init, self.out, self.into, seed, self.layer.path).to(self.weight)
+                self.bias[rows] = draw_bias(init, weight, seed, self.layer.path).to(self.weight)
+        self.starting = init.starts_from_data
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
+        if self.starting:
+            assert self.layer.init is not None
+            to_unit_variance(self.weight, self.bias, affine(x, self.weight, None), self.layer.init, self.slots)
+            self.starting = False
         self.output = affine(x, self.weight, self.bias)
         return self.output
 

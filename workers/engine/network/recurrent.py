@@ -59,11 +59,12 @@ class _Recurrent:
         for seed, rows in trials_by_seed(self.slots.seeds).items():
             for place, name in enumerate(self.names):
                 here, path = slice(place * size, (place + 1) * size), f"{self.path}.{name}"
-                self.weight[rows, here] = draw_weight(self.init, size, into, seed, path).to(self.weight)
+                weight = draw_weight(self.init, size, into, seed, path)
+                self.weight[rows, here] = weight.to(self.weight)
                 drawn = draw_weight(self.recurrent_init, size, size, seed, f"{path}.recurrent")
                 self.recurrent[rows, here] = drawn.to(self.weight)
                 if self.biases:
-                    self.biases[0][rows, here] = draw_bias(self.init, size, into, seed, path).to(self.weight)
+                    self.biases[0][rows, here] = draw_bias(self.init, weight, seed, path).to(self.weight)
 
     def weights(self) -> Tensor:
         """[T, G·H, K]"""

@@ -1,9 +1,10 @@
 """The answer to a comparison, from whatever of its trials there is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import inf, isnan
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -66,13 +67,18 @@ class _Arm:
 
 
 def build_result(
-    spec: ComparisonSpec, trials: list[TrialScore], curves: pa.Table | None, statistics: pa.Table | None
+    spec: ComparisonSpec,
+    trials: list[TrialScore],
+    curves: pa.Table | None,
+    statistics: pa.Table | None,
+    step_seconds: Mapping[tuple[str, str], float] = MappingProxyType({}),
 ) -> Result:
     """Ranks the arms and says what the signal does in each.
 
     Args:
         trials: all that are planned so far, in any order, ended or not.
         curves: columns as in a trial's report; for `steps_to_target`.
+        step_seconds: by variant and name of the optimizer, what a step takes, of those that were timed; for `seconds_to_target`.
         statistics: `signals.COLUMNS`, at step 0, the early and the last step at least; for the diagnosis.
     """
     arms = _arms(spec, trials)
@@ -80,7 +86,10 @@ def build_result(
     reached = _reached(target, curves)
     followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     theory = _Theory(_expected(spec), _remedies(spec))
-    views = [_view(spec, arm, arms, reached, followed, theory) for arm in arms]
+    views = [
+        _view(spec, arm, arms, _Clock(reached, step_seconds.get((arm.variant, arm.optimizer.label))), followed, theory)
+        for arm in arms
+    ]
     losses = [rounded(float(iqm(_test_losses(arm.reported)))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
@@ -137,26 +146,36 @@ def _view(
     spec: ComparisonSpec,
     arm: _Arm,
     arms: list[_Arm],
-    reached: dict[int, int],
+    clock: "_Clock",
     followed: dict[int, Course],
     theory: "_Theory",
 ) -> Arm:
     ran, asked = searched(arm.optimizer, spec.tuning, arm.deciding), grids(arm.optimizer, spec.tuning)
     invariance = measured(arm.optimizer)
     return Arm(
-        **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, reached)),
+        **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, clock)),
         variant=arm.variant,
         optimizer=arm.optimizer.label,
         invariant_down_to=invariance.down_to,
         invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
-        untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
+        untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, clock) if arm.untuned else None,
+        step_seconds=clock.step_seconds,
         searched=ran,
         widened={name: added for name, values in ran.items() if (added := values[len(asked[name]) :])},
         at_edge=[name for name, values in ran.items() if at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
         diagnosis=_diagnosis(spec, arm, followed, theory),
     )
+
+
+class _Clock(NamedTuple):
+    """When trials met the target, and how long a step of an arm takes."""
+
+    reached: dict[int, int]
+    """Steps by trial, of those that did."""
+    step_seconds: float | None
+    """None where it was not measured."""
 
 
 class _Theory(NamedTuple):
@@ -201,10 +220,10 @@ def _remedies(spec: ComparisonSpec) -> Callable[[_Arm], list[Advice]]:
 
 
 def _scores(
-    spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], reached: dict[int, int]
+    spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], clock: _Clock
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
-    steps = [float(reached.get(trial.trial, inf)) for trial in trials]
+    steps = [float(clock.reached.get(trial.trial, inf)) for trial in trials]
     each = optimizer.per_step()
     evaluations = [each.cost * step for step in steps]
     return Scores(
@@ -214,6 +233,7 @@ def _scores(
         test_accuracy=_accuracy(spec, trials),
         steps_to_target=_to_target(steps),
         evaluations_to_target=_to_target(evaluations),
+        seconds_to_target=_to_target([clock.step_seconds * step for step in steps]) if clock.step_seconds else None,
         evaluations=Evaluated(
             functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
         ),

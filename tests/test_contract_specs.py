@@ -318,6 +318,15 @@ def sgd(**fields: Any) -> dict[str, Any]:
     return {"kind": "sgd", **fields}
 
 
+PARITY = {"kind": "parity", "tokens": True, "count": 300}
+
+
+def embedded(symbols: int, *more: Any) -> dict[str, Any]:
+    """An embedding, what is given, and what makes features of it."""
+    first = {"kind": "embedding", "num_embeddings": symbols, "embedding_dim": 3}
+    return {"kind": "layers", "layers": [first, "flatten", *more, *(["flatten"] if more else [])]}
+
+
 WRONG: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "nothing": ({}, []),
     "steps": ({"steps": 1_000_001}, [("over_limit", "/steps")]),
@@ -366,6 +375,20 @@ WRONG: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         [("no_accuracy", "/target/metric")],
     ),
     "loss of a regression": ({"problem": "teacher", "target": {"metric": "train_loss", "value": 0.9}}, []),
+    "tokens that fit": ({"problem": PARITY, "network": embedded(2)}, []),
+    "tokens without an embedding": (
+        {"problem": PARITY, "network": {"kind": "mlp", "depth": 1, "width": 2}},
+        [("symbols", "/network")],
+    ),
+    "too few vectors, and an embedding that comes too late": (
+        {
+            "problem": PARITY,
+            "network": embedded(1),
+            "variants": {"a": {"network": embedded(2, embedded(2)["layers"][0])}},
+        },
+        [("symbols", "/network"), ("symbols", "/variants/a/network")],
+    ),
+    "an embedding of quantities": ({"network": embedded(2)}, [("symbols", "/network")]),
     "a batch": ({"batch_size": 107}, [("batch_too_large", "/batch_size")]),
     "as much as there is": ({"batch_size": 106}, []),
     "an optimizer's batch": (

@@ -21,6 +21,8 @@ _problem: TypeAdapter[Any] = TypeAdapter(ProblemSpec)
 CASES: list[Any] = [
     *PROBLEMS,
     {"kind": "spirals", "classes": 3, "count": 100, "noise": 0.0},
+    {"kind": "copy", "tokens": True, "alphabet": 3, "span": 2, "delay": 0, "count": 90},
+    {"kind": "temporal_order", "length": 10, "tokens": True},
     {"kind": "teacher", "inputs": 3, "targets": 4, "depth": 1, "width": 5, "activation": "relu", "count": 77},
 ]
 
@@ -53,7 +55,7 @@ def test_is_what_the_contract_says(case: Any) -> None:
     assert sizes == list(split_sizes(spec.samples)) and sizes[0] == spec.training_samples
     assert sizes[0] == math.floor(spec.samples * 0.6 + 1e-9) and sum(sizes) == spec.samples
     for split in splits(data):
-        assert split.x.shape[1] == spec.features
+        assert split.x.shape[1:] == spec.shape and split.x[0].numel() == spec.features
         if spec.loss == "cross_entropy":
             assert split.y.dtype == torch.int64
             assert set(split.y.tolist()) == set(range(spec.outputs))
@@ -64,8 +66,8 @@ def test_is_what_the_contract_says(case: Any) -> None:
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_is_standardised_on_the_training_split_only(case: Any) -> None:
     """There, every column has mean 0 and deviation 1, or is constant; elsewhere it does not come out exactly so."""
-    _, data = loaded(case)
-    columns = [(data.training.x, data.test.x)]
+    spec, data = loaded(case)
+    columns = [(data.training.x, data.test.x)] if spec.standardised else []
     if data.training.y.is_floating_point():
         columns.append((data.training.y, data.test.y))
     for training, test in columns:
@@ -104,6 +106,46 @@ def test_is_fixed_by_its_name(case: Any) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(raw, again, strict=True))
     for one, other in zip(splits(data), splits(loaded(case)[1]), strict=True):
         assert torch.equal(one.x, other.x) and torch.equal(one.y, other.y)
+
+
+def made(case: dict[str, Any]) -> tuple[Any, Any]:
+    spec = _problem.validate_python(case)
+    return PROBLEMS[spec.kind](spec)
+
+
+def test_adding_marks_one_number_in_each_half() -> None:
+    x, y = made({"kind": "adding", "length": 7, "count": 400})
+    marks = x[:, :, 1]
+    assert set(np.unique(marks)) == {0, 1} and (marks[:, :3].sum(1) == 1).all() and (marks[:, 3:].sum(1) == 1).all()
+    assert marks.any(0).all() and x.min() >= 0 and x.max() <= 1
+    np.testing.assert_allclose(y[:, 0], (x[:, :, 0] * marks).sum(1))
+    assert y.var() == pytest.approx(1 / 6, rel=0.2)
+
+
+def test_copy_asks_for_one_of_the_symbols() -> None:
+    """Symbols, blanks, and the question; one-hot says the same as tokens, and nothing but the symbol asked for decides."""
+    case = {"kind": "copy", "alphabet": 4, "span": 3, "delay": 5, "count": 300}
+    tokens, label = made({**case, "tokens": True})
+    assert tokens.shape == (300, 9) and (tokens[:, 3:8] == 4).all() and set(tokens[:, 8]) == {5, 6, 7}
+    assert (label == tokens[np.arange(300), tokens[:, 8].astype(int) - 5]).all() and set(label) == set(range(4))
+    one_hot, again = made(case)
+    assert one_hot.shape == (300, 9, 8) and (one_hot.argmax(2) == tokens).all() and (again == label).all()
+    assert (one_hot.sum(2) == 1).all()
+
+
+def test_parity_is_that_of_the_bits() -> None:
+    bits, odd = made({"kind": "parity", "length": 5, "count": 200, "tokens": True})
+    assert odd.tolist() == [int(sum(row)) % 2 for row in bits] and 0.4 < odd.mean() < 0.6
+
+
+def test_temporal_order_is_that_of_two_steps() -> None:
+    """E opens and B ends, X and Y stand from .1 to .2 and from .5 to .6 of the way only, and all four orders occur."""
+    tokens, order = made({"kind": "temporal_order", "length": 40, "count": 400, "tokens": True})
+    assert (tokens[:, 0] == 4).all() and (tokens[:, -1] == 5).all()
+    told = tokens >= 6
+    assert (told.sum(1) == 2).all() and (told[:, 4:8].sum(1) == 1).all() and (told[:, 20:24].sum(1) == 1).all()
+    assert order.tolist() == [int(2 * (a - 6) + (b - 6)) for a, b in (row[row >= 6] for row in tokens)]
+    assert set(order) == {0, 1, 2, 3} and set(np.unique(tokens[:, 1:4])) == {0, 1, 2, 3}
 
 
 def test_digits_are_split_as_ever() -> None:

@@ -17,6 +17,7 @@ BARE = "the non-linearity, as a layer that has one of its own is told it"
 THETA = "the non-linearity that is tried"
 SATURATING = ("sigmoid", "tanh", "gaussian")
 STEPS = 3
+TOKENS = {"kind": "copy", "alphabet": 2, "span": 2, "delay": 1, "tokens": True, "count": 200}
 
 LINEAR: dict[str, Any] = {"kind": "linear", "out_features": 6}
 SEQUENCE = [{"kind": "linear", "out_features": 12}, {"kind": "unflatten", "shape": [4, 3]}]
@@ -25,6 +26,7 @@ INSIDE = [LINEAR, THETA]
 
 SAMPLES: dict[str, list[Any]] = {
     "linear": [LINEAR, THETA, LINEAR, THETA],
+    "embedding": [{"kind": "embedding", "num_embeddings": 5, "embedding_dim": 3}, {"kind": "conv1d", "out_channels": 4}, THETA, "flatten"],
     "rbf": [{"kind": "rbf", "out_features": 6}, THETA, {"kind": "rbf", "out_features": 5}, THETA],
     **{
         kind: [
@@ -64,7 +66,8 @@ def test_every_layer_has_a_sample() -> None:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_trains_three_steps_and_has_the_gradients_of_autograd(kind: str, theta: str) -> None:
     """Two seeds in one program, float64: finite losses, every parameter tensor of each has moved, then the gradient is the twin's."""
-    made = shard(layers(*_with(SAMPLES[kind], theta)), "adam", seeds=(0, 1), steps=STEPS)
+    problem = TOKENS if kind == "embedding" else "wine"
+    made = shard(layers(*_with(SAMPLES[kind], theta)), "adam", problem=problem, seeds=(0, 1), steps=STEPS)
     start = program(made).theta
     whole = training(made)
     whole.advance(STEPS)

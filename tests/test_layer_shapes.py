@@ -14,6 +14,10 @@ FEATURES, SEQUENCE, IMAGE = (6,), (8, 3), (2, 8, 7)
 FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
     ({"kind": "linear", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
     ({"kind": "rbf", "out_features": 5}, SEQUENCE, (8, 5), ((5, 3), (5,)), 8),
+    ({"kind": "embedding", "num_embeddings": 4, "embedding_dim": 2}, FEATURES, (6, 2), ((4, 2),), 1),
+    ({"kind": "rnn", "hidden_size": 5}, SEQUENCE, (5,), ((5, 3), (5, 5), (5,)), 8),
+    ({"kind": "gru", "hidden_size": 5, "output": "sequence"}, SEQUENCE, (8, 5), ((15, 3), (15, 5), (15,), (5,)), 8),
+    ({"kind": "lstm", "hidden_size": 5, "bias": False, "forget_bias": 0}, SEQUENCE, (5,), ((20, 3), (20, 5)), 8),
     ({"kind": "rbf", "out_features": 5, "trainable": ["widths"]}, FEATURES, (5,), ((5,),), 1),
     ({"kind": "attention"}, SEQUENCE, (8, 3), ((9, 3), (9,), (3, 3), (3,)), 8 + 11),
     ({"kind": "attention", "bias": False}, SEQUENCE, (8, 3), ((9, 3), (3, 3)), 8 + 11),
@@ -36,6 +40,9 @@ FITTING: list[tuple[dict[str, Any], Shape, Shape, tuple[Shape, ...], int]] = [
 MISFITTING: list[tuple[dict[str, Any], Shape, str, list[str]]] = [
     ({"kind": "linear", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
     ({"kind": "rbf", "out_features": 5}, IMAGE, "", ["2×8×7", "flatten"]),
+    ({"kind": "embedding", "num_embeddings": 4, "embedding_dim": 2}, SEQUENCE, "", ["symbols", "one-hot"]),
+    ({"kind": "rnn", "hidden_size": 5}, FEATURES, "", ["6 features", "unflatten", '"sequence"']),
+    ({"kind": "lstm", "hidden_size": 5}, IMAGE, "", ["2×8×7"]),
     ({"kind": "attention"}, FEATURES, "", ["6 features", "unflatten"]),
     ({"kind": "attention", "heads": 2}, SEQUENCE, "heads", ["2 heads", "3 features"]),
     ({"kind": "positional_encoding"}, IMAGE, "", ["2×8×7", "unflatten"]),

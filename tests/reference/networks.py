@@ -293,6 +293,11 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
     if isinstance(spec, specs.Rbf):
         return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
+    if isinstance(spec, specs.Embedding):
+        return nn.Sequential(
+            Elementwise(lambda x: x.long()),
+            parameters.into(nn.Embedding(spec.num_embeddings, spec.embedding_dim, dtype=torch.float64)),
+        )
     if isinstance(spec, specs.Rnn | specs.Gru | specs.Lstm):
         return parameters.into(Recurrent(spec, layer.in_shape[-1]))
     if isinstance(spec, specs.Attention):

@@ -47,6 +47,8 @@ def predict_with_range(
 def _signals(
     network: Sequence[ExpandedLayer], problem: ProblemSpec, batch_size: int
 ) -> list[LayerSignal] | Unpredictable:
+    if not problem.standardised:
+        return Unpredictable(f"the inputs of {problem.kind} are not standardised, as the theory here has them")
     try:
         return forecast(network, problem.loss, batch_size)
     except Unpredictable as reason:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Activation, Dropout, Flatten, Linear
+from workers.contract.layers import Activation, Dropout, Embedding, Flatten, Linear
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
@@ -176,10 +176,30 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                     "layers on features, activations, dropout and flatten do; vsgd_fd measures it by a second gradient instead"
                 )
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_curvature"))
+        if (misread := _symbols(spec.problem.vocabulary, layers)) is not None:
+            found.setdefault(where, Violation(pointer=where, message=misread, code="symbols"))
         parameters = sum(layer.own_parameters + layer.spec.kept(layer.in_shape) for layer in walk(layers))
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
     return list(found.values())
+
+
+def _symbols(vocabulary: int | None, layers: list[ExpandedLayer]) -> str | None:
+    """Why symbols and embeddings do not fit each other here."""
+    first, *others = walk(layers)
+    own = first.spec.num_embeddings if isinstance(first.spec, Embedding) else None
+    if vocabulary is not None and own is None:
+        return f"the inputs are tokens: start with an embedding of {vocabulary} symbols, or leave out the problem's `tokens`"
+    if vocabulary is not None and own is not None and own < vocabulary:
+        return f"layer {first.path!r} has vectors for {own} symbols and the problem has {vocabulary}: set num_embeddings to that"
+    if vocabulary is None and own is not None:
+        return (
+            f"layer {first.path!r} reads symbols, and this problem's inputs are quantities: a linear layer takes these; "
+            "copy, parity and temporal_order have `tokens`"
+        )
+    if late := next((layer for layer in others if isinstance(layer.spec, Embedding)), None):
+        return f"layer {late.path!r} reads symbols, which are there at the input only: make it the first layer"
+    return None
 
 
 def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | None:

@@ -10,6 +10,7 @@ from workers.contract.layers.containers import HOLDING, Dense, Highway, Repeat, 
 from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
 from workers.contract.layers.elementwise import Activation, Dropout, Flatten, Unflatten
+from workers.contract.layers.embedding import Embedding
 from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Layer, Shape, Weighted, features, words
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
@@ -25,13 +26,14 @@ from workers.contract.layers.radial import Rbf
 from workers.contract.layers.recurrent import Gru, Lstm, Rnn
 
 LAYERS = (
-    Linear, Rbf, Rnn, Gru, Lstm, Attention, PositionalEncoding,
+    Linear, Embedding, Rbf, Rnn, Gru, Lstm, Attention, PositionalEncoding,
     Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
     Repeat, Residual, Highway, Dense,
 )  # fmt: skip
 
 LayerSpec = Annotated[
     Linear
+    | Embedding
     | Rbf
     | Rnn
     | Gru
@@ -76,6 +78,7 @@ __all__ = [
     "Dense",
     "DoesNotFit",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalPool",
     "Gru",

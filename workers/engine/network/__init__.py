@@ -4,6 +4,7 @@ from workers.engine.network.activation import Activation
 from workers.engine.network.attention import Attention, PositionalEncoding
 from workers.engine.network.convolution import Convolution
 from workers.engine.network.dropout import Dropout
+from workers.engine.network.embedding import Embedding
 from workers.engine.network.layer import Layer, Slots, Weighted
 from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
@@ -15,6 +16,7 @@ from workers.engine.network.shortcuts import HOLDING, Dense, Highway, Residual
 
 LAYERS: dict[str, type[Layer]] = {
     "linear": Linear,
+    "embedding": Embedding,
     "rbf": Rbf,
     "rnn": Rnn,
     "gru": Gru,

@@ -51,13 +51,14 @@ class Carried:
         self._exponents.append(exponent)
         return [first, *others]
 
-    def settle(self, left: Sequence[Tensor]) -> None:
-        """Brings what all steps left, [T, S, B, G·H] each, to one scale, in place, and tells it by `raised`."""
+    def settle(self, at_products: Tensor, below: Tensor | None) -> None:
+        """Brings what all steps left, [S, T, B, ·], and what came down from it to one scale, in place, and tells it by `raised`."""
         if not self.extended:
             return
-        each = torch.stack(self._exponents[::-1], 1)
-        largest = torch.stack([exponents(x.flatten(2).abs().amax(2)) for x in left]).amax(0)
-        highest = torch.where(largest > -torch.inf, each, -torch.inf).amax(1)
+        each = torch.stack(self._exponents[::-1])
+        silent = at_products.flatten(2).abs().amax(2) == 0
+        highest = torch.where(silent, -torch.inf, each).amax(0)
         self.raised = torch.where(highest > -torch.inf, highest, 0.0)
-        for x in left:
-            scale(x.flatten(0, 1), (each - self.raised[:, None]).flatten())
+        for x in (at_products, below):
+            if x is not None:
+                scale(x.flatten(0, 1), (each - self.raised).flatten())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.contract.problems import Dataset, ProblemSpec, split_sizes
-from workers.engine.problems import built_in, spirals, teacher, uploaded
+from workers.engine.problems import built_in, sequences, spirals, teacher, uploaded
 from workers.engine.problems.scaling import standardised
 from workers.engine.seeding import numpy_generator
 
@@ -29,6 +29,10 @@ PROBLEMS: dict[str, Callable[[Any], Raw]] = {
     "diabetes": built_in.diabetes,
     "spirals": spirals.spirals,
     "teacher": teacher.teacher,
+    "adding": sequences.adding,
+    "copy": sequences.copy,
+    "parity": sequences.parity,
+    "temporal_order": sequences.temporal_order,
 }
 """Those that are made here; a `dataset` is read from its file."""
 
@@ -59,7 +63,7 @@ def none_kept(dataset_id: str) -> NoReturn:
 
 
 def load(problem: ProblemSpec, dtype: torch.dtype, device: torch.device, files: Files = none_kept) -> Data:
-    """The problem's splits, standardised on the training split, on the device.
+    """The problem's splits, standardised on the training split where it is to be, on the device.
 
     Raises:
         FileNotFoundError: there is no file of this data set.
@@ -94,4 +98,5 @@ def _made(problem: ProblemSpec, dtype: torch.dtype, files: Files) -> tuple[Tenso
     training = split_sizes(len(x))[0]
     quantities = y.dtype.kind == "f"
     targets = standardised(y, order, training, dtype) if quantities else torch.from_numpy(y[order].astype(np.int64))
-    return standardised(x, order, training, dtype), targets
+    inputs = standardised(x, order, training, dtype) if problem.standardised else torch.from_numpy(x[order]).to(dtype)
+    return inputs, targets

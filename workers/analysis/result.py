@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 from math import inf, isnan
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import pyarrow as pa
 from workers.analysis.advice import advice, network_remedies
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
+from workers.analysis.generality import contained
 from workers.analysis.predicted import beside, predict
 from workers.analysis.protocol import tuned
 from workers.analysis.ranking import ranks
@@ -43,6 +45,7 @@ from workers.contract.results import (
     Interval,
     Result,
     Scores,
+    SelfCheck,
     TrialCounts,
 )
 from workers.theory.resolution import networks
@@ -97,6 +100,7 @@ def build_result(
     return Result(
         baseline=spec.baseline,
         target=target.model_dump() if target else None,
+        self_checks=_self_checks(spec, arms),
         partial=unfinished or any(len(arm.reported) < spec.seeds for arm in arms),
         arms=sorted(ranked, key=lambda view: inf if view.rank is None else view.rank),
     )
@@ -264,11 +268,42 @@ def _versus(spec: ComparisonSpec, arm: _Arm, arms: list[_Arm]) -> Improvement | 
     if arm.optimizer.label == spec.baseline:
         return None
     baseline = next(a for a in arms if a.variant == arm.variant and a.optimizer.label == spec.baseline)
-    shared = {trial.seed for trial in arm.reported} & {trial.seed for trial in baseline.reported}
+    return _paired(arm, baseline)
+
+
+def _paired(arm: _Arm, other: _Arm) -> Improvement | None:
+    """None without seeds that both have ended."""
+    shared = {trial.seed for trial in arm.reported} & {trial.seed for trial in other.reported}
     if not shared:
         return None
-    own, other = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, baseline))
-    return improvement(_test_losses(own), _test_losses(other))
+    own, others = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, other))
+    return improvement(_test_losses(own), _test_losses(others))
+
+
+def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
+    """Pairs on the same variant and batch size of which one contains the other as it was chosen."""
+    found = []
+    for general, special in permutations(arms, 2):
+        if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
+            continue
+        grid = searched(general.optimizer, spec.tuning, general.deciding)
+        inside = contained(general.optimizer, grid, special.optimizer, special.setting)
+        versus = _paired(general, special) if inside else None
+        if inside and versus:
+            assert versus.difference is not None
+            low = versus.difference.low
+            found.append(
+                SelfCheck(
+                    variant=general.variant,
+                    general=general.optimizer.label,
+                    special=special.optimizer.label,
+                    at=inside.words,
+                    unsearched=inside.unsearched,
+                    verdict="violated" if versus.high < 0.5 or (low is not None and low > 0) else "holds",
+                    difference=versus.difference,
+                )
+            )
+    return found
 
 
 def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:

@@ -318,6 +318,25 @@ class Arm(Scores):
     """What the gradient did in it; null until statistics are there."""
 
 
+class SelfCheck(View):
+    """A method that contains another as a special case must not lose to it: where it does, its search was too small."""
+
+    variant: str = Field(examples=["base"])
+    """The network of both."""
+    general: str = Field(examples=["adam"])
+    """Name of the optimizer that contains the other."""
+    special: str = Field(examples=["sgd"])
+    """Name of the other."""
+    at: str = Field(examples=["β₁ = 0, eps → ∞ with lr/eps fixed"])
+    """Where the general one is the special one."""
+    unsearched: list[str] = Field(default=[], examples=[["betas", "eps"]])
+    """Hyper-parameters that it is so by and that were not searched."""
+    verdict: Literal["holds", "violated"] = Field(examples=["holds"])
+    """violated: worse on paired seeds, by an interval without zero or without even odds."""
+    difference: Interval = Field(examples=[{"iqm": -0.1, "low": -0.2, "high": -0.05}])
+    """The general one's test loss minus the special one's on the same seed."""
+
+
 class Result(View):
     """The answer; partial while the comparison runs."""
 
@@ -327,6 +346,8 @@ class Result(View):
     """What `steps_to_target` counts to."""
     partial: bool = Field(default=False, examples=[False])
     """True while trials are missing."""
+    self_checks: list[SelfCheck] = Field(default=[], examples=[[]])
+    """Of all pairs of optimizers on one variant of which one contains the other."""
     arms: list[Arm] = Field(
         examples=[
             [

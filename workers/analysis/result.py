@@ -30,7 +30,7 @@ from workers.analysis.selection import (
     identity,
 )
 from workers.analysis.signals import Course, courses, early_step
-from workers.analysis.uncertainty import improvement, interval, iqm, rounded
+from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.analysis.widening import at_edge, searched
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
@@ -93,7 +93,7 @@ def build_result(
         _view(spec, arm, arms, _Clock(reached, step_seconds.get((arm.variant, arm.optimizer.label))), followed, theory)
         for arm in arms
     ]
-    losses = [rounded(float(iqm(_test_losses(arm.reported)))) if arm.reported else None for arm in arms]
+    losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
     unfinished = any(trial.outcome not in REPORTED for trial in trials)

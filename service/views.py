@@ -75,6 +75,7 @@ def comparison(
                 round=shard.round,
                 variant=shard.variant,
                 trials=shard.trials,
+                step_seconds=shard.step_seconds,
                 **shard.execution.model_dump(include={"device", "path", "threads", "chunks", "gradient_range"}),
             )
             for shard in shards

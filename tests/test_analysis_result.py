@@ -164,6 +164,19 @@ def test_steps_to_the_baselines_own_loss() -> None:
     assert own is not None and own.iqm == 100
 
 
+def test_seconds_to_the_target_are_steps_times_what_a_step_takes() -> None:
+    """Adam is there in half of the steps, each of which takes four times as long; what was not timed has no seconds."""
+    spec = comparison("sgd", "adam", "lion", tuning=None, seeds=3, steps=100)
+    trials = run(spec, lambda _: 0.5)
+    first = {"sgd": 40, "adam": 20, "lion": 20}
+    rows = [(t.trial, step, 0.5 if step >= first[t.optimizer] else 0.9) for t in trials for step in (0, 20, 40, 100)]
+    timed = {("base", "sgd"): 0.25, ("base", "adam"): 1.0}
+    found = build_result(spec, trials, curves(rows), None, timed)
+    seconds = {a.optimizer: a.seconds_to_target.iqm if a.seconds_to_target else None for a in found.arms}
+    assert seconds == {"sgd": 10.0, "adam": 20.0, "lion": None}
+    assert arm(found, "adam").step_seconds == 1.0 and arm(found, "lion").step_seconds is None
+
+
 def test_a_target_of_ones_own_and_trials_that_miss_it() -> None:
     """An accuracy is reached from below; one miss in five is trimmed away, two of three are too many."""
     target = {"metric": "validation_accuracy", "value": 0.8}

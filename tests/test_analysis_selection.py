@@ -62,6 +62,14 @@ def test_ties_go_to_fewer_divergences_then_to_the_nearest_then_to_the_first() ->
     assert chosen(sgd, {1.0: [None], 0.316: [None]}) == Choice(defaults(sgd) | {"lr": 0.316}, inf)
 
 
+def test_losses_that_differ_by_rounding_tie() -> None:
+    """Two names of one optimizer, whose trials stand at different places of a batch, get the same setting."""
+    sgd = optimizer("sgd")
+    for first, second in ((0.5, 0.5000000001), (0.5000000001, 0.5)):
+        assert chosen(sgd, {0.01: [first], 0.316: [second]}).setting["lr"] == 0.316
+    assert chosen(sgd, {0.01: [0.5], 0.316: [0.50001]}).setting["lr"] == 0.01
+
+
 def test_nothing_is_chosen_before_a_trial_has_ended() -> None:
     """Neither from no trials nor from cancelled ones."""
     sgd = optimizer("sgd")

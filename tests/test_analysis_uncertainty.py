@@ -150,3 +150,21 @@ def test_ranks_are_shared_by_equals_and_denied_to_the_unreported() -> None:
     """Infinite losses come last, together."""
     assert ranks([0.5, 0.1, inf, 0.5, None, inf, 0.7]) == [2, 1, 5, 2, None, 5, 4]
     assert ranks([]) == []
+
+
+def test_what_ties_is_one_rule_for_pairs_differences_ranks_and_choices() -> None:
+    """Losses within a millionth are equal, also where six digits of them are not."""
+    astride = 0.1234564999, 0.1234565001
+    assert len({f"{loss:.6g}" for loss in astride}) == 2
+    assert ranks([*astride, 0.2]) == [1, 1, 3]
+    found = improvement([astride[0]] * 3, [astride[1]] * 3)
+    assert found.probability_of_improvement == 0.5
+    assert found.difference is not None and found.difference.model_dump() == {"iqm": 0.0, "low": 0.0, "high": 0.0}
+    apart = 0.1234565, 0.1234570
+    assert ranks(apart) == [1, 2] and improvement([apart[0]], [apart[1]]).probability_of_improvement == 1.0
+
+
+def test_a_chain_of_near_losses_is_no_single_rank() -> None:
+    """Each ties with the next; the last does not tie with the first, and so does not share its rank."""
+    chain = [1.0 + 0.8e-6 * place for place in range(4)]
+    assert ranks(chain) == ranks(chain[::-1])[::-1] == [1, 1, 3, 3]

@@ -13,7 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from analysis_samples import LAYERS, comparison
 from sqlalchemy import select, update
-from store_samples import accept, claim_next, due_ids, found, half_slice, lose_workers, make_due, opened, states
+from store_samples import (
+    EXECUTION,
+    accept,
+    claim_next,
+    due_ids,
+    found,
+    half_slice,
+    lose_workers,
+    make_due,
+    opened,
+    states,
+)
 from store_samples import whole_slice as finished
 
 from service.loop import Loop
@@ -30,8 +41,12 @@ from workers.store.comparisons import NewRound
 from workers.store.database import Database
 from workers.store.jobs import Claim, Part, TrialOutcome
 
-TUNED = comparison("sgd", "vsgd_fd", tuning={"points": 3, "decades": 2, "seeds": 2}, seeds=3, steps=10)
+TARGET = {"metric": "validation_loss", "value": 1.0}
+"""Met at the last step."""
+TUNED = comparison("sgd", "vsgd_fd", tuning={"points": 3, "decades": 2, "seeds": 2}, seeds=3, steps=10, target=TARGET)
 PLAIN = comparison("sgd", "adam", {"kind": "vsgd_fd", "batch_size": 16}, tuning=None, seeds=2, steps=10)
+SECONDS = {"sgd": 0.25, "adam": 0.5, "vsgd_fd": 1.0}
+"""What a step takes."""
 DIVERGENCE = {"step": 7, "layer": "output", "last_finite_loss": 1e9}
 FILES = ["comparison.json", "curves.parquet", "result.json", "statistics.parquet", "trials.json"]
 
@@ -97,6 +112,7 @@ def train(db: Database, settings: Settings) -> None:
         claim = claim_next(db)
         assert claim.shard is not None
         if not claim.steps_done:
+            jobs.freeze_execution(db, claim, EXECUTION)
             jobs.commit_slice(db, claim, half_slice(parts=recorded(settings, claim, [0, 5])))
             continue
         ended = [
@@ -105,7 +121,9 @@ def train(db: Database, settings: Settings) -> None:
             else TrialOutcome(trial.trial, "completed", None, loss(trial), 0.9)
             for trial in claim.shard.trials
         ]
-        jobs.commit_slice(db, claim, finished(claim, parts=recorded(settings, claim, [10]), trials=ended))
+        seconds = {trial.optimizer: SECONDS[trial.optimizer] for trial in claim.shard.trials}
+        done = finished(claim, parts=recorded(settings, claim, [10]), trials=ended, step_seconds=seconds)
+        jobs.commit_slice(db, claim, done)
 
 
 def written(settings: Settings, name: str) -> Any:
@@ -200,6 +218,10 @@ def test_the_final_decision_writes_all_that_is_known(db: Database, settings: Set
     assert (about["id"], about["status"], about["error"]) == ("c", "succeeded", None)
     assert ComparisonSpec.model_validate(about["spec"]) == TUNED
     assert due_ids(db, in_seconds=60) == []
+    seconds = {arm.optimizer: (arm.step_seconds, arm.seconds_to_target) for arm in result(db).arms}
+    assert {name: told[0] for name, told in seconds.items()} == {"sgd": 0.25, "vsgd_fd": 1.0}
+    sgd = seconds["sgd"][1]
+    assert sgd is not None and sgd.iqm == 10 * 0.25
 
 
 def merged(settings: Settings, kind: str) -> Path:

@@ -19,7 +19,8 @@ def test_one_optimizer_under_two_names_ties(tmp_path: Path) -> None:
         "seeds": 5,
         "steps": 60,
         "batch_size": 32,
-        "record": {"points": 4},
+        "record": {"points": 10},
+        "target": {"metric": "train_loss", "value": 1.05},
     }
     with Stack(tmp_path) as stack, Client(stack.url) as client:
         made = client.submit(json.dumps(body).encode())["id"]
@@ -32,6 +33,9 @@ def test_one_optimizer_under_two_names_ties(tmp_path: Path) -> None:
     assert a["hyperparameters"] == b["hyperparameters"]
     for told in ("test_loss", "test_accuracy"):
         assert a[told] == pytest.approx(b[told], rel=1e-6)
+    for arm in (a, b):
+        assert 0 < arm["step_seconds"] < 1 and arm["steps_to_target"]["iqm"] > 0
+        assert arm["seconds_to_target"]["iqm"] == pytest.approx(arm["step_seconds"] * arm["steps_to_target"]["iqm"])
     versus = b["versus_baseline"]
     assert versus["probability_of_improvement"] == 0.5
     assert versus["low"] < 0.5 < versus["high"]

@@ -59,7 +59,8 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     scores = scored(trials, curves)
     stopped = record.status in ENDED
     planned = None if stopped else next_round(spec, claim.round, scores)
-    told = build_result(spec, scores, curves, _moments(db, claim, settings, spec)).model_dump(mode="json")
+    moments, seconds = _moments(db, claim, settings, spec), _step_seconds(db, claim.comparison_id)
+    told = build_result(spec, scores, curves, moments, seconds).model_dump(mode="json")
     if stopped:
         _write_files(db, settings, record, trials, told)
         jobs.store_partial_result(db, claim, told)
@@ -94,6 +95,15 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
         )
         for record in trials
     ]
+
+
+def _step_seconds(db: Database, comparison_id: str) -> dict[tuple[str, str], float]:
+    """By variant and name of the optimizer. An arm's reported trials are all in one shard."""
+    return {
+        (shard.variant, optimizer): seconds
+        for shard in comparisons.shards(db, comparison_id)
+        for optimizer, seconds in shard.step_seconds.items()
+    }
 
 
 def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpec) -> pa.Table:

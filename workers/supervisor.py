@@ -188,6 +188,7 @@ def slice_of(event: Message) -> Slice:
         checkpoint=event["checkpoint"],
         parts=[Part(**part) for part in parts],
         trials=[TrialOutcome(**trial) for trial in trials],
+        step_seconds=event.get("step_seconds") or {},
     )
 
 

@@ -28,6 +28,7 @@ from workers.engine import machine
 from workers.engine.execution import choose
 from workers.engine.native import build
 from workers.engine.shard import Ending, Training
+from workers.engine.timing import step_seconds
 from workers.store import artifacts, dataset_files
 from workers.store.columns import KINDS
 
@@ -99,6 +100,7 @@ def train_slice(
         "checkpoint": None if finished else save(training, message),
         "parts": parts,
         "trials": [told(ending) for ending in training.endings()] if finished else [],
+        "step_seconds": step_seconds(training, stop.is_set) if finished else {},
     }
 
 

@@ -3,7 +3,7 @@
 import json
 
 from workers.contract.plan import Scalar
-from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, Verdict
+from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, SelfCheck, Verdict
 
 TOLD = 6
 """Names listed before the rest is counted."""
@@ -90,6 +90,15 @@ def advised(advice: Advice) -> str:
     return f"{advice.remedy}{how}: {advice.because}."
 
 
+def checked(check: SelfCheck, names: dict[tuple[str, str], str]) -> str:
+    """Whether a method lost to its special case, and what that says of its search: a sentence."""
+    general, special = (names[check.variant, name] for name in (check.general, check.special))
+    if check.verdict == "holds":
+        return f"{general} contains {special} ({check.at}) and is not told worse."
+    left_out = f", it left out {_listed(check.unsearched)}" if check.unsearched else ""
+    return f"{general} did worse than {special}, which it contains ({check.at}): its search was too small{left_out}."
+
+
 def _winner(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
     ranked = [arm for arm in result.arms if arm.rank is not None]
     if not ranked:
@@ -165,6 +174,7 @@ def _doubts(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
             f"The best setting of {_listed(_names(edges, names))} lies at an edge of what was searched{also}: beyond it may be better "
             "ones, which `tuning.widen` looks for."
         )
+    told += [checked(check, names) for check in result.self_checks if check.verdict == "violated"]
     few = min((arm.trials.completed + arm.trials.diverged for arm in result.arms if arm.rank is not None), default=0)
     if few and few < 5:
         told.append(f"With {_counted(few, 'seed')} an arm these intervals are wide; five or more tell more apart.")

@@ -1,7 +1,8 @@
 """Ranks of the arms."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
+
+from workers.analysis.ties import groups
 
 
 def ranks(losses: Sequence[float | None]) -> list[int | None]:
@@ -10,5 +11,7 @@ def ranks(losses: Sequence[float | None]) -> list[int | None]:
     Args:
         losses: +∞ ranks last; None, an arm that has no reported trial, has no rank.
     """
-    ordered = sorted(loss for loss in losses if loss is not None)
-    return [None if loss is None else 1 + bisect_left(ordered, loss) for loss in losses]
+    told = [loss for loss in losses if loss is not None]
+    places = groups(told)
+    found = iter([1 + sum(other < place for other in places) for place in places])
+    return [None if loss is None else next(found) for loss in losses]

@@ -1,9 +1,11 @@
 """The answer to a comparison, from whatever of its trials there is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 from math import inf, isnan
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import pyarrow as pa
 from workers.analysis.advice import advice, network_remedies
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
+from workers.analysis.generality import contained
 from workers.analysis.predicted import beside, predict
 from workers.analysis.protocol import tuned
 from workers.analysis.ranking import ranks
@@ -27,7 +30,7 @@ from workers.analysis.selection import (
     identity,
 )
 from workers.analysis.signals import Course, courses, early_step
-from workers.analysis.uncertainty import improvement, interval, iqm, rounded
+from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.analysis.widening import at_edge, searched
 from workers.contract.comparison import BASE, ComparisonSpec, Target
 from workers.contract.invariance import measured
@@ -42,6 +45,7 @@ from workers.contract.results import (
     Interval,
     Result,
     Scores,
+    SelfCheck,
     TrialCounts,
 )
 from workers.theory.resolution import networks
@@ -66,13 +70,18 @@ class _Arm:
 
 
 def build_result(
-    spec: ComparisonSpec, trials: list[TrialScore], curves: pa.Table | None, statistics: pa.Table | None
+    spec: ComparisonSpec,
+    trials: list[TrialScore],
+    curves: pa.Table | None,
+    statistics: pa.Table | None,
+    step_seconds: Mapping[tuple[str, str], float] = MappingProxyType({}),
 ) -> Result:
     """Ranks the arms and says what the signal does in each.
 
     Args:
         trials: all that are planned so far, in any order, ended or not.
         curves: columns as in a trial's report; for `steps_to_target`.
+        step_seconds: by variant and name of the optimizer, what a step takes, of those that were timed; for `seconds_to_target`.
         statistics: `signals.COLUMNS`, at step 0, the early and the last step at least; for the diagnosis.
     """
     arms = _arms(spec, trials)
@@ -80,14 +89,18 @@ def build_result(
     reached = _reached(target, curves)
     followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     theory = _Theory(_expected(spec), _remedies(spec))
-    views = [_view(spec, arm, arms, reached, followed, theory) for arm in arms]
-    losses = [rounded(float(iqm(_test_losses(arm.reported)))) if arm.reported else None for arm in arms]
+    views = [
+        _view(spec, arm, arms, _Clock(reached, step_seconds.get((arm.variant, arm.optimizer.label))), followed, theory)
+        for arm in arms
+    ]
+    losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
     assert spec.baseline is not None, "the spec names one where the user did not"
     unfinished = any(trial.outcome not in REPORTED for trial in trials)
     return Result(
         baseline=spec.baseline,
         target=target.model_dump() if target else None,
+        self_checks=_self_checks(spec, arms),
         partial=unfinished or any(len(arm.reported) < spec.seeds for arm in arms),
         arms=sorted(ranked, key=lambda view: inf if view.rank is None else view.rank),
     )
@@ -137,26 +150,36 @@ def _view(
     spec: ComparisonSpec,
     arm: _Arm,
     arms: list[_Arm],
-    reached: dict[int, int],
+    clock: "_Clock",
     followed: dict[int, Course],
     theory: "_Theory",
 ) -> Arm:
     ran, asked = searched(arm.optimizer, spec.tuning, arm.deciding), grids(arm.optimizer, spec.tuning)
     invariance = measured(arm.optimizer)
     return Arm(
-        **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, reached)),
+        **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, clock)),
         variant=arm.variant,
         optimizer=arm.optimizer.label,
         invariant_down_to=invariance.down_to,
         invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
-        untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, reached) if arm.untuned else None,
+        untuned=_scores(spec, arm.optimizer, defaults(arm.optimizer), arm.untuned, clock) if arm.untuned else None,
+        step_seconds=clock.step_seconds,
         searched=ran,
         widened={name: added for name, values in ran.items() if (added := values[len(asked[name]) :])},
         at_edge=[name for name, values in ran.items() if at_edge(arm.choice, name, values)],
         by_budget=by_budget(arm.deciding),
         diagnosis=_diagnosis(spec, arm, followed, theory),
     )
+
+
+class _Clock(NamedTuple):
+    """When trials met the target, and how long a step of an arm takes."""
+
+    reached: dict[int, int]
+    """Steps by trial, of those that did."""
+    step_seconds: float | None
+    """None where it was not measured."""
 
 
 class _Theory(NamedTuple):
@@ -201,10 +224,10 @@ def _remedies(spec: ComparisonSpec) -> Callable[[_Arm], list[Advice]]:
 
 
 def _scores(
-    spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], reached: dict[int, int]
+    spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], clock: _Clock
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
-    steps = [float(reached.get(trial.trial, inf)) for trial in trials]
+    steps = [float(clock.reached.get(trial.trial, inf)) for trial in trials]
     each = optimizer.per_step()
     evaluations = [each.cost * step for step in steps]
     return Scores(
@@ -214,6 +237,7 @@ def _scores(
         test_accuracy=_accuracy(spec, trials),
         steps_to_target=_to_target(steps),
         evaluations_to_target=_to_target(evaluations),
+        seconds_to_target=_to_target([clock.step_seconds * step for step in steps]) if clock.step_seconds else None,
         evaluations=Evaluated(
             functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
         ),
@@ -244,11 +268,42 @@ def _versus(spec: ComparisonSpec, arm: _Arm, arms: list[_Arm]) -> Improvement | 
     if arm.optimizer.label == spec.baseline:
         return None
     baseline = next(a for a in arms if a.variant == arm.variant and a.optimizer.label == spec.baseline)
-    shared = {trial.seed for trial in arm.reported} & {trial.seed for trial in baseline.reported}
+    return _paired(arm, baseline)
+
+
+def _paired(arm: _Arm, other: _Arm) -> Improvement | None:
+    """None without seeds that both have ended."""
+    shared = {trial.seed for trial in arm.reported} & {trial.seed for trial in other.reported}
     if not shared:
         return None
-    own, other = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, baseline))
-    return improvement(_test_losses(own), _test_losses(other))
+    own, others = ([trial for trial in side.reported if trial.seed in shared] for side in (arm, other))
+    return improvement(_test_losses(own), _test_losses(others))
+
+
+def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
+    """Pairs on the same variant and batch size of which one contains the other as it was chosen."""
+    found = []
+    for general, special in permutations(arms, 2):
+        if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
+            continue
+        grid = searched(general.optimizer, spec.tuning, general.deciding)
+        inside = contained(general.optimizer, grid, special.optimizer, special.setting)
+        versus = _paired(general, special) if inside else None
+        if inside and versus:
+            assert versus.difference is not None
+            low = versus.difference.low
+            found.append(
+                SelfCheck(
+                    variant=general.variant,
+                    general=general.optimizer.label,
+                    special=special.optimizer.label,
+                    at=inside.words,
+                    unsearched=inside.unsearched,
+                    verdict="violated" if versus.high < 0.5 or (low is not None and low > 0) else "holds",
+                    difference=versus.difference,
+                )
+            )
+    return found
 
 
 def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:

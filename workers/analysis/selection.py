@@ -6,6 +6,7 @@ from itertools import product
 from math import inf, isnan, log10, prod
 from typing import cast
 
+from workers.analysis.ties import groups
 from workers.contract.comparison import Tuning
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Role, Scalar
@@ -94,7 +95,7 @@ def defaults(optimizer: OptimizerSpec) -> Setting:
 def choose(optimizer: OptimizerSpec, tuning: Tuning | None, trials: Iterable[TrialScore]) -> Choice | None:
     """The setting with the lowest mean of the final validation loss over its trials; a diverged one counts as infinite.
 
-    Ties, such as settings that all have a diverged trial, go to the one with fewer of them, then to the one nearest the
+    Ties (see `ties`), such as settings that all have a diverged trial, go to the one with fewer of them, then to the one nearest the
     default, then to the first.
 
     Args:
@@ -114,8 +115,10 @@ def choose(optimizer: OptimizerSpec, tuning: Tuning | None, trials: Iterable[Tri
         return None
     centre, searched = defaults(optimizer), list(grids(optimizer, tuning))
 
-    def merit(key: tuple[object, ...]) -> tuple[float, int, float]:
-        return mean(losses[key]), losses[key].count(inf), _distance(found[key], centre, searched)
+    places = dict(zip(found, groups([mean(losses[key]) for key in found]), strict=True))
+
+    def merit(key: tuple[object, ...]) -> tuple[int, int, float]:
+        return places[key], losses[key].count(inf), _distance(found[key], centre, searched)
 
     best = min(found, key=merit)  # the first of equals
     return Choice(found[best], mean(losses[best]))

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from workers.analysis.ties import tied
 from workers.contract.results import Improvement, Interval
 
 Numbers = NDArray[np.float64]
@@ -42,8 +43,6 @@ RESAMPLES = 2001
 LOW, HIGH = 50, 1950
 NEXT = 1e-9
 """How near to the estimate an end of its interval may be: at p itself, where that is 0 or 1, both sides of the equation vanish."""
-ROUNDING = 1e-6
-"""Losses that are this near, relative to the larger, are equal."""
 SEED = 1
 """Of the resampling: the same trials give the same interval."""
 
@@ -87,7 +86,7 @@ def paired_difference(own: Sequence[float], baseline: Sequence[float]) -> Interv
     """
     x, y = np.asarray(own, np.float64), np.asarray(baseline, np.float64)
     with np.errstate(invalid="ignore"):  # ∞ − ∞
-        return interval(np.where(_tie(x, y), 0.0, x - y).tolist())
+        return interval(np.where(tied(x, y), 0.0, x - y).tolist())
 
 
 def improvement(own: Sequence[float], baseline: Sequence[float]) -> Improvement:
@@ -97,25 +96,12 @@ def improvement(own: Sequence[float], baseline: Sequence[float]) -> Improvement:
         own, baseline: [N] losses of the same seeds in the same order, N ≥ 1, +∞ allowed: two diverged runs tie.
     """
     x, y = np.asarray(own, np.float64), np.asarray(baseline, np.float64)
-    ties = _tie(x[:, None], y[None, :])
+    ties = tied(x[:, None], y[None, :])
     probability = float(np.where(ties, 0.5, x[:, None] < y).mean())
     low, high = _score_interval(probability, len(x))
     return Improvement(
         probability_of_improvement=probability, low=low, high=high, difference=paired_difference(own, baseline)
     )
-
-
-def _tie(x: Numbers, y: Numbers) -> NDArray[np.bool_]:
-    """Equal, or apart by no more than rounding: the place of a trial in its batch moves the last digits of float32."""
-    with np.errstate(invalid="ignore"):  # ∞ − ∞
-        near: NDArray[np.bool_] = np.abs(x - y) <= ROUNDING * np.maximum(np.abs(x), np.abs(y))
-    tied: NDArray[np.bool_] = (x == y) | (near & np.isfinite(x) & np.isfinite(y))
-    return tied
-
-
-def rounded(loss: float) -> float:
-    """To six digits, so that losses which differ by rounding share a rank."""
-    return float(f"{loss:.6g}")
 
 
 @lru_cache(maxsize=1024)

@@ -91,6 +91,8 @@ class Scores(View):
     """Recorded steps until the target is met; null where too few trials meet it."""
     evaluations_to_target: Interval | None = Field(default=None, examples=[{"iqm": 840, "low": 800, "high": 920}])
     """What was computed until then, in gradients of a batch: steps times the rule's `cost_per_step`."""
+    seconds_to_target: Interval | None = Field(default=None, examples=[{"iqm": 0.42, "low": 0.4, "high": 0.46}])
+    """Steps to the target times `step_seconds`: what training one such network alone would have taken; null where either is."""
     evaluations: Evaluated | None = Field(default=None, examples=[{"functions": 0, "gradients": 1000, "cost": 1000}])
     """What a whole training of one trial takes."""
 
@@ -279,6 +281,10 @@ class Arm(Scores):
     the smallest tried, null if a tenth already gives others."""
     invariant_up_to: float | None = Field(default=None, examples=[1e10])
     """The same upwards; 1e10 is the largest tried."""
+    step_seconds: float | None = Field(default=None, examples=[0.001])
+    """What a step takes where this arm was trained: one trial of its own, alone on that device, with nothing recorded, measured once its
+    trials had ended; the mean over a few dozen steps. Statistics, evaluations and the company of other trials are on no optimizer's clock.
+    null until it is measured."""
     rank: int | None = Field(default=None, examples=[1])
     """By interquartile mean of the test loss; equal values share a rank; null while it has no reported trial."""
     versus_baseline: Improvement | None = Field(
@@ -312,6 +318,25 @@ class Arm(Scores):
     """What the gradient did in it; null until statistics are there."""
 
 
+class SelfCheck(View):
+    """A method that contains another as a special case must not lose to it: where it does, its search was too small."""
+
+    variant: str = Field(examples=["base"])
+    """The network of both."""
+    general: str = Field(examples=["adam"])
+    """Name of the optimizer that contains the other."""
+    special: str = Field(examples=["sgd"])
+    """Name of the other."""
+    at: str = Field(examples=["β₁ = 0, eps → ∞ with lr/eps fixed"])
+    """Where the general one is the special one."""
+    unsearched: list[str] = Field(default=[], examples=[["betas", "eps"]])
+    """Hyper-parameters that it is so by and that were not searched."""
+    verdict: Literal["holds", "violated"] = Field(examples=["holds"])
+    """violated: worse on paired seeds, by an interval without zero or without even odds."""
+    difference: Interval = Field(examples=[{"iqm": -0.1, "low": -0.2, "high": -0.05}])
+    """The general one's test loss minus the special one's on the same seed."""
+
+
 class Result(View):
     """The answer; partial while the comparison runs."""
 
@@ -321,6 +346,8 @@ class Result(View):
     """What `steps_to_target` counts to."""
     partial: bool = Field(default=False, examples=[False])
     """True while trials are missing."""
+    self_checks: list[SelfCheck] = Field(default=[], examples=[[]])
+    """Of all pairs of optimizers on one variant of which one contains the other."""
     arms: list[Arm] = Field(
         examples=[
             [
@@ -400,6 +427,8 @@ class ShardReport(View):
     """Chunks that trained at the same time."""
     chunks: list[int] = Field(examples=[[20, 20]])
     """How many trials each batched program held."""
+    step_seconds: dict[str, float] = Field(default={}, examples=[{"sgd": 0.001}])
+    """Seconds that a step of one trial takes alone, by name of optimizer; empty until it is trained, and on tuning rounds."""
     gradient_range: Literal["standard", "extended"] = Field(examples=["standard"])
     """extended: exponents of two were carried beside the error signal, see `gradient_range` of the request."""
 

@@ -76,6 +76,8 @@ class ShardRecord:
     variant: str
     trials: int
     execution: Execution
+    step_seconds: dict[str, float]
+    """By name of optimizer; empty until it is trained, and where none of its trials are reported."""
 
 
 @dataclass(frozen=True)
@@ -255,14 +257,17 @@ def trials(db: Database, comparison_id: str) -> list[TrialRecord]:
 def shards(db: Database, comparison_id: str) -> list[ShardRecord]:
     """Those that a worker has begun, in the order of rounds."""
     query = (
-        select(job.c.round, job.c.variant, job.c.trials_count, job.c.execution)
+        select(job.c.round, job.c.variant, job.c.trials_count, job.c.execution, job.c.step_seconds)
         .where(job.c.comparison_id == comparison_id, job.c.execution.is_not(None))
         .order_by(job.c.round, job.c.position)
     )
     with db.read() as session:
         found = [row for row in session.execute(query) if row.execution]
     return [
-        ShardRecord(row.round, row.variant, row.trials_count, Execution.model_validate(row.execution)) for row in found
+        ShardRecord(
+            row.round, row.variant, row.trials_count, Execution.model_validate(row.execution), row.step_seconds or {}
+        )
+        for row in found
     ]
 
 

@@ -1,6 +1,6 @@
 """The end of a slice: its checkpoint, its parts and, after the last, its trials' outcomes become part of the record at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
@@ -36,6 +36,8 @@ class Slice:
     parts: list[Part]
     trials: list[TrialOutcome]
     """Of all trials once finished, else none."""
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    """What a step takes, by name of optimizer, once finished; of those that were measured."""
 
 
 def commit_slice(db: Database, claim: Claim, slice_: Slice) -> None:
@@ -58,6 +60,7 @@ def commit_slice(db: Database, claim: Claim, slice_: Slice) -> None:
         }
         if slice_.finished:
             values["live_steps"] = job.c.steps  # trials that diverged early leave nothing to do, either
+            values["step_seconds"] = slice_.step_seconds
         if slice_.finished or slice_.steps_done > claim.steps_done:
             values["failures"] = 0
         owner = claims.write(session, claim, **values)

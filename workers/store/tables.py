@@ -146,6 +146,7 @@ job = Table(
     Column("live_steps", Integer, nullable=False),  # of each trial, as last heard
     Column("checkpoint", Text),
     Column("failures", Integer, nullable=False),  # attempts in a row without progress
+    Column("step_seconds", OptionalJson),  # by name of optimizer, once it is trained
     Column("error", OptionalJson),
 )
 Index("ix_job_state_due_at", job.c.state, job.c.due_at)

@@ -132,7 +132,7 @@ def test_exact_zeros_are_underflow_not_vanishing() -> None:
     ]
 
 
-DYING = {"dead_fraction": [0.0, 0.0, 0.0, 0.6, 0.0], "saturation_fraction": [0.0, 0.1, 0.6, 0.95, 0.0]}
+DYING: dict[str, Any] = {"dead_fraction": [0.0, 0.0, 0.0, 0.6, 0.0], "saturation_fraction": [0.0, 0.1, 0.6, 0.95, 0.0]}
 """The top hidden layer of four, of which more than half is flat on every sample."""
 
 
@@ -150,7 +150,7 @@ def test_what_is_flat_once_the_batch_is_fitted_is_no_verdict_on_the_arm(left: fl
 def test_a_fitted_network_still_vanishes_if_it_does() -> None:
     """Its signal is told by its size, whatever is left of it."""
     found = diagnosed([(0, 0, FLAT), (0, 600, [1e-12, 1e-11, 1e-10, 1e-9, 1e-9])], **DYING)
-    assert (found.verdict, found.decades) == ("vanishing", pytest.approx(-3))
+    assert found.verdict == "vanishing" and found.decades == pytest.approx(-3)
 
 
 def test_where_no_error_comes_in_nothing_has_underflowed() -> None:

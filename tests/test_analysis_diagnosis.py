@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from analysis_samples import statistics
+from engine_samples import mlp, shard, train
 
 from workers.analysis.diagnosis import Followed, diagnose, verdict
 from workers.analysis.signals import courses
@@ -129,6 +130,34 @@ def test_exact_zeros_are_underflow_not_vanishing() -> None:
     assert found.evidence == [
         "At step 0 the error signal is exactly zero in 2 of 4 hidden layers; its norm is 1e-40 at hidden.2.linear."
     ]
+
+
+DYING: dict[str, Any] = {"dead_fraction": [0.0, 0.0, 0.0, 0.6, 0.0], "saturation_fraction": [0.0, 0.1, 0.6, 0.95, 0.0]}
+"""The top hidden layer of four, of which more than half is flat on every sample."""
+
+
+@pytest.mark.parametrize(("left", "expected"), [(0.9, "dead"), (0.011, "dead"), (0.009, "healthy"), (1e-8, "healthy")])
+def test_what_is_flat_once_the_batch_is_fitted_is_no_verdict_on_the_arm(left: float, expected: str) -> None:
+    """The layer is dead either way; the arm is as long as a hundredth of the error at the output is left. The evidence says so."""
+    found = diagnosed([(0, 0, FLAT), (0, 600, [left * norm for norm in FLAT])], **DYING)
+    assert found.at_step_0 is not None and found.at_step_0.verdict == "dead"
+    assert (found.verdict, found.layers[3].verdict) == (expected, "dead")
+    assert [one.verdict for one in found.findings] == ["dead", "saturated"]
+    told = "At step 600 the error at the output is"
+    assert any(sentence.startswith(told) for sentence in found.evidence) == (expected == "healthy")
+
+
+def test_a_fitted_network_still_vanishes_if_it_does() -> None:
+    """Its signal is told by its size, whatever is left of it."""
+    found = diagnosed([(0, 0, FLAT), (0, 600, [1e-12, 1e-11, 1e-10, 1e-9, 1e-9])], **DYING)
+    assert found.verdict == "vanishing" and found.decades == pytest.approx(-3)
+
+
+def test_where_no_error_comes_in_nothing_has_underflowed() -> None:
+    """Every sample right by so much that the softmax is exact: zeros all the way, and no layer is to blame."""
+    found = diagnosed([(0, 0, FLAT), (0, 600, [0.0] * 5)])
+    assert (found.verdict, found.findings, {layer.verdict for layer in found.layers}) == ("unknown", [], {"unknown"})
+    assert any("nothing is left of the error at the output" in sentence for sentence in found.evidence)
 
 
 def test_a_signal_that_is_zero_everywhere_has_no_rate() -> None:
@@ -287,3 +316,14 @@ def test_no_step_has_the_sign_of_zero() -> None:
     dead = diagnosed([(0, 0, FLAT)], dead_fraction=[0.0, 0.0, 1.0, 0.0, 0.0])
     assert dead.magnitude_independent_optimizer == "cannot_help"
     assert diagnosed([(0, 0, [1.0])]).magnitude_independent_optimizer is None
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(60, "healthy"), (200, "unknown")])
+def test_rprop_that_has_fitted_every_sample_is_not_called_dead(steps: int, expected: str) -> None:
+    """Trained by the engine: more than half of the top layer's units flat, every training sample right; later no error is left at all."""
+    asked = shard(mlp("tanh", depth=3, width=16), {"kind": "rprop", "step_max": 1.0}, seeds=(0, 1), steps=steps)
+    run = train(asked.model_copy(update={"batch_size": asked.problem.training_samples, "recorded": [0, steps]}))
+    found = diagnose(Followed(course, False) for course in courses(run.statistics).values())
+    assert {row["train_accuracy"] for row in run.curves.to_pylist() if row["step"] == steps} == {1.0}
+    assert found is not None and found.verdict == expected
+    assert (found.layers[2].dead or 0) > 0.5 and found.layers[2].verdict == "dead"

@@ -41,7 +41,10 @@ def diagnose(trials: Iterable[Followed]) -> Diagnosis | None:
     diverged = sum(trial.diverged for trial in followed)
     start = _moment([trial.course.start for trial in followed])
     early = _moment([trial.course.early for trial in followed])
-    end = profile([trial.course.end for trial in still_there], [trial.diverged for trial in still_there], gone)
+    early = early.since(start) if early else None
+    end = profile([trial.course.end for trial in still_there], [trial.diverged for trial in still_there], gone).since(
+        start
+    )
     at_end = stage(end)
     if diverged and end.state == "broken":
         at_end = at_end.model_copy(update={"verdict": "diverged"})
@@ -123,7 +126,7 @@ def _layers(at: Profile, found: dict[Verdict, Mask]) -> list[LayerDiagnosis]:
 
 def _of_output(norm: float) -> Verdict:
     if norm == 0:
-        return "underflowed"
+        return "unknown"  # no error comes in: that is none of the network's doing
     return "healthy" if isfinite(norm) else "exploding"
 
 

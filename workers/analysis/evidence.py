@@ -11,6 +11,7 @@ from workers.analysis.findings import (
     MOST,
     correlation,
     findings,
+    fitted,
     of_arm,
     relative_spread,
     spread_decades_lost,
@@ -144,8 +145,20 @@ def _dead(moment: Profile) -> str | None:
     )
 
 
+def _fitted(moment: Profile) -> str | None:
+    """Why there is no verdict on what is flat, or on a signal that is zero."""
+    if not fitted(moment):
+        return None
+    if moment.output_error == 0:
+        return "nothing is left of the error at the output: the batch is fitted, and there is no signal to follow"
+    if not findings(moment).keys() & {"dead", "saturated"}:
+        return None
+    left = f"the error at the output is {moment.error_left:.1g} of what it was at step 0"
+    return f"{left}: the batch is fitted, and flat units stand in nobody's way"
+
+
 SENTENCES: tuple[Callable[[Profile], str | None], ...] = (
-    _signal, _concerned, _masked, _eps, _collapsed, _saturated, _dead,
+    _signal, _concerned, _masked, _eps, _collapsed, _saturated, _dead, _fitted,
 )  # fmt: skip
 
 

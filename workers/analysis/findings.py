@@ -5,10 +5,10 @@ s_l the standard deviation of a layer's activations over samples, σ_l that over
 
 | verdict | of a layer | of the arm |
 |---|---|---|
-| dead | more than half of its units have |θ′| < 1e-6 on every sample (nine of ten where samples are alike: see below) | in any layer |
-| underflowed | δ is exactly zero, and no dead layer at or above it explains that | in any layer |
+| dead | more than half of its units have |θ′| < 1e-6 on every sample (nine of ten where samples are alike) | in any layer, unless fitted |
+| underflowed | δ is exactly zero, and neither a dead layer at or above it nor a zero at the output explains that | in any layer |
 | exploding | D_l > 2, or δ is not finite | D > 2 |
-| saturated | more than half of its units have |θ′| below a tenth of its maximum on nine samples of ten | in any layer |
+| saturated | more than half of its units have |θ′| below a tenth of its maximum on nine samples of ten | in any layer, unless fitted |
 | vanishing | D_l < −2 | D < −2; *saturated* where most of D is lost in saturated layers |
 | masked_vanishing | vanishing while the arm is masked | D < −2, and the weight gradients lie within half a decade of each other |
 | collapsed | s_l has fallen by more than 2 decades since the first layer, or samples correlate by more than .99 | in any layer |
@@ -20,6 +20,11 @@ saturated where nine of ten of all (sample, unit) are. The weight gradients are 
 whose gradient is δ itself, may rule those, the product of ‖δ_l‖ and the rms of the activations below, from the second layer up: what
 Glorot and Bengio 2010 find flat in equations 13 and 14. Where samples are alike all of them are on the flat side of the same half of
 a ReLU layer's units, which is no death.
+
+A network has fitted its batch where the norm of δ at the output has fallen to a hundredth of what it was at step 0. Units that the growing
+margins have then driven flat stand in nobody's way: they are told of their layers, and the arm has the verdict of its D. Twenty layers of
+2·tanh(z/2) on digits under full-batch iRprop− end with every training sample right and 2e-8 of the error left, D = 0.9, and 42 to 69 % of
+the units of the top hidden layer flat on every sample: a healthy arm with a dead layer, not a dead arm.
 """
 
 from collections.abc import Callable
@@ -42,6 +47,8 @@ MOST = 0.5
 """Share of a layer's units or parameters that makes something true of the layer."""
 NEARLY_ALL = 0.9
 """Share of samples on which a saturated unit is."""
+FITTED = 0.01
+"""Of the error at the output: what is left where the batch has been fitted."""
 WHOLLY = 1.0
 """Share of dead units in a layer that lets nothing through."""
 
@@ -74,18 +81,25 @@ def of_arm(at: Profile, found: dict[Verdict, Mask]) -> Verdict:
     """The one word for a moment, as in the table above."""
     if at.state == "broken":
         return "exploding"
-    signal = _signal(at)
-    if "dead" in found:
+    signal, obstructs = _signal(at), not fitted(at)
+    if "dead" in found and obstructs:
         return "dead"
     if "underflowed" in found:
         return "underflowed"
     if signal == "exploding":
         return signal
     if signal == "vanishing":
-        if _lost_in(at, found.get("saturated")) > MOST:
+        if obstructs and _lost_in(at, found.get("saturated")) > MOST:
             return "saturated"
         return "masked_vanishing" if "masked_vanishing" in found else signal
-    return next((name for name in ("saturated", "collapsed") if name in found), signal)
+    if "saturated" in found and obstructs:
+        return "saturated"
+    return "collapsed" if "collapsed" in found else signal
+
+
+def fitted(at: Profile) -> bool:
+    """Whether next to nothing is left of the error that training began with."""
+    return at.error_left is not None and at.error_left < FITTED
 
 
 def decades_from_top(at: Profile) -> Numbers:
@@ -133,10 +147,10 @@ def _dead(at: Profile) -> Mask:
 
 
 def _underflowed(at: Profile) -> Mask:
-    """Zeros, unless the topmost layer that has them, or one above it, lets nothing through."""
+    """Zeros, unless the topmost layer that has them, or one above it, lets nothing through, or nothing comes in."""
     zero: Mask = at.of("error_signal_norm") == 0
-    if not zero.any():
-        return zero
+    if not zero.any() or at.output_error == 0:
+        return zero & False
     top = np.flatnonzero(zero)[-1]
     return zero & (not (at.of("dead_fraction")[top:] >= WHOLLY).any())
 

@@ -33,11 +33,25 @@ class Profile(NamedTuple):
     """Minus the least-squares slope of log₁₀‖δ‖ against depth over hidden layers with a signal; None if fewer than two."""
     decades: float | None
     """log₁₀ of ‖δ‖ at the bottom hidden layer over that at the top one; None unless sound and two layers or more."""
+    error_left: float | None = None
+    """‖δ‖ at the output over that at step 0; None at step 0, and where either cannot be told."""
 
     @property
     def names(self) -> list[str]:
         """[H]"""
         return [name for name, hidden in zip(self.layers, self.hidden, strict=True) if hidden]
+
+    @property
+    def output_error(self) -> float:
+        """‖δ‖ of the output layer; NaN without one."""
+        output = self.means["error_signal_norm"][~self.hidden]
+        return float(output[-1]) if len(output) else float("nan")
+
+    def since(self, start: "Profile | None") -> "Profile":
+        """The same, held against step 0."""
+        if start is None or start.step == self.step or not start.output_error > 0 or not self.output_error >= 0:
+            return self
+        return self._replace(error_left=self.output_error / start.output_error)
 
     def of(self, name: str) -> Numbers:
         """[H] of one statistic."""

@@ -52,6 +52,24 @@ NETWORKS: dict[str, dict[str, Any]] = {
             ACTIVATION,
         ],
     },
+    "recurrent": {
+        "kind": "layers",
+        "layers": [
+            *SEQUENCE,
+            {
+                "kind": "rnn",
+                "hidden_size": 3,
+                "output": "sequence",
+                "recurrent_init": {"kind": "orthogonal", "gain": 1.1},
+            },
+            {"kind": "gru", "hidden_size": 3, "output": "sequence", "gate_activation": "hard_sigmoid"},
+            {"kind": "lstm", "hidden_size": 2, "forget_bias": 1.0},
+        ],
+    },
+    "tokens": {
+        "kind": "layers",
+        "layers": [{"kind": "embedding", "num_embeddings": 2, "embedding_dim": 3}, "flatten", LINEAR],
+    },
     "attention": {
         "kind": "layers",
         "layers": [
@@ -85,9 +103,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
             },
             {"kind": "residual", "scale": "depth", "layers": [LINEAR, ACTIVATION]},
             {"kind": "highway", "transform_bias": -1, "layers": [LINEAR, ACTIVATION]},
+            {"kind": "dense", "layers": [{**LINEAR, "weight_normalization": {"kind": "spectral", "bound": 2}}]},
         ],
     },
 }
+
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "tokens": {"problem": {"kind": "parity", "length": 4, "tokens": True}, "variants": {}}
+}
+"""What else a network needs."""
 
 BASE: dict[str, Any] = {
     "name": "hostile",
@@ -209,7 +233,7 @@ def preview(service: Service, body: Any) -> bool:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_as_it_should_be_is_taken(service: Service, network: str) -> None:
     """Else the rest would prove nothing."""
-    assert not preview(service, BASE | {"network": NETWORKS[network]})
+    assert not preview(service, BASE | PROBLEMS.get(network, {}) | {"network": NETWORKS[network]})
 
 
 def test_every_kind_of_layer_is_among_them() -> None:

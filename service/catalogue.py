@@ -18,6 +18,7 @@ from workers.contract.optimizers.bridged import VERSIONS, Bridged, Class
 from workers.contract.optimizers.misfits import refusal
 from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS, Dataset, Loss
+from workers.contract.regularizers import REGULARIZERS
 from workers.contract.results import View
 from workers.contract.rule_costs import TIME_OF_A_STEP
 from workers.contract.statistics import KEYS, STATISTICS, Group
@@ -201,6 +202,8 @@ class Catalogue(View):
     """What a normalisation can be."""
     shortcuts: list[Entry] = Field(examples=[[]])
     """What can go round each hidden layer of an `mlp`."""
+    regularizers: list[Entry] = Field(examples=[[]])
+    """What keeps the signal while it trains."""
     statistics: list[Column] = Field(examples=[[]])
     """What is measured per trial, recorded step and layer."""
     keys: list[Column] = Field(examples=[[]])
@@ -232,6 +235,7 @@ def build() -> Catalogue:
         layers=[_entry(model) for model in LAYERS],
         normalizations=[_entry(model) for model in HIDDEN_NORMALIZATIONS],
         shortcuts=[_entry(model) for model in SHORTCUTS],
+        regularizers=[_entry(model) for model in REGULARIZERS],
         statistics=[
             Column(name=name, description=found.description, group=found.group) for name, found in STATISTICS.items()
         ],

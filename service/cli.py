@@ -29,6 +29,7 @@ from workers.contract.network import HIDDEN_NORMALIZATIONS, SHORTCUTS
 from workers.contract.optimizers import BRIDGED, OPTIMIZERS
 from workers.contract.previews import Preview
 from workers.contract.problems import PROBLEMS, Loss
+from workers.contract.regularizers import REGULARIZERS
 from workers.contract.results import Result
 
 main = typer.Typer(
@@ -47,6 +48,7 @@ FAMILIES: dict[str, tuple[type[Spec], ...]] = {
     "layers": LAYERS,
     "normalizations": HIDDEN_NORMALIZATIONS,
     "shortcuts": SHORTCUTS,
+    "regularizers": REGULARIZERS,
     "initialisers": INITIALISERS,
     "problems": PROBLEMS,
 }

@@ -35,6 +35,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "init": {"kind": "xavier_normal", "gain": 1.0, "bias_std": 0.1},
         "normalization": {"kind": "batch", "momentum": 0.1},
         "shortcut": {"kind": "residual", "scale": 1.0},
+        "regularizers": [
+            {"kind": "soft_orthogonality", "weight": 0.1, "gain": 1},
+            {"kind": "auxiliary_loss", "weight": 0.1, "every": 1},
+            {"kind": "recentring", "every": 10},
+        ],
     },
     "dense": {
         "kind": "layers",
@@ -103,6 +108,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
             },
             {"kind": "residual", "scale": "depth", "layers": [LINEAR, ACTIVATION]},
             {"kind": "highway", "transform_bias": -1, "layers": [LINEAR, ACTIVATION]},
+            {"kind": "auxiliary_head", "weight": 0.1},
             {"kind": "dense", "layers": [{**LINEAR, "weight_normalization": {"kind": "spectral", "bound": 2}}]},
         ],
     },

@@ -20,6 +20,7 @@ from workers.contract.network import HIDDEN_NORMALIZATIONS, SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
 from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS
+from workers.contract.regularizers import REGULARIZERS
 from workers.contract.results import Comparison, TrialReport, View
 from workers.contract.statistics import COLUMNS
 
@@ -206,6 +207,7 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
         "layers": LAYERS,
         "normalizations": HIDDEN_NORMALIZATIONS,
         "shortcuts": SHORTCUTS,
+        "regularizers": REGULARIZERS,
     }
     for family, models_ in expected.items():
         entries = found[family]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from engine_samples import layers, program, shard, training
-from reference.networks import LOSSES, flat_gradient, sequential
+from reference.networks import flat_gradient, sequential, total
 
 from workers.contract.layers import LAYERS
 from workers.contract.shapes import walk
@@ -52,6 +52,7 @@ SAMPLES: dict[str, list[Any]] = {
     "repeat": [{"kind": "repeat", "times": 2, "layers": INSIDE}],
     "residual": [LINEAR, {"kind": "residual", "trainable": True, "layers": INSIDE}],
     "highway": [LINEAR, {"kind": "highway", "layers": INSIDE}],
+    "auxiliary_head": [LINEAR, THETA, {"kind": "auxiliary_head", "weight": 0.5}, LINEAR, THETA],
     "dense": [{"kind": "repeat", "times": 2, "layers": [{"kind": "dense", "layers": INSIDE}]}],
 }  # fmt: skip
 """By kind: a small network of nine features that has the layer."""
@@ -89,7 +90,7 @@ def test_trains_three_steps_and_has_the_gradients_of_autograd(kind: str, theta: 
     }
     for row in range(2):
         twin = sequential(running, row, {path: mask[row] for path, mask in masks.items()})
-        loss = LOSSES["cross_entropy"]()(twin(x[row]), y[row])
+        loss = total(twin, x[row], y[row], "cross_entropy")
         torch.testing.assert_close(running.gradient[row], flat_gradient(twin, loss), rtol=1e-10, atol=1e-10)
 
 

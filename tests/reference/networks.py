@@ -183,6 +183,29 @@ class OfMadeWeights(nn.Module):
         return found
 
 
+class Head(nn.Module):
+    """Passes on what it receives, and keeps what its linear layer makes of it."""
+
+    def __init__(self, linear: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.linear, self.weight = linear, weight
+        self.given: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given = self.linear(x.flatten(1))
+        return x
+
+
+def total(twin: nn.Module, x: Tensor, y: Tensor, loss: str) -> Tensor:
+    """The loss of its output and of its auxiliary heads."""
+    measure = LOSSES[loss]()
+    found: Tensor = measure(twin(x), y)
+    for head in twin.modules():
+        if isinstance(head, Head):
+            found = found + head.weight * measure(head.given, y)
+    return found
+
+
 class Norm(nn.Module):
     """A normalisation of torch.nn that is given what it wants: features last or channels first."""
 
@@ -347,6 +370,9 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return parameters.into(_made(layer, spec.weight_normalization, dense, parameters))
     if isinstance(spec, specs.Rbf):
         return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
+    if isinstance(spec, specs.AuxiliaryHead):
+        outputs, inputs = layer.tensors[0]
+        return Head(parameters.into(nn.Linear(inputs, outputs, dtype=torch.float64)), spec.weight)
     if isinstance(spec, specs.Embedding):
         return nn.Sequential(
             Elementwise(lambda x: x.long()),

@@ -85,7 +85,7 @@ def _range(
 ) -> GradientRange:
     if spec.gradient_range != "auto":
         return spec.gradient_range
-    if isinstance(layers, Unpredictable):
+    if isinstance(layers, Unpredictable) or spec.regularized:
         return "standard"
     parameters = [row.layer.parameters for row in rows(network)]
     sizes = [

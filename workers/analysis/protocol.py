@@ -181,6 +181,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                         backpropagation=spec.record.backpropagation,
                         statistics=spec.record.names,
                         device=spec.device,
+                        regularizers=spec.networks()[variant].regularizers,
                         wrappers={
                             optimizer.label: around
                             for optimizer in members

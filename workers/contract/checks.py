@@ -178,10 +178,31 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_curvature"))
         if (misread := _symbols(spec.problem.vocabulary, layers)) is not None:
             found.setdefault(where, Violation(pointer=where, message=misread, code="symbols"))
+        if name in spec.regularized:
+            found |= {wrong.pointer: wrong for wrong in _regularized(spec, name)}
         parameters = sum(layer.own_parameters + layer.spec.kept(layer.in_shape) for layer in walk(layers))
         if parameters > limits.parameters:
             found.setdefault(where, _over(where, f"parameters in variant {name!r}", parameters, limits.parameters))
     return list(found.values())
+
+
+def _regularized(spec: ComparisonSpec, name: str) -> list[Violation]:
+    """What cannot be had where more than the loss is trained."""
+    found = []
+    for index, optimizer in enumerate(spec.optimizers):
+        if optimizer.pattern not in ("one_gradient", "two_gradients") or optimizer.reads_samples:
+            message = (
+                f"{optimizer.label!r} looks at more than the gradient, and would not see the regularizers of variant {name!r} there: "
+                "leave one of them out"
+            )
+            found.append(Violation(pointer=f"/optimizers/{index}", message=message, code="regularized"))
+    if spec.gradient_range == "extended":
+        message = (
+            f"the extended range carries the exponents of the loss alone, and variant {name!r} has regularizers: "
+            'use "standard", or "auto", which is standard there'
+        )
+        found.append(Violation(pointer="/gradient_range", message=message, code="regularized"))
+    return found
 
 
 def _symbols(vocabulary: int | None, layers: list[ExpandedLayer]) -> str | None:

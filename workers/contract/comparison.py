@@ -7,10 +7,11 @@ from pydantic import Field, model_validator
 
 from workers.contract.activations import refuse_too_many
 from workers.contract.base import Number, Positive, Spec, Whole
+from workers.contract.layers import AuxiliaryHead
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
-from workers.contract.shapes import ExpandedLayer, Misfit, expand
+from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
 from workers.contract.statistics import Recorded, recorded
 
 BASE = "base"
@@ -139,6 +140,16 @@ class ComparisonSpec(Spec):
     def networks(self) -> dict[str, Mlp | Layers]:
         """Every variant's network by name, `base` first."""
         return {BASE: self.network} | {name: vary(self.network, variant) for name, variant in self.variants.items()}
+
+    @cached_property
+    def regularized(self) -> list[str]:
+        """Variants that train more than the problem's loss: with regularizers, or auxiliary heads among the layers."""
+        heads = {
+            name
+            for name, layers in self.expansions.items()
+            if not isinstance(layers, Misfit) and any(isinstance(layer.spec, AuxiliaryHead) for layer in walk(layers))
+        }
+        return [name for name, network in self.networks().items() if network.regularizers or name in heads]
 
     @cached_property
     def expansions(self) -> dict[str, list[ExpandedLayer] | Misfit]:

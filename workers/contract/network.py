@@ -36,6 +36,7 @@ from workers.contract.layers import (
     WeightStandardization,
 )
 from workers.contract.nonlinearities import Tanh
+from workers.contract.regularizers import Regularizers
 
 
 class ResidualShortcut(Spec):
@@ -128,6 +129,8 @@ class Mlp(Spec):
     """How the output layer starts; the same kind as `init` with gain 1 if null."""
     normalization: HiddenNormalizationSpec | None = Field(default=None, examples=["batch"])
     """In every hidden layer, before the non-linearity unless its `position` says after; or of its weights."""
+    regularizers: Regularizers = Field(default=[], examples=[[{"kind": "soft_orthogonality", "weight": 0.01}]])
+    """What keeps the signal while it trains."""
     shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
     """Round every hidden layer: those that add what it receives, where it gives as many features."""
 
@@ -144,6 +147,8 @@ class Layers(Spec):
     """From the input upwards."""
     init: InitSpec = Field(default=XavierNormal(), examples=["xavier_normal"])
     """How linear layers start that say nothing themselves."""
+    regularizers: Regularizers = Field(default=[], examples=[[{"kind": "soft_orthogonality", "weight": 0.01}]])
+    """What keeps the signal while it trains."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """How the output layer starts; the same kind as `init` with gain 1 if null."""
 
@@ -164,6 +169,8 @@ class Variant(Spec):
     """Another normalisation of the hidden layers; of an `mlp` only."""
     shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
     """Another shortcut round the hidden layers; of an `mlp` only."""
+    regularizers: Regularizers | None = Field(default=None, examples=[[{"kind": "saturation", "weight": 0.1}]])
+    """Other regularizers; an empty list is none."""
     network: NetworkSpec | None = Field(default=None, examples=[{"kind": "mlp", "depth": 6, "width": 32}])
     """Another network altogether."""
 
@@ -175,7 +182,7 @@ SHORT_FORM_ONLY = ("normalization", "shortcut")
 def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
     """The network with the variant's changes."""
     changed = variant.network or network
-    fields = ("init", "output_init", *(SHORT_FORM_ONLY if isinstance(changed, Mlp) else ()))
+    fields = ("init", "output_init", "regularizers", *(SHORT_FORM_ONLY if isinstance(changed, Mlp) else ()))
     update: dict[str, object] = {field: value for field in fields if (value := getattr(variant, field)) is not None}
     if variant.activation is not None and isinstance(changed, Mlp):
         update["activation"] = variant.activation
@@ -213,4 +220,5 @@ def to_layers(network: Mlp) -> Layers:
         layers=[Repeat(times=network.depth, layers=block, name="hidden")],
         init=network.init,
         output_init=network.output_init,
+        regularizers=network.regularizers,
     )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workers.contract.optimizers import Pattern
 from workers.contract.problems import ProblemSpec
+from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer
 from workers.contract.statistics import Pass, passes, recorded
 
@@ -80,6 +81,8 @@ class Shard(BaseModel):
     """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
     backpropagation: bool = True
     """Whether the gradient is taken where nobody is given it, to measure it."""
+    regularizers: Regularizers = []
+    """Of the network; heads of auxiliary losses are layers by now."""
     wrappers: dict[str, dict[str, str]] = {}
     """Name of an optimizer to what stands round its rule: field to kind. Their numbers are hyper-parameters, `clip.max_norm`."""
 

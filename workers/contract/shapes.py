@@ -7,6 +7,7 @@ blocks are written out; residual, highway and dense layers keep theirs inside.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from math import prod, sqrt
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from workers.contract.initialisers import InitSpec
 from workers.contract.layers import (
     HOLDING,
     MAX_LAYERS,
+    AuxiliaryHead,
     Dense,
     DoesNotFit,
     Flatten,
@@ -30,6 +32,7 @@ from workers.contract.layers import (
     words,
 )
 from workers.contract.network import Layers, Mlp, to_layers
+from workers.contract.regularizers import AuxiliaryLoss
 
 OUTPUT = "output"
 """Path of the output layer, whatever its name."""
@@ -142,7 +145,7 @@ def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedL
             raise Misfit(f"{node.pointer}/name", message, "duplicate_name")
     if not stated:
         nodes.append(_Node(OUTPUT, "", Linear(out_features=output[-1], init=output_init, output=True)))
-    expanded, top = _Expansion(long.init, output_init).layers(nodes, shape)
+    expanded, top = _Expansion(long.init, output_init, output[-1]).layers(nodes, shape)
     if top != output:
         message = f"layer {OUTPUT!r} is the output layer and gives {words(top)}, the problem needs {words(output)}"
         if stated:
@@ -151,7 +154,11 @@ def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedL
             "/layers", f"{message}: bring what comes before it to {words(output[:-1] or top[-1:])}, by a flatten, say"
         )
     blocks = sum(isinstance(layer.spec, Residual) for layer in walk(expanded))
-    return _scaled(expanded, 1 / sqrt(max(1, blocks)))
+    scaled = _scaled(expanded, 1 / sqrt(max(1, blocks)))
+    for place, regularizer in enumerate(long.regularizers):
+        if isinstance(regularizer, AuxiliaryLoss):
+            scaled = _with_heads(scaled, regularizer, output[-1], f"auxiliary.{place}" if place else "auxiliary")
+    return scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +175,7 @@ class _Node:
 class _Expansion:
     init: InitSpec
     output_init: InitSpec
+    outputs: int
     depth: int = 0
     seen: set[str] = field(default_factory=set)
 
@@ -196,6 +204,8 @@ class _Expansion:
         except DoesNotFit as reason:
             pointer = f"{node.pointer}/{reason.field}" if reason.field else node.pointer
             raise Misfit(pointer, f"layer {node.path!r} {reason}") from None
+        if isinstance(spec, AuxiliaryHead):
+            spec = spec.model_copy(update={"outputs": self.outputs})
         init, depth = None, None
         if isinstance(spec, Weighted):
             init = spec.init or (self.output_init if node.path == OUTPUT else self.init)
@@ -231,6 +241,28 @@ def _scaled(layers: list[ExpandedLayer], scale: float) -> list[ExpandedLayer]:
             update["spec"] = layer.spec.model_copy(update={"scale": scale})
         found.append(layer.model_copy(update=update) if update else layer)
     return found
+
+
+def _with_heads(layers: Sequence[ExpandedLayer], asked: AuxiliaryLoss, outputs: int, name: str) -> list[ExpandedLayer]:
+    """Heads behind every so many layers of weights, with what follows these up to the next; none behind the output layer's."""
+    found, below, heads = list[ExpandedLayer](), 0, 0
+    for layer, following in pairwise([*layers, layers[-1]]):
+        found.append(layer)
+        below += _weighted(layer)
+        if following is layer or not _weighted(following) or below // asked.every <= heads:
+            continue
+        heads = below // asked.every
+        spec, shape = AuxiliaryHead(weight=asked.weight, outputs=outputs), layer.out_shape
+        tensors = spec.tensors(shape)
+        found.append(
+            ExpandedLayer(path=f"{name}.{below - 1}", spec=spec, in_shape=shape, out_shape=shape, tensors=tensors)
+        )
+    return found
+
+
+def _weighted(layer: ExpandedLayer) -> int:
+    """Layers of weights that it is, or holds."""
+    return sum(inside.depth is not None for inside in walk([layer]))
 
 
 def _long(network: Mlp | Layers, shape: Shape) -> Layers:

@@ -22,7 +22,18 @@ from workers.engine.batches import Batches
 from workers.engine.divergence import Watch
 from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
-from workers.engine.network import HOLDING, LAYERS, Activation, Highway, Layer, Residual, Slots, Units, Weighted
+from workers.engine.network import (
+    HOLDING,
+    LAYERS,
+    Activation,
+    AuxiliaryHead,
+    Highway,
+    Layer,
+    Residual,
+    Slots,
+    Units,
+    Weighted,
+)
 from workers.engine.network.layer import Remembering
 from workers.engine.network.shortcuts import back, through
 from workers.engine.network.through_time import Carried
@@ -31,6 +42,7 @@ from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
+from workers.engine.regularizers import Penalty, penalties, watch_activations
 from workers.engine.seeding import numpy_generator
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -114,6 +126,12 @@ class Program:
     """Layers with running statistics."""
     layout: Layout
     """Of the flat tensors, by measured layer."""
+    hidden: list[Layer]
+    """All layers but the output layer, those inside others too."""
+    heads: list[AuxiliaryHead]
+    """Of auxiliary losses: they have to be told the targets."""
+    penalties: list[Penalty]
+    """On weights: what the rules are given has them, what is measured has not."""
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
 
@@ -150,6 +168,11 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     layout = Layout.of(row.tensors for row in places)
     _start_from_data(layers, everything, seeds, data.training.x)
     groups = _groups(shard, trials, theta, layout, step)
+    hidden = [layer for layer in everything if layer is not measured[-1].layer]
+    watch_activations(shard.regularizers, hidden)
+    heads = [layer for layer in everything if isinstance(layer, AuxiliaryHead)]
+    for head in heads:
+        head.loss = LOSSES[shard.problem.loss]
     return Program(
         shard=shard,
         trials=trials,
@@ -167,6 +190,9 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         watch=Watch(len(measured), len(trials), device, dtype),
         remembering=_remembering(layers),
         layout=layout,
+        hidden=hidden,
+        heads=heads,
+        penalties=penalties(shard.regularizers, hidden),
         extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
     )
 

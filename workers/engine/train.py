@@ -16,6 +16,7 @@ from workers.engine.network import Linear
 from workers.engine.optimizers import Gradients
 from workers.engine.program import Group, Measured, Program
 from workers.engine.recording import Recording
+from workers.engine.regularizers import recentre
 from workers.engine.scaling import cosines
 from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
 
@@ -38,6 +39,8 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
             training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
             recording.evaluation(step, training, validation)
         x, y = program.batches.at(step)
+        if recentre(program.shard.regularizers, program.hidden, step):
+            program.forward(x, training=False)
         loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
         outputs = [place.layer.output for place in program.measured]
         columns = measure(program, step) if step in recording.steps else None
@@ -91,12 +94,16 @@ def glance(program: Program, x: Tensor, y: Tensor) -> Tensor:
 def differentiate(program: Program, x: Tensor, y: Tensor) -> Tensor:
     """The gradient of the mean loss over the batch, into `program.gradient`. Returns the loss [T]."""
     output = program.forward(x, training=True)
+    for head in program.heads:
+        head.target = y
     program.backward(program.loss.gradient(output, y))
     return program.loss.value(output, y).mean(1)
 
 
 def give(program: Program) -> None:
-    """What `differentiate` left, as the rules are to see it: in the extended range that is not what the statistics see."""
+    """What `differentiate` left, as the rules are to see it: in the extended range, and with penalties on weights, statistics see less."""
+    for penalty in program.penalties:
+        penalty.add()
     extended = program.extended
     if extended is None or gradient_free(program):
         return

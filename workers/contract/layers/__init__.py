@@ -11,6 +11,7 @@ from workers.contract.layers.convolutions import Conv1d, Conv2d
 from workers.contract.layers.dense import Linear
 from workers.contract.layers.elementwise import Activation, Dropout, Flatten, Unflatten
 from workers.contract.layers.embedding import Embedding
+from workers.contract.layers.heads import AuxiliaryHead
 from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Layer, Shape, Weighted, features, words
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
@@ -39,7 +40,7 @@ from workers.contract.layers.weight_normalizations import (
 LAYERS = (
     Linear, Embedding, Rbf, Rnn, Gru, Lstm, Attention, PositionalEncoding,
     Conv1d, Conv2d, Activation, Dropout, Flatten, Unflatten, MaxPool, AveragePool, GlobalPool, Normalization, Sequential,
-    Repeat, Residual, Highway, Dense,
+    Repeat, Residual, Highway, Dense, AuxiliaryHead,
 )  # fmt: skip
 
 LayerSpec = Annotated[
@@ -65,7 +66,8 @@ LayerSpec = Annotated[
     | Repeat
     | Residual
     | Highway
-    | Dense,
+    | Dense
+    | AuxiliaryHead,
     Field(discriminator="kind"),
     ByKind,
 ]
@@ -83,6 +85,7 @@ __all__ = [
     "ActNorm",
     "Activation",
     "Attention",
+    "AuxiliaryHead",
     "AveragePool",
     "BatchNorm",
     "Conv1d",

@@ -5,6 +5,7 @@ from workers.engine.network.attention import Attention, PositionalEncoding
 from workers.engine.network.convolution import Convolution
 from workers.engine.network.dropout import Dropout
 from workers.engine.network.embedding import Embedding
+from workers.engine.network.head import AuxiliaryHead
 from workers.engine.network.layer import Layer, Slots, Weighted
 from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
@@ -36,12 +37,14 @@ LAYERS: dict[str, type[Layer]] = {
     "residual": Residual,
     "highway": Highway,
     "dense": Dense,
+    "auxiliary_head": AuxiliaryHead,
 }
 
 __all__ = [
     "HOLDING",
     "LAYERS",
     "Activation",
+    "AuxiliaryHead",
     "Dropout",
     "Highway",
     "Layer",

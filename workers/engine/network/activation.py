@@ -1,5 +1,7 @@
 """a = θ(z), elementwise."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from workers.contract import layers as specs
@@ -15,6 +17,8 @@ class Activation:
         spec = layer.spec
         assert isinstance(spec, specs.Activation)
         self.non_linearity = non_linearity(spec.activation)
+        self.penalties: list[tuple[Callable[..., Tensor], object]] = []
+        """On what it gives: functions of (θ, z, a, spec), ∂penalty/∂z each."""
         self.input: Tensor
         self.value: Tensor
 
@@ -26,4 +30,9 @@ class Activation:
         return self.value
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
-        return self.non_linearity.backward(delta, self.input, self.value) if wanted else None
+        if not wanted:
+            return None
+        below = self.non_linearity.backward(delta, self.input, self.value)
+        for penalty, spec in self.penalties:
+            below = below + penalty(self.non_linearity, self.input, self.value, spec)
+        return below

@@ -41,6 +41,8 @@ class Convolution:
         out, into = self.weight.shape[1:3]
         self.grouped = min(out, into) <= NARROW or slots.parameters.is_cuda
         self.starting = False
+        self.recentring: float | None = None
+        """A deviation that W x is to have in the next pass forward, and from there."""
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
@@ -64,10 +66,10 @@ class Convolution:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = _channels_first(x, self.directions)
-        if self.starting:
-            given = self._forward(self.input, biased=False)
-            to_unit_variance(self.weight, self.bias, given, self.init, self.slots)
-            self.starting = False
+        if self.starting or self.recentring:
+            gain, given = self.recentring or self.init.number(), self._forward(self.input, biased=False)
+            to_unit_variance(self.weight, self.bias, given, gain, 0.0 if self.recentring else self.init.input_mean)
+            self.starting, self.recentring = False, None
         if self.made:
             self.kernel = self.made.value(training)
         self.output = _channels_first(self._forward(self.input), self.directions)

@@ -37,6 +37,8 @@ class Linear:
         self.matrix = self.weight
         """[T, O, I]: W as it weighs, where it is made of what is learned."""
         self.starting = False
+        self.recentring: float | None = None
+        """A deviation that W x is to have in the next pass forward, and from there."""
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
@@ -60,10 +62,12 @@ class Linear:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
-        if self.starting:
-            assert self.layer.init is not None
-            to_unit_variance(self.weight, self.bias, affine(x, self.weight, None), self.layer.init, self.slots)
-            self.starting = False
+        if self.starting or self.recentring:
+            init = self.layer.init
+            assert init is not None
+            gain, given = self.recentring or init.number(), affine(x, self.weight, None)
+            to_unit_variance(self.weight, self.bias, given, gain, 0.0 if self.recentring else init.input_mean)
+            self.starting, self.recentring = False, None
         if self.made:
             self.matrix = self.made.value(training)
         self.output = affine(x, self.matrix, self.bias)

@@ -73,7 +73,7 @@ def test_a_general_method_that_loses_is_told() -> None:
     (check,) = lost.self_checks
     assert (check.general, check.special, check.verdict) == ("adam", "sgd", "violated")
     assert check.unsearched == ["eps", "betas"] and check.difference.iqm == pytest.approx(0.2)
-    names = {("base", name): name for name in ("sgd", "adam", "lion")}
+    names = {("wine", "base", name): name for name in ("sgd", "adam", "lion")}
     sentence = (
         "adam did worse than sgd, which it contains (β₁ = 0, eps → ∞ with lr/eps fixed): its search was too small"
     )

@@ -65,7 +65,7 @@ def gather(
     statistics: Iterable[pa.RecordBatch],
 ) -> Material:
     """Args: trials, curves (`trial`, `step` and metrics) and statistics (COLUMNS, any rows) of the whole comparison."""
-    arms = [_arm(arm, trials, single=len({other.variant for other in result.arms}) == 1) for arm in result.arms]
+    arms = [_arm(arm, trials, named(arm, result)) for arm in result.arms]
     wanted = pa.array(sorted({trial for arm in arms for trial in arm.trials}), pa.int64())
     kept = [_among(pa.Table.from_batches([batch]), wanted) for batch in statistics]
     rows = pa.concat_tables(kept).combine_chunks() if kept else None
@@ -76,17 +76,26 @@ def gather(
     return Material(spec, result, arms)
 
 
-def _arm(arm: Arm, trials: Sequence[TrialRecord], *, single: bool) -> ArmMaterial:
+def named(arm: Arm, result: Result) -> str:
+    """Optimizer, with problem and variant before it where there are several."""
+    told = (arm.problem, {other.problem for other in result.arms}), (arm.variant, {a.variant for a in result.arms})
+    return " · ".join([*(name for name, there in told if len(there) > 1), arm.optimizer])
+
+
+def _arm(arm: Arm, trials: Sequence[TrialRecord], name: str) -> ArmMaterial:
     setting = identity(arm.hyperparameters)
     alike = [
         trial
         for trial in trials
         if (trial.variant, trial.optimizer) == (arm.variant, arm.optimizer)
+        and (
+            trial.problem == arm.problem or "" in (trial.problem, arm.problem)
+        )  # of older records there is one problem
         and identity(trial.hyperparameters) == setting
     ]
     chosen = [trial for trial in alike if trial.role != "tuning"] or alike
     return ArmMaterial(
-        name=arm.optimizer if single else f"{arm.variant} · {arm.optimizer}",
+        name=name,
         arm=arm,
         trials=[trial.trial for trial in chosen],
         diverged={trial.trial for trial in chosen if trial.outcome == "diverged"},

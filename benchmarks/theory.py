@@ -20,13 +20,18 @@ from torch.nn import functional
 from workers.contract.initialisers import XavierNormal
 from workers.contract.layers import (
     Activation,
+    ActNorm,
     BatchNorm,
     Dense,
+    GroupNorm,
     Highway,
     Linear,
     Normalization,
     NormalizationSpec,
     Residual,
+    SpectralNorm,
+    WeightNormalizationSpec,
+    WeightStandardization,
 )
 from workers.contract.network import Layers, Mlp
 from workers.contract.shapes import ExpandedLayer, expand
@@ -143,6 +148,26 @@ CASES: dict[str, tuple[object, Theta, dict[str, object], dict[str, object]]] = {
         {},
     ),
     "gaussian, LSUV": ("gaussian", _gaussian, {"kind": "lsuv"}, {}),
+    "tanh, group norm": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"normalization": "group"}),
+    "sigmoid, actnorm": ("sigmoid", torch.sigmoid, {"kind": "lecun_normal"}, {"normalization": "actnorm"}),
+    "tanh, weight norm": (
+        "tanh",
+        torch.tanh,
+        {"kind": "lecun_normal"},
+        {"normalization": {"kind": "weight", "start": "unit"}},
+    ),
+    "sigmoid, weights standardised, 4": (
+        "sigmoid",
+        torch.sigmoid,
+        {"kind": "xavier_normal"},
+        {"normalization": {"kind": "weight_standardization", "gain": 4.0}},
+    ),
+    "tanh, spectral norm 2": (
+        "tanh",
+        torch.tanh,
+        {"kind": "lecun_normal"},
+        {"normalization": {"kind": "spectral", "bound": 2.0}},
+    ),
     "tanh, dense": ("tanh", torch.tanh, {"kind": "lecun_normal"}, {"shortcut": "dense"}),
     "sigmoid, dense, layer norm": (
         "sigmoid",
@@ -266,7 +291,8 @@ class _Net:
             drawn = draw_weight(layer.init, *shape, self.seed, layer.path)
             if layer.init.kind == "lsuv":
                 drawn *= layer.init.number() / functional.linear(x, drawn).std(correction=0).item()
-            weight, bias = self.own(drawn), self.own(draw_bias(layer.init, drawn, self.seed, layer.path))
+            learned, bias = self.own(drawn), self.own(draw_bias(layer.init, drawn, self.seed, layer.path))
+            weight = self.made(spec.weight_normalization, learned)
             z = functional.linear(x, weight, bias)
             z.retain_grad()
             self.rows[-1].pre_activation = z
@@ -292,12 +318,30 @@ class _Net:
         self.streams[layer.path] = y
         return y
 
+    def made(self, spec: WeightNormalizationSpec | None, v: Tensor) -> Tensor:
+        if spec is None:
+            return v
+        if isinstance(spec, SpectralNorm):
+            largest: Tensor = torch.linalg.matrix_norm(v, 2)
+            return spec.bound * v / largest
+        if isinstance(spec, WeightStandardization):
+            v, g = v - v.mean(1, keepdim=True), torch.full((len(v),), spec.gain)
+        else:
+            g = torch.ones(len(v)) if spec.start == "unit" else v.detach().norm(dim=1)
+        length: Tensor = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        return self.own(g)[:, None] * v / length
+
     def normalised(self, spec: NormalizationSpec, x: Tensor) -> Tensor:
         ones = torch.ones(x.shape[1], dtype=x.dtype)
         if spec.kind == "rms":
             return functional.rms_norm(x, x.shape[1:], self.own(ones), spec.eps)
         scale, shift = (spec.gamma, spec.beta) if isinstance(spec, BatchNorm) else (1.0, 0.0)
         gamma, beta = self.own(scale * ones), self.own(shift * ones)
+        if isinstance(spec, ActNorm):
+            gamma = self.own(ones / torch.sqrt(x.detach().var(0, correction=0) + spec.eps))
+            return gamma * x + self.own(-gamma.detach() * x.detach().mean(0))
+        if isinstance(spec, GroupNorm):
+            return functional.group_norm(x, spec.groups, self.own(ones), self.own(torch.zeros(x.shape[1])), spec.eps)
         if spec.kind == "layer":
             return functional.layer_norm(x, x.shape[1:], gamma, beta, spec.eps)
         return functional.batch_norm(x, None, None, gamma, beta, training=True, eps=spec.eps)

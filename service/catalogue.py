@@ -11,8 +11,8 @@ from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.invariance import MEASURED
-from workers.contract.layers import LAYERS, NORMALIZATIONS
-from workers.contract.network import SHORTCUTS, Layers, Mlp
+from workers.contract.layers import LAYERS
+from workers.contract.network import HIDDEN_NORMALIZATIONS, SHORTCUTS, Layers, Mlp
 from workers.contract.optimizers import BRIDGED, OPTIMIZERS, REFUSED, Decay, Optimizer, Pattern
 from workers.contract.optimizers.bridged import VERSIONS, Bridged, Class
 from workers.contract.optimizers.misfits import refusal
@@ -230,7 +230,7 @@ def build() -> Catalogue:
         problems=[_problem(model) for model in PROBLEMS],
         networks=[_entry(model) for model in (Mlp, Layers)],
         layers=[_entry(model) for model in LAYERS],
-        normalizations=[_entry(model) for model in NORMALIZATIONS],
+        normalizations=[_entry(model) for model in HIDDEN_NORMALIZATIONS],
         shortcuts=[_entry(model) for model in SHORTCUTS],
         statistics=[
             Column(name=name, description=found.description, group=found.group) for name, found in STATISTICS.items()

@@ -24,8 +24,8 @@ from service.own_data import Given, parted, trained_on
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.base import Spec
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.layers import LAYERS, NORMALIZATIONS
-from workers.contract.network import SHORTCUTS
+from workers.contract.layers import LAYERS
+from workers.contract.network import HIDDEN_NORMALIZATIONS, SHORTCUTS
 from workers.contract.optimizers import BRIDGED, OPTIMIZERS
 from workers.contract.previews import Preview
 from workers.contract.problems import PROBLEMS, Loss
@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[type[Spec], ...]] = {
     "optimizers": OPTIMIZERS,
     "activations": ACTIVATIONS,
     "layers": LAYERS,
-    "normalizations": NORMALIZATIONS,
+    "normalizations": HIDDEN_NORMALIZATIONS,
     "shortcuts": SHORTCUTS,
     "initialisers": INITIALISERS,
     "problems": PROBLEMS,

@@ -15,8 +15,8 @@ from service.views import Page
 from workers.contract.activations import ACTIVATIONS
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.initialisers import INITIALISERS
-from workers.contract.layers import LAYERS, NORMALIZATIONS
-from workers.contract.network import SHORTCUTS
+from workers.contract.layers import LAYERS
+from workers.contract.network import HIDDEN_NORMALIZATIONS, SHORTCUTS
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
 from workers.contract.optimizers.wrappers import FIELDS
 from workers.contract.problems import PROBLEMS
@@ -204,7 +204,7 @@ def test_the_catalogue_has_all_there_is(service: Service) -> None:
         "initialisers": INITIALISERS,
         "problems": PROBLEMS,
         "layers": LAYERS,
-        "normalizations": NORMALIZATIONS,
+        "normalizations": HIDDEN_NORMALIZATIONS,
         "shortcuts": SHORTCUTS,
     }
     for family, models_ in expected.items():

@@ -19,7 +19,7 @@ from engine_samples import (
 )
 from test_engine_native import TOLERANCE, comparable, one_step
 
-from workers.contract.layers import NORMALIZATIONS
+from workers.contract.network import HIDDEN_NORMALIZATIONS
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
 from workers.engine.native import build
@@ -51,8 +51,33 @@ NETWORKS: dict[str, Any] = {
     "dropout": layers(*DROPPING, *DROPPING, *DROPPING),
     **{
         kind: mlp(depth=7, width=6, activation="sigmoid", normalization=kind)
-        for kind in ("batch", "critical_batch", "layer", "rms")
+        for kind in (
+            "batch",
+            "critical_batch",
+            "layer",
+            "rms",
+            "actnorm",
+            "weight",
+            "weight_standardization",
+            "spectral",
+            "propagation",
+        )
     },
+    "group": mlp(depth=7, width=6, activation="sigmoid", normalization={"kind": "group", "groups": 2}),
+    "instance": layers(
+        {"kind": "linear", "out_features": 24},
+        {"kind": "unflatten", "shape": [6, 4]},
+        {"kind": "normalization", "normalization": "instance"},
+        {"kind": "activation", "activation": "sigmoid"},
+        {"kind": "conv1d", "out_channels": 3},
+        "flatten",
+    ),
+    "convolution": layers(
+        {"kind": "linear", "out_features": 24},
+        {"kind": "unflatten", "shape": [2, 4, 3]},
+        *2 * [{"kind": "conv2d", "out_channels": 3}, {"kind": "activation", "activation": "sigmoid"}],
+        "flatten",
+    ),
     "residual": mlp(depth=7, width=6, activation="tanh", shortcut="residual"),
     "densely connected": mlp(depth=7, width=4, activation="tanh", shortcut="dense"),
     "attention": layers(
@@ -79,7 +104,7 @@ def extended(given: Shard) -> Shard:
 
 
 def test_every_normalisation_is_among_the_networks() -> None:
-    assert {spec.model_fields["kind"].default for spec in NORMALIZATIONS} <= set(NETWORKS)
+    assert {spec.model_fields["kind"].default for spec in HIDDEN_NORMALIZATIONS} <= set(NETWORKS)
 
 
 @torch.no_grad()

@@ -23,7 +23,15 @@ LINEAR: dict[str, Any] = {"kind": "linear", "out_features": 5}
 SIGMOID = {"kind": "activation", "activation": "sigmoid"}
 
 
-def norm(kind: str) -> dict[str, Any]:
+OF_WEIGHTS: list[dict[str, Any]] = [
+    {"kind": "weight"},
+    {"kind": "weight", "start": "unit"},
+    {"kind": "weight_standardization", "gain": 2.0},
+    {"kind": "spectral", "bound": 3.0},
+]
+
+
+def norm(kind: str | dict[str, Any]) -> dict[str, Any]:
     return {"kind": "normalization", "normalization": kind}
 
 
@@ -63,6 +71,24 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "gaussian", normalization={"kind": "batch", "gamma": 0.4, "beta": 1.5, "affine": False}
     ),
     "critical batch norm": mlp("sigmoid", normalization="critical_batch"),
+    **{f"{norm['kind']} norm, {place}": mlp("tanh", normalization=norm) for place, norm in enumerate(OF_WEIGHTS)},
+    "group norm": mlp("sigmoid", normalization={"kind": "group", "groups": 3}),
+    "actnorm": mlp("gaussian", normalization="actnorm"),
+    "norms over steps": layers(
+        *sequence(4, 6), norm("instance"), SIGMOID, norm({"kind": "group", "groups": 2, "affine": False}), "flatten"
+    ),
+    "norms of images": layers(
+        *image(4, 3, 2), norm("instance"), SIGMOID, norm({"kind": "group", "groups": 2}), {"kind": "global_pool"}
+    ),
+    "convolutions of made weights": layers(
+        *image(2, 4, 3),
+        {"kind": "conv2d", "out_channels": 3, "weight_normalization": "weight"},
+        SIGMOID,
+        {"kind": "conv2d", "out_channels": 10, "weight_normalization": "spectral", "bias": False},
+        SIGMOID,
+        {"kind": "conv2d", "out_channels": 9, "weight_normalization": "weight_standardization"},
+        {"kind": "global_pool"},
+    ),
     "norm first": layers(norm("layer"), LINEAR, SIGMOID),
     "residual": mlp("tanh", shortcut="residual"),
     "residual by depth": mlp("gaussian", shortcut={"kind": "residual", "scale": "depth"}, normalization="layer"),

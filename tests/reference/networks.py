@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer, walk
+from workers.engine.network import Linear
+from workers.engine.network.convolution import Convolution
 from workers.engine.network.radial import Rbf
 from workers.engine.program import Program, every
 
@@ -142,6 +144,45 @@ class Highway(nn.Module):
         return t * inside + (1 - t) * x
 
 
+class Affine(nn.Module):
+    """γ·x + β."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.gamma, self.beta = (nn.Parameter(torch.empty(features, dtype=torch.float64)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * x + self.beta
+
+
+class OfMadeWeights(nn.Module):
+    """A dense layer or a convolution whose weights are made of what is learned, by the papers' formulas."""
+
+    def __init__(self, spec: specs.WeightNormalizationSpec, module: nn.Module, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.spec, self.state, self.unregistered = spec, state, [module]
+        self.own = nn.ParameterList([nn.Parameter(p.detach().clone()) for p in module.parameters()])
+        if not isinstance(spec, specs.SpectralNorm):
+            self.own.append(nn.Parameter(torch.empty(len(self.own[0]), dtype=torch.float64)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (module,) = self.unregistered
+        v = self.own[0].flatten(1)
+        if isinstance(self.spec, specs.SpectralNorm):
+            made = self.spec.bound * v / (self.state["left"] @ v @ self.state["right"])
+        else:
+            n = v.shape[1]
+            if isinstance(self.spec, specs.WeightStandardization):
+                v = (v - v.mean(1, keepdim=True)) / (v.std(1, correction=0, keepdim=True) * math.sqrt(n))
+            else:
+                v = v / v.square().sum(1, keepdim=True).sqrt()
+            made = self.own[-1][:, None] * v
+        names = [name for name, _ in module.named_parameters()]
+        given = dict(zip(names, [made.view(self.own[0].shape), *list(self.own)[1:]], strict=False))
+        found: Tensor = torch.func.functional_call(module, given, (x,))
+        return found
+
+
 class Norm(nn.Module):
     """A normalisation of torch.nn that is given what it wants: features last or channels first."""
 
@@ -158,10 +199,22 @@ class Norm(nn.Module):
                 self.gamma, self.beta = spec.gamma, spec.beta
         elif isinstance(spec, specs.LayerNorm):
             self.norm = nn.LayerNorm(features, spec.eps, spec.affine, dtype=torch.float64)
+        elif isinstance(spec, specs.GroupNorm):
+            self.norm = nn.GroupNorm(spec.groups, features, spec.eps, spec.affine, dtype=torch.float64)
+        elif isinstance(spec, specs.InstanceNorm):
+            kind = nn.InstanceNorm2d if self.per_channel else nn.InstanceNorm1d
+            self.norm = kind(features, spec.eps, affine=spec.affine, dtype=torch.float64)
+        elif isinstance(spec, specs.ActNorm):
+            self.norm = Affine(features)
         else:
+            assert isinstance(spec, specs.RmsNorm)
             self.norm = nn.RMSNorm(features, spec.eps, spec.affine, dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.norm, nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d):
+            steps = x.dim() == 3
+            found: Tensor = self.norm(x.mT if steps else x)
+            return found.mT if steps else found
         assert not self.per_channel
         if isinstance(self.norm, nn.BatchNorm1d):
             return self.norm(x.flatten(0, -2)).view(x.shape) * self.gamma + self.beta  # type: ignore[no-any-return]
@@ -275,7 +328,7 @@ def sequential(program: Program, row: int, masks: dict[str, Tensor] | None = Non
     frozen = {
         spec.path: {name: tensor[row] for name, tensor in layer.state.items()}
         for spec, layer in zip(walk(program.shard.network), every(program.layers), strict=True)
-        if isinstance(layer, Rbf)
+        if isinstance(layer, Rbf | Linear | Convolution) and hasattr(layer, "state")
     }
     return _sequential(program.shard.network, _Parameters(program.theta[row].double(), frozen), masks or {})
 
@@ -290,7 +343,8 @@ def _sequential(layers: list[ExpandedLayer], parameters: _Parameters, masks: dic
 def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tensor]) -> nn.Module:
     spec = layer.spec
     if isinstance(spec, specs.Linear):
-        return parameters.into(nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64))
+        dense = nn.Linear(layer.in_shape[-1], spec.out_features, bias=spec.bias, dtype=torch.float64)
+        return parameters.into(_made(layer, spec.weight_normalization, dense, parameters))
     if isinstance(spec, specs.Rbf):
         return parameters.into(Radial(spec, layer.in_shape[-1], parameters.frozen[layer.path]))
     if isinstance(spec, specs.Embedding):
@@ -319,7 +373,7 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
             channels, spec.out_channels, spec.kernel_size, spec.stride, spec.padding, spec.dilation, bias=spec.bias,
             dtype=torch.float64,
         )  # fmt: skip
-        own = parameters.into(convolution)
+        own = parameters.into(_made(layer, spec.weight_normalization, convolution, parameters))
         return StepsLast(own) if isinstance(spec, specs.Conv1d) else own
     if isinstance(spec, specs.MaxPool | specs.AveragePool | specs.GlobalPool):
         return _pool(spec, image=len(layer.in_shape) == 3)
@@ -335,6 +389,12 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
         return Highway(inside, parameters.into(nn.Linear(width, width, dtype=torch.float64)))
     assert isinstance(spec, specs.Dropout)
     return Masked(masks.get(layer.path))
+
+
+def _made(
+    layer: ExpandedLayer, spec: specs.WeightNormalizationSpec | None, module: nn.Module, parameters: _Parameters
+) -> nn.Module:
+    return OfMadeWeights(spec, module, parameters.frozen.get(layer.path, {})) if spec else module
 
 
 def _pool(spec: specs.MaxPool | specs.AveragePool | specs.GlobalPool, image: bool) -> nn.Module:

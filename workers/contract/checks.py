@@ -204,16 +204,18 @@ def _symbols(vocabulary: int | None, layers: list[ExpandedLayer]) -> str | None:
 
 def _without_sample_gradients(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
     for layer in walk(layers):
-        dense = isinstance(layer.spec, Linear) and len(layer.in_shape) == 1
+        dense = isinstance(layer.spec, Linear) and len(layer.in_shape) == 1 and not layer.spec.weight_normalization
         if (layer.tensors and not dense) or layer.spec.mixes_samples:
             return layer
     return None
 
 
 def _without_curvature(layers: list[ExpandedLayer]) -> ExpandedLayer | None:
-    return next(
-        (layer for layer in layers if not isinstance(layer.spec, Linear | Activation | Dropout | Flatten)), None
-    )
+    for layer in layers:
+        made = isinstance(layer.spec, Linear) and layer.spec.weight_normalization is not None
+        if made or not isinstance(layer.spec, Linear | Activation | Dropout | Flatten):
+            return layer
+    return None
 
 
 def pointer_to(spec: ComparisonSpec, variant: str) -> str:

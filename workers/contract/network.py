@@ -4,23 +4,36 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.activations import ActivationSpec
+from workers.contract.activations import ActivationSpec, Normalised, Shaped
 from workers.contract.base import ByKind, NonNegative, Number, Spec, Whole
 from workers.contract.initialisers import InitSpec, XavierNormal
 from workers.contract.layers import (
     HOLDING,
     MAX_LAYERS,
     MAX_WIDTH,
+    NORMALIZATIONS,
+    WEIGHT_NORMALIZATIONS,
     Activation,
+    ActNorm,
+    BatchNorm,
+    CriticalBatchNorm,
     Dense,
+    GroupNorm,
     Highway,
+    InstanceNorm,
+    LayerNorm,
     LayerSpec,
     Linear,
     Normalization,
-    NormalizationSpec,
+    NormPropagation,
     Repeat,
     Residual,
+    RmsNorm,
     Sequential,
+    SpectralNorm,
+    WeightNorm,
+    WeightNormalizationSpec,
+    WeightStandardization,
 )
 from workers.contract.nonlinearities import Tanh
 
@@ -73,6 +86,25 @@ class DenseShortcut(Spec):
         return Dense(layers=layers)
 
 
+HIDDEN_NORMALIZATIONS = (*NORMALIZATIONS, *WEIGHT_NORMALIZATIONS, NormPropagation)
+
+HiddenNormalizationSpec = Annotated[
+    BatchNorm
+    | CriticalBatchNorm
+    | LayerNorm
+    | RmsNorm
+    | GroupNorm
+    | InstanceNorm
+    | ActNorm
+    | WeightNorm
+    | WeightStandardization
+    | SpectralNorm
+    | NormPropagation,
+    Field(discriminator="kind"),
+    ByKind,
+]
+"""What the short form may say: a normalisation of activations, which is a layer, or of weights, which a linear layer says itself."""
+
 SHORTCUTS = (ResidualShortcut, RezeroShortcut, HighwayShortcut, DenseShortcut)
 
 ShortcutSpec = Annotated[
@@ -94,8 +126,8 @@ class Mlp(Spec):
     """How the hidden layers start."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """How the output layer starts; the same kind as `init` with gain 1 if null."""
-    normalization: NormalizationSpec | None = Field(default=None, examples=["batch"])
-    """In every hidden layer, before the non-linearity unless its `position` says after."""
+    normalization: HiddenNormalizationSpec | None = Field(default=None, examples=["batch"])
+    """In every hidden layer, before the non-linearity unless its `position` says after; or of its weights."""
     shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
     """Round every hidden layer: those that add what it receives, where it gives as many features."""
 
@@ -128,7 +160,7 @@ class Variant(Spec):
     """Another initialisation of the hidden layers that state none of their own."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """Another initialisation of the output layer."""
-    normalization: NormalizationSpec | None = Field(default=None, examples=["layer"])
+    normalization: HiddenNormalizationSpec | None = Field(default=None, examples=["layer"])
     """Another normalisation of the hidden layers; of an `mlp` only."""
     shortcut: ShortcutSpec | None = Field(default=None, examples=["residual"])
     """Another shortcut round the hidden layers; of an `mlp` only."""
@@ -162,11 +194,19 @@ def _with_activation(layer: LayerSpec, activation: ActivationSpec) -> LayerSpec:
 
 def to_layers(network: Mlp) -> Layers:
     """The long form of the short form."""
-    block: list[LayerSpec] = [Linear(out_features=network.width), Activation(activation=network.activation)]
-    if network.normalization is not None:
-        block.insert(
-            1 if network.normalization.position == "before" else 2, Normalization(normalization=network.normalization)
-        )
+    norm, activation = network.normalization, network.activation
+    of_weights: WeightNormalizationSpec | None = None
+    if isinstance(norm, NormPropagation):
+        of_weights = WeightNorm(start="unit")
+        activation = activation if isinstance(activation, Normalised | Shaped) else Normalised(of=activation)
+    elif isinstance(norm, WEIGHT_NORMALIZATIONS):
+        of_weights = norm
+    block: list[LayerSpec] = [
+        Linear(out_features=network.width, weight_normalization=of_weights),
+        Activation(activation=activation),
+    ]
+    if isinstance(norm, NORMALIZATIONS):
+        block.insert(1 if norm.position == "before" else 2, Normalization(normalization=norm))
     if network.shortcut is not None:
         block = [network.shortcut.around(block)]
     return Layers(

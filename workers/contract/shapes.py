@@ -199,6 +199,9 @@ class _Expansion:
         init, depth = None, None
         if isinstance(spec, Weighted):
             init = spec.init or (self.output_init if node.path == OUTPUT else self.init)
+            if init.starts_from_data and getattr(spec, "weight_normalization", None):
+                message = f"layer {node.path!r} normalises its weights, so that lsuv cannot set their scale: choose one of the two"
+                raise Misfit(f"{node.pointer}/weight_normalization", message, "inconsistent")
             if self.depth == 0 and init.input_mean:
                 init = init.model_copy(update={"input_mean": 0.0})  # inputs are standardised
         tensors = spec.tensors(shape)

@@ -175,7 +175,7 @@ def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds
     """Shows training inputs, of each seed its own, to the layers that wait for them; running statistics of the others stay as they were."""
     if not any(getattr(layer, "starting", False) for layer in everything):
         return
-    others = [layer.state for layer in everything if hasattr(layer, "state") and not hasattr(layer, "starting")]
+    others = [layer.state for layer in everything if hasattr(layer, "state") and not getattr(layer, "starting", False)]
     running = [(tensor, tensor.clone()) for state in others for tensor in state.values()]
     chosen = {seed: numpy_generator(seed, "start").permutation(len(x))[:STARTING_SAMPLES] for seed in set(seeds)}
     through(layers, torch.stack([x[torch.from_numpy(chosen[seed]).to(x.device)] for seed in seeds]), training=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -215,7 +215,8 @@ def _signal(place: Measured, gradient: Tensor) -> Signal:
 def dense(place: Measured) -> Linear | None:
     """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
     alone = place.row.tensors == place.row.layer.tensors
-    return place.layer if isinstance(place.layer, Linear) and alone and place.layer.input.dim() == 3 else None
+    known = isinstance(place.layer, Linear) and alone and place.layer.made is None and place.layer.input.dim() == 3
+    return cast(Linear, place.layer) if known else None
 
 
 def _activity(place: Measured) -> Activity:

@@ -15,16 +15,14 @@ from scipy.special import expit
 from workers.contract.activations import expression_of
 from workers.contract.expressions import Expression, Z, substitute
 from workers.contract.initialisers import XavierNormal
-from workers.contract.layers import Activation, Dropout, Highway, Linear, Normalization, Residual
+from workers.contract.layers import Activation, Dropout, Highway, Linear, Normalization, Residual, WeightStandardization
 from workers.contract.shapes import ExpandedLayer
 from workers.theory.meanfield import CorrelationMap, correlation_map
 from workers.theory.tabulated import Tabulated, Unpredictable, tabulate_expression
-from workers.theory.weights import sigma_b, sigma_w
+from workers.theory.weights import ISOMETRIC, sigma_b, sigma_w, sigma_w_made
 
 GATE = XavierNormal()
 """How the weights of a highway gate start."""
-ISOMETRIC = {"orthogonal", "scaled_uniform_orthogonal", "delta_orthogonal", "lsuv"}
-"""Initialisations whose weights keep norms, so that nothing scatters."""
 LARGEST = 1e280
 """Of E[x²]: beyond, it stays there, so that correlations can still be told."""
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
@@ -173,7 +171,15 @@ def linear(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
         raise Unpredictable("there is no theory here for linear layers at every step of a sequence")
     out, into = layer.out_shape[-1], layer.in_shape[-1]
     own = layer.init.number() ** 2 / x.second if layer.init.kind == "lsuv" and x.second > 0 else None
-    of_weights = sigma_w(layer.init, out, into) ** 2 if own is None else own
+    of_weights, stretch = sigma_w(layer.init, out, into) ** 2 if own is None else own, 1.0
+    if isinstance(layer.spec.weight_normalization, WeightStandardization):
+        x = replace(
+            x, second=x.second - x.mean**2, mean=0.0
+        )  # rows that sum to zero do not see what all units have in common
+    if layer.spec.weight_normalization is not None:
+        made = sigma_w_made(layer.spec.weight_normalization, layer.init, out, into) ** 2
+        # ∂L/∂V is ∂L/∂W by as much as V is stretched; what it loses of its direction is there in g, or of order 1/n
+        of_weights, stretch = made, made / of_weights
     of_bias = sigma_b(layer.init, into) ** 2 if layer.spec.bias else 0.0
     centre = layer.init.input_mean if layer.spec.bias else 0.0
     second = of_weights * (x.second - 2 * centre * x.mean + centre**2) + of_bias
@@ -182,7 +188,7 @@ def linear(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
     scatter = 0.0 if layer.init.kind in ISOMETRIC else 2 / into
 
     def pull(error: Error) -> Error:
-        weights = log_of(into * x.second) + seen.together(error, 1 - x.gap)
+        weights = log_of(stretch * into * x.second) + seen.together(error, 1 - x.gap)
         biases = seen.together(error, 1.0) if layer.spec.bias else -inf  # type: ignore[union-attr]
         seen.gradients[layer.path] = log_sum(weights, biases)
         return Error(error.log_square + log_of(of_weights), error.shared, 0.0, error.variance + scatter)
@@ -193,7 +199,8 @@ def linear(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
 def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
     """(x − mean)/√(variance + eps), over the units of a sample, or over samples (Yang et al. 2019).
 
-    δ is divided by the same root. What is taken out of it is of order 1/n over units. Over samples it is what δ has in common, and
+    δ is divided by the same root. What is taken out of it is of order 1/n over units, of a group for group norm. An
+    actnorm starts as a batch norm that its statistics are not part of. Over samples it is what δ has in common, and
     (B − 2)/(B − 3) is what two lost degrees of freedom and the scatter of the variance come to, as for a linear batch norm.
     """
     assert isinstance(layer.spec, Normalization)
@@ -206,8 +213,14 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
         y = Signal(x.units, second, second * batch / (batch - 1), 0.0, x.normal)
         scale = (batch - 2) / (batch - 3) / (x.spread + spec.eps)
         gamma, beta = spec.gamma, spec.beta
+    elif spec.kind == "actnorm":
+        own = x.spread / (x.spread + spec.eps)
+        y, scale = Signal(x.units, own, own, 0.0, x.normal), 1 / (x.spread + spec.eps)
+        gamma, beta = 1.0, 0.0
+    elif spec.kind in ("instance", "critical_batch"):
+        raise Unpredictable(f"there is no theory here for {spec.kind} norms")
     else:
-        own = x.second - (x.mean**2 if spec.kind == "layer" else 0.0)
+        own = x.second - (x.mean**2 if spec.kind in ("layer", "group") else 0.0)
         mean = x.mean / sqrt(own + spec.eps) if spec.kind == "rms" else 0.0
         y = Signal(x.units, own / (own + spec.eps), x.spread / (own + spec.eps), mean, x.normal)
         scale = 1 / (own + spec.eps)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import sqrt
 
 from workers.contract.initialisers import InitSpec
+from workers.contract.layers import SpectralNorm, WeightNormalizationSpec, WeightStandardization
 from workers.theory.tabulated import Unpredictable
 
 UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
@@ -22,6 +23,10 @@ UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
 """(out-features, in-features, places of a kernel) -> Var W at gain 1; in-features are those of all places, as in torch's fan_in."""
 
 
+ISOMETRIC = {"orthogonal", "scaled_uniform_orthogonal", "delta_orthogonal", "lsuv"}
+"""Initialisations whose weights keep norms, so that nothing scatters."""
+
+
 def sigma_w(init: InitSpec, out: int, into: int) -> float:
     """σw = g √(fan_in·Var W) of a layer with weights [out, into].
 
@@ -31,6 +36,20 @@ def sigma_w(init: InitSpec, out: int, into: int) -> float:
     if init.kind not in UNIT_VARIANCE:
         raise Unpredictable(f"there is no theory here for weights that start as {init.kind}: they mix nothing")
     return init.number() * _unit(init, out, into)
+
+
+def sigma_w_made(norm: WeightNormalizationSpec, init: InitSpec, out: int, into: int) -> float:
+    """σw of weights made of those that the init says: rows are long, and the largest singular value is that of wide matrices."""
+    start = sigma_w(init, out, into)
+    if isinstance(norm, WeightStandardization):
+        return norm.gain
+    if isinstance(norm, SpectralNorm):
+        # of independent entries √O + √I deviations; of orthogonal matrices the gain, as far as their rows or columns go
+        largest = init.number() if init.kind in ISOMETRIC else start * (1 + sqrt(out / into))
+        if init.kind == "scaled_uniform_orthogonal":
+            largest *= sqrt(max(out / into, 1))
+        return norm.bound * start / largest
+    return 1.0 if norm.start == "unit" else start
 
 
 def sigma_b(init: InitSpec, into: int) -> float:

@@ -14,8 +14,11 @@ from workers.contract.layers.embedding import Embedding
 from workers.contract.layers.layer import MAX_LAYERS, MAX_WIDTH, DoesNotFit, Layer, Shape, Weighted, features, words
 from workers.contract.layers.normalizations import (
     NORMALIZATIONS,
+    ActNorm,
     BatchNorm,
     CriticalBatchNorm,
+    GroupNorm,
+    InstanceNorm,
     LayerNorm,
     Normalization,
     NormalizationSpec,
@@ -24,6 +27,14 @@ from workers.contract.layers.normalizations import (
 from workers.contract.layers.pooling import AveragePool, GlobalPool, MaxPool
 from workers.contract.layers.radial import Rbf
 from workers.contract.layers.recurrent import Gru, Lstm, Rnn
+from workers.contract.layers.weight_normalizations import (
+    WEIGHT_NORMALIZATIONS,
+    NormPropagation,
+    SpectralNorm,
+    WeightNorm,
+    WeightNormalizationSpec,
+    WeightStandardization,
+)
 
 LAYERS = (
     Linear, Embedding, Rbf, Rnn, Gru, Lstm, Attention, PositionalEncoding,
@@ -68,6 +79,8 @@ __all__ = [
     "MAX_LAYERS",
     "MAX_WIDTH",
     "NORMALIZATIONS",
+    "WEIGHT_NORMALIZATIONS",
+    "ActNorm",
     "Activation",
     "Attention",
     "AveragePool",
@@ -81,14 +94,17 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GlobalPool",
+    "GroupNorm",
     "Gru",
     "Highway",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
     "LayerSpec",
     "Linear",
     "Lstm",
     "MaxPool",
+    "NormPropagation",
     "Normalization",
     "NormalizationSpec",
     "PositionalEncoding",
@@ -99,7 +115,11 @@ __all__ = [
     "Rnn",
     "Sequential",
     "Shape",
+    "SpectralNorm",
     "Unflatten",
+    "WeightNorm",
+    "WeightNormalizationSpec",
+    "WeightStandardization",
     "Weighted",
     "channel_axis",
     "features",

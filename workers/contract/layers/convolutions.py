@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workers.contract.base import Whole
 from workers.contract.layers.layer import MAX_WIDTH, DoesNotFit, Shape, Weighted, words
+from workers.contract.layers.weight_normalizations import WeightNormalizationSpec
 
 MAX_KERNEL = 1024
 
@@ -26,6 +27,8 @@ class _Convolution(Weighted):
     """Distance between the places that a unit sees."""
     bias: bool = Field(default=True, strict=True, examples=[True])
     """Whether b is there."""
+    weight_normalization: WeightNormalizationSpec | None = Field(default=None, examples=["weight"])
+    """How W is made of what is learned, if it is not learned itself."""
 
     @property
     def margin(self) -> int:
@@ -56,7 +59,8 @@ class _Convolution(Weighted):
 
     def _tensors(self, channels: int, directions: int) -> tuple[Shape, ...]:
         weight = (self.out_channels, channels, *[self.kernel_size] * directions)
-        return (weight, (self.out_channels,)) if self.bias else (weight,)
+        own = (weight, (self.out_channels,)) if self.bias else (weight,)
+        return own + (self.weight_normalization.tensors(self.out_channels) if self.weight_normalization else ())
 
 
 class Conv1d(_Convolution):

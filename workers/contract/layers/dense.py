@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workers.contract.base import Whole
 from workers.contract.layers.layer import MAX_WIDTH, DoesNotFit, Shape, Weighted, words
+from workers.contract.layers.weight_normalizations import WeightNormalizationSpec
 
 
 class Linear(Weighted):
@@ -21,6 +22,8 @@ class Linear(Weighted):
     """Checked against what arrives, if given."""
     bias: bool = Field(default=True, strict=True, examples=[True])
     """Whether b is there."""
+    weight_normalization: WeightNormalizationSpec | None = Field(default=None, examples=["weight"])
+    """How W is made of what is learned, if it is not learned itself."""
     output: bool = Field(default=False, strict=True, examples=[False])
     """True on the last layer says that it is the output layer, so that none is added."""
 
@@ -39,7 +42,8 @@ class Linear(Weighted):
 
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         weight = (self.out_features, shape[-1])
-        return (weight, (self.out_features,)) if self.bias else (weight,)
+        own = (weight, (self.out_features,)) if self.bias else (weight,)
+        return own + (self.weight_normalization.tensors(self.out_features) if self.weight_normalization else ())
 
     def positions(self, shape: Shape) -> int:
         return prod(shape[:-1])

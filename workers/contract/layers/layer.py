@@ -30,8 +30,6 @@ class DoesNotFit(Exception):  # noqa: N818 - it says what a shape is not
 class Layer(Spec):
     weighted: ClassVar[bool] = False
     """Whether it opens a row of the statistics: the parameters of what follows, up to the next such layer, belong to its row."""
-    starts_from_data: ClassVar[bool] = False
-    """Whether its start depends on what it receives: training inputs go through the network before anything is trained."""
 
     name: Name | None = Field(default=None, examples=["encoder"])
     """Its place in paths, `layers.INDEX.KIND` if null: `hidden.3.linear` is the linear layer of the fourth copy in a repeat named
@@ -40,6 +38,11 @@ class Layer(Spec):
     @property
     def mixes_samples(self) -> bool:
         """Whether what comes out for a sample depends on the others of its batch."""
+        return False
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether its start depends on what it receives: training inputs go through the network before anything is trained."""
         return False
 
     def out_shape(self, shape: Shape) -> Shape:

@@ -4,24 +4,35 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.base import ByKind, Fraction, Number, Positive, Spec
-from workers.contract.layers.layer import Layer, Shape, features
+from workers.contract.base import ByKind, Fraction, Number, Positive, Spec, Whole
+from workers.contract.layers.layer import DoesNotFit, Layer, Shape, features, words
 
 
-class _Normalization(Spec):
+class _Placed(Spec):
     mixes_samples: ClassVar[bool] = False
     """Whether what comes out for a sample depends on the others of its batch."""
+    starts_from_data: ClassVar[bool] = False
+    """Whether γ and β start from what arrives."""
 
     eps: Positive = Field(default=1e-5, le=1, examples=[1e-5])
     """Added to the variance."""
-    affine: bool = Field(default=True, strict=True, examples=[True])
-    """Whether γ and β are learned; else they stay where they start, at 1 and 0 unless said otherwise."""
     position: Literal["before", "after"] = Field(default="before", examples=["before"])
     """Before or after the non-linearity, in the short form of a network; a layer of the long form stands where it stands."""
 
+    def fits(self, shape: Shape) -> None:
+        """Raises DoesNotFit for what cannot be normalised."""
+
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         own = (features(shape),)
-        return (own, own) if self.affine else ()
+        return (own, own)
+
+
+class _Normalization(_Placed):
+    affine: bool = Field(default=True, strict=True, examples=[True])
+    """Whether γ and β are learned; else they stay where they start, at 1 and 0 unless said otherwise."""
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        return super().tensors(shape) if self.affine else ()
 
 
 class _OverBatch(_Normalization):
@@ -72,9 +83,51 @@ class RmsNorm(_Normalization):
         return ((features(shape),),) if self.affine else ()
 
 
-NORMALIZATIONS = (BatchNorm, CriticalBatchNorm, LayerNorm, RmsNorm)
+class GroupNorm(_Normalization):
+    """γ·(z − E z)/√(Var z + eps) + β, mean and variance over groups of neighbouring features of one sample, at all places together."""
 
-NormalizationSpec = Annotated[BatchNorm | CriticalBatchNorm | LayerNorm | RmsNorm, Field(discriminator="kind"), ByKind]
+    kind: Literal["group"] = "group"
+    groups: Annotated[Whole, Field(ge=1, le=4096)] = Field(default=4, examples=[4])
+    """Parts of the features; divides their number."""
+    source: ClassVar[str] = "Wu & He 2018, eqs. 1 and 7; torch.nn.GroupNorm"
+
+    def fits(self, shape: Shape) -> None:
+        if features(shape) % self.groups:
+            raise DoesNotFit(
+                f"has {self.groups} groups and receives {words(shape)}, whose {features(shape)} they do not divide",
+                "normalization/groups",
+            )
+
+
+class InstanceNorm(_Normalization):
+    """γ·(z − E z)/√(Var z + eps) + β, mean and variance of each feature of one sample over its places."""
+
+    kind: Literal["instance"] = "instance"
+    source: ClassVar[str] = "Ulyanov, Vedaldi & Lempitsky 2016; torch.nn.InstanceNorm2d"
+
+    def fits(self, shape: Shape) -> None:
+        if len(shape) == 1:
+            raise DoesNotFit(
+                f"is taken over the places of a sequence or an image and receives {words(shape)}, one number each: "
+                "use layer, or batch"
+            )
+
+
+class ActNorm(_Placed):
+    """γ·z + β, which start so that every feature has mean 0 and deviation 1 over training inputs; learned from there, no statistics."""
+
+    kind: Literal["actnorm"] = "actnorm"
+    starts_from_data: ClassVar[bool] = True
+    source: ClassVar[str] = "Kingma & Dhariwal 2018, section 3.1"
+
+
+NORMALIZATIONS = (BatchNorm, CriticalBatchNorm, LayerNorm, RmsNorm, GroupNorm, InstanceNorm, ActNorm)
+
+NormalizationSpec = Annotated[
+    BatchNorm | CriticalBatchNorm | LayerNorm | RmsNorm | GroupNorm | InstanceNorm | ActNorm,
+    Field(discriminator="kind"),
+    ByKind,
+]
 
 
 class Normalization(Layer):
@@ -89,6 +142,14 @@ class Normalization(Layer):
     @property
     def mixes_samples(self) -> bool:
         return self.normalization.mixes_samples
+
+    @property
+    def starts_from_data(self) -> bool:
+        return self.normalization.starts_from_data
+
+    def out_shape(self, shape: Shape) -> Shape:
+        self.normalization.fits(shape)
+        return shape
 
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return self.normalization.tensors(shape)

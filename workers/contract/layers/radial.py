@@ -21,7 +21,6 @@ class Rbf(Layer):
 
     kind: Literal["rbf"] = "rbf"
     weighted: ClassVar[bool] = True
-    starts_from_data: ClassVar[bool] = True
     formula: ClassVar[str] = "z = r/w, r = ||x - c||"
     source: ClassVar[str] = (
         "Broomhead & Lowe 1988; Moody & Darken 1989 (k-means); multiquadrics: Hardy 1971; median width: Garreau et al. 2017"
@@ -45,6 +44,10 @@ class Rbf(Layer):
     @property
     def mixes_samples(self) -> bool:
         return self.distance in ("scaled", "log")
+
+    @property
+    def starts_from_data(self) -> bool:
+        return True
 
     def out_shape(self, shape: Shape) -> Shape:
         if len(shape) == 3:

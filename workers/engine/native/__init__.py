@@ -95,6 +95,7 @@ def supports(shard: Shard) -> bool:
         shard.pattern == "one_gradient"
         and isinstance(layers[0].spec, specs.Linear)
         and all(map(_fits, layers, layers[1:]))
+        and not any(isinstance(layer.spec, specs.Linear) and layer.spec.weight_normalization for layer in layers)
         and library() is not None
         and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
     )

@@ -13,6 +13,7 @@ from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots, trials_by_seed, views
+from workers.engine.network.made_weights import made_weights
 from workers.engine.network.unit_variance import to_unit_variance
 
 NARROW = 8
@@ -30,6 +31,11 @@ class Convolution:
         self.layer, self.slots, self.init = layer, slots, layer.init
         self.weight, self.bias = self._parts(slots.parameters)
         self.weight_gradient, self.bias_gradient = self._parts(slots.gradient)
+        self.made = made_weights(layer, slots)
+        if self.made and self.made.state:
+            self.state = self.made.state
+        self.kernel = self.weight
+        """[T, O, C, ...]: W as it weighs, where it is made of what is learned."""
         self.directions = self.weight.dim() - 3
         self.geometry = [[number] * self.directions for number in (spec.stride, spec.margin, spec.dilation)]
         out, into = self.weight.shape[1:3]
@@ -40,8 +46,9 @@ class Convolution:
         self.error_signal: Tensor
 
     def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
-        weight, *bias = views(flat, self.layer.tensors)
-        return weight, bias[0] if bias else None
+        weight, *others = views(flat, self.layer.tensors)
+        assert isinstance(self.layer.spec, specs.Conv1d | specs.Conv2d)
+        return weight, others[0] if self.layer.spec.bias else None
 
     def initialise(self) -> None:
         out, fan_in = self.weight.shape[1], self.weight[0, 0].numel()
@@ -52,6 +59,8 @@ class Convolution:
             if self.bias is not None:
                 self.bias[rows] = draw_bias(self.init, drawn, seed, self.layer.path).to(self.weight)
         self.starting = self.init.starts_from_data
+        if self.made:
+            self.made.initialise(self.layer.path)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = _channels_first(x, self.directions)
@@ -59,6 +68,8 @@ class Convolution:
             given = self._forward(self.input, biased=False)
             to_unit_variance(self.weight, self.bias, given, self.init, self.slots)
             self.starting = False
+        if self.made:
+            self.kernel = self.made.value(training)
         self.output = _channels_first(self._forward(self.input), self.directions)
         return self.output
 
@@ -67,10 +78,10 @@ class Convolution:
         own = self.bias if biased else None
         if self.grouped:
             bias = own.flatten() if own is not None else None
-            return _parted(self._convolve(_joined(x), self.weight.flatten(0, 1), bias, len(x)), len(x))
+            return _parted(self._convolve(_joined(x), self.kernel.flatten(0, 1), bias, len(x)), len(x))
         biases = own if own is not None else [None] * len(x)
         return torch.stack(
-            [self._convolve(part, weight, bias) for part, weight, bias in zip(x, self.weight, biases, strict=True)]
+            [self._convolve(part, weight, bias) for part, weight, bias in zip(x, self.kernel, biases, strict=True)]
         )
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:
@@ -86,19 +97,27 @@ class Convolution:
         mask = [wanted, True, self.bias is not None]
         if self.grouped:
             joined, x = _joined(delta), _joined(self.input)
-            below, weight, bias = self._differentiate(joined, x, self.weight.flatten(0, 1), mask, len(delta))
-            self.weight_gradient.copy_(weight.view(self.weight.shape))
+            below, weight, bias = self._differentiate(joined, x, self.kernel.flatten(0, 1), mask, len(delta))
+            self._give(weight.view(self.weight.shape))
             if self.bias_gradient is not None:
                 self.bias_gradient.copy_(bias.view(self.bias_gradient.shape))
             return _parted(below, len(delta)) if wanted else None
-        found = []
-        for row, (own, x, weight) in enumerate(zip(delta, self.input, self.weight, strict=True)):
+        found, of_weights = [], []
+        for row, (own, x, weight) in enumerate(zip(delta, self.input, self.kernel, strict=True)):
             below, of_weight, of_bias = self._differentiate(own, x, weight, mask)
-            self.weight_gradient[row] = of_weight
+            of_weights.append(of_weight)
             if self.bias_gradient is not None:
                 self.bias_gradient[row] = of_bias
             found.append(below)
+        self._give(torch.stack(of_weights))
         return torch.stack(found) if wanted else None
+
+    def _give(self, gradient: Tensor) -> None:
+        """∂L/∂W to its place."""
+        if self.made:
+            self.made.pull(gradient)
+        else:
+            self.weight_gradient.copy_(gradient)
 
     def _differentiate(self, delta: Tensor, x: Tensor, weight: Tensor, mask: list[bool], groups: int = 1) -> Any:
         return aten.convolution_backward(

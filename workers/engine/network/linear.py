@@ -7,6 +7,7 @@ from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.initialisers import draw_bias, draw_weight
 from workers.engine.network.layer import Slots, trials_by_seed, views
+from workers.engine.network.made_weights import made_weights
 from workers.engine.network.unit_variance import to_unit_variance
 
 
@@ -18,7 +19,10 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Linear:
-    """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one. Steps of a sequence count as samples."""
+    """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one, then what W is made with besides.
+
+    Steps of a sequence count as samples.
+    """
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
         assert isinstance(layer.spec, specs.Linear)
@@ -27,14 +31,20 @@ class Linear:
         self.out, self.into = layer.spec.out_features, layer.in_shape[-1]
         self.weight, self.bias = self._parts(slots.parameters)
         self.weight_gradient, self.bias_gradient = self._parts(slots.gradient)
+        self.made = made_weights(layer, slots)
+        if self.made and self.made.state:
+            self.state = self.made.state
+        self.matrix = self.weight
+        """[T, O, I]: W as it weighs, where it is made of what is learned."""
         self.starting = False
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
 
     def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
-        weight, *bias = views(flat, self.layer.tensors)
-        return weight, bias[0] if bias else None
+        weight, *others = views(flat, self.layer.tensors)
+        assert isinstance(self.layer.spec, specs.Linear)
+        return weight, others[0] if self.layer.spec.bias else None
 
     def initialise(self) -> None:
         init = self.layer.init
@@ -45,6 +55,8 @@ class Linear:
             if self.bias is not None:
                 self.bias[rows] = draw_bias(init, weight, seed, self.layer.path).to(self.weight)
         self.starting = init.starts_from_data
+        if self.made:
+            self.made.initialise(self.layer.path)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         self.input = x
@@ -52,16 +64,21 @@ class Linear:
             assert self.layer.init is not None
             to_unit_variance(self.weight, self.bias, affine(x, self.weight, None), self.layer.init, self.slots)
             self.starting = False
-        self.output = affine(x, self.weight, self.bias)
+        if self.made:
+            self.matrix = self.made.value(training)
+        self.output = affine(x, self.matrix, self.bias)
         return self.output
 
     def backward(self, delta: Tensor, wanted: bool) -> Tensor | None:
         self.error_signal = delta
         rows = delta.flatten(1, -2)
-        torch.bmm(rows.mT, self.input.flatten(1, -2), out=self.weight_gradient)
+        if self.made:
+            self.made.pull(torch.bmm(rows.mT, self.input.flatten(1, -2)))
+        else:
+            torch.bmm(rows.mT, self.input.flatten(1, -2), out=self.weight_gradient)
         if self.bias_gradient is not None:
             torch.sum(rows, 1, out=self.bias_gradient)
-        return torch.bmm(rows, self.weight).view(self.input.shape) if wanted else None
+        return torch.bmm(rows, self.matrix).view(self.input.shape) if wanted else None
 
     def sample_squares(self, out: Tensor) -> None:
         """Mean over samples of the squared per-sample gradients, elementwise, into out [T, n]; of features, not of sequences.

@@ -12,7 +12,7 @@ from torch import Tensor
 from workers.contract import layers as specs
 from workers.contract.shapes import ExpandedLayer
 from workers.engine.network.by_autograd import Recorded
-from workers.engine.network.layer import Slots, views
+from workers.engine.network.layer import Slots, trials_by_seed, views
 
 State = dict[str, Tensor]
 Normalize = Callable[[Tensor, Any, State | None], Tensor]
@@ -37,7 +37,36 @@ def rms(x: Tensor, spec: specs.RmsNorm, state: State | None) -> Tensor:
     return x * torch.rsqrt(x.square().mean(_of_sample(x), keepdim=True) + spec.eps)
 
 
-NORMALIZATIONS: dict[str, Normalize] = {"batch": batch, "layer": layer, "rms": rms}
+def group(x: Tensor, spec: specs.GroupNorm, state: State | None) -> Tensor:
+    """Over a group of neighbouring features of a sample, at all its places (Wu & He 2018)."""
+    axis = _axis(x)
+    parts = x.unflatten(axis, (spec.groups, -1))
+    over = [place for place in range(2, parts.dim()) if place != axis]
+    variance, mean = torch.var_mean(parts, over, correction=0, keepdim=True)
+    scaled: Tensor = (parts - mean) * torch.rsqrt(variance + spec.eps)
+    return scaled.view(x.shape)
+
+
+def instance(x: Tensor, spec: specs.InstanceNorm, state: State | None) -> Tensor:
+    """Of a feature of a sample, over its places (Ulyanov et al. 2016)."""
+    over = [place for place in range(2, x.dim()) if place != _axis(x)]
+    variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + spec.eps)
+
+
+def as_it_is(x: Tensor, spec: specs.ActNorm, state: State | None) -> Tensor:
+    """γ and β alone, from where they started (Kingma & Dhariwal 2018)."""
+    return x
+
+
+NORMALIZATIONS: dict[str, Normalize] = {
+    "batch": batch,
+    "layer": layer,
+    "rms": rms,
+    "group": group,
+    "instance": instance,
+    "actnorm": as_it_is,
+}
 
 
 class Normalization:
@@ -53,19 +82,33 @@ class Normalization:
             start = slots.parameters.new_zeros(len(slots.seeds), specs.features(layer.in_shape))
             self.state = {"mean": start, "variance": torch.ones_like(start)}
             self.start = (self.spec.gamma, self.spec.beta)
+        self.starting = False
+        self.seeds = slots.seeds
         self.recorded: Recorded
 
     def initialise(self) -> None:
         for tensor, start in zip(self.parameters, self.start, strict=False):
             tensor.fill_(start)
+        self.starting = self.spec.starts_from_data
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
+        if self.starting:
+            self._start(x)
         if not training:
             return self._function(x, *self.parameters, state=self.state)
         if isinstance(self.spec, specs.BatchNorm):
             self._remember(x, self.spec.momentum)
         self.recorded = Recorded(self._function, x, *self.parameters)
         return self.recorded.value.detach()
+
+    def _start(self, x: Tensor) -> None:
+        """γ and β bring every feature to mean 0 and deviation 1; trials of one seed, which start alike, by the same numbers."""
+        gamma, beta = self.parameters
+        for rows in trials_by_seed(self.seeds).values():
+            mean, variance = _moments(x[rows[:1]])
+            gamma[rows] = torch.rsqrt(variance + self.spec.eps)
+            beta[rows] = -mean * gamma[rows[:1]]
+        self.starting = False
 
     def _function(self, x: Tensor, *parameters: Tensor, state: State | None = None) -> Tensor:
         y = self.normalize(x, self.spec, state)

@@ -38,7 +38,7 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, n
     state["step"].add_(1)
     first, last = gradients.layout.columns[0], gradients.layout.columns[-1]
     hidden: dict[tuple[int, ...], list[slice]] = {}
-    for columns, shape in gradients.layout.parts:
+    for columns, shape in gradients.layout.matrices:
         within = columns.start >= first.stop and columns.stop <= last.start
         if within and len(shape) == 2:
             hidden.setdefault(shape, []).append(columns)

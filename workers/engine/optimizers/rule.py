@@ -52,6 +52,13 @@ class LayerParameters:
         return tuple((slice(*ends), shape) for ends, shape in zip(pairwise(stops), self.shapes, strict=True))
 
     @cached_property
+    def matrices(self) -> tuple[Part, ...]:
+        """The same, with a convolution's kernels as matrices, a row for each channel that comes out."""
+        return tuple(
+            (columns, (shape[0], prod(shape[1:])) if len(shape) > 1 else shape) for columns, shape in self.parts
+        )
+
+    @cached_property
     def columns(self) -> slice:
         return slice(self.start, self.start + sum(map(prod, self.shapes)))
 
@@ -78,6 +85,11 @@ class Layout:
     def parts(self) -> tuple[Part, ...]:
         """Every parameter tensor."""
         return tuple(part for layer in self.layers for part in layer.parts)
+
+    @cached_property
+    def matrices(self) -> tuple[Part, ...]:
+        """Every parameter tensor, as a matrix or a vector."""
+        return tuple(part for layer in self.layers for part in layer.matrices)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ LARGEST = 256
 
 def of_weights(layout: Layout) -> Iterator[tuple[slice, Shape, str, tuple[bool, bool]]]:
     """(columns, [O, I], a name, which of its sides are small enough) of each weight of which one is."""
-    for place, (columns, shape) in enumerate(layout.parts):
+    for place, (columns, shape) in enumerate(layout.matrices):
         small = (False, False) if len(shape) != 2 else (shape[0] <= LARGEST, shape[1] <= LARGEST)
         if any(small):
             yield columns, shape, f"{place}", small
@@ -19,4 +19,4 @@ def of_weights(layout: Layout) -> Iterator[tuple[slice, Shape, str, tuple[bool, 
 def others(layout: Layout) -> Iterator[slice]:
     """The columns of all other tensors: vectors, and weights that are large on both sides."""
     taken = {columns.start for columns, *_ in of_weights(layout)}
-    return (columns for columns, _ in layout.parts if columns.start not in taken)
+    return (columns for columns, _ in layout.matrices if columns.start not in taken)

@@ -45,7 +45,7 @@ def blocks(layer: LayerParameters) -> Iterator[tuple[slice, tuple[int, int], sli
 
     That is each matrix with the vector that follows it, if that has an element for each row. Any other vector is one unit.
     """
-    parts = list(layer.parts)
+    parts = list(layer.matrices)
     while parts:
         columns, shape = parts.pop(0)
         if len(shape) == 1:

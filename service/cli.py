@@ -327,6 +327,9 @@ def _show(answer: dict[str, Any]) -> None:
         console.print()
     console.print(terminal.ranking(result))
     console.print()
+    for warning in terminal.warnings(result):
+        console.print(Text(warning))
+        console.print()
     for picture in terminal.pictures(result, width=min(console.width, 120)):
         console.print(Text(picture), soft_wrap=True)
         console.print()

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.report import words
+from service.report.names import named
 from workers.contract.plan import Scalar
 from workers.contract.results import Arm, Diagnosis, Interval, LayerDiagnosis, Result
 
@@ -160,6 +161,12 @@ def overall(result: Result) -> Table | None:
 
 def _sentences(diagnosis: Diagnosis) -> list[str]:
     return [*words.reasons(diagnosis), *(f"To try: {words.advised(one)}" for one in diagnosis.advice)]
+
+
+def warnings(result: Result) -> list[str]:
+    """Methods that lost to what they contain, in sentences."""
+    names = {(arm.problem, arm.variant, arm.optimizer): named(arm, result) for arm in result.arms}
+    return [words.checked(check, names) for check in result.self_checks if check.verdict == "violated"]
 
 
 class Column(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from service.report.charts import Numbers
+from service.report.names import named
 from workers.analysis.selection import identity
 from workers.analysis.uncertainty import iqm
 from workers.contract.comparison import ComparisonSpec
@@ -74,12 +75,6 @@ def gather(
         if rows is not None:
             _add_statistics(arm, rows)
     return Material(spec, result, arms)
-
-
-def named(arm: Arm, result: Result) -> str:
-    """Optimizer, with problem and variant before it where there are several."""
-    told = (arm.problem, {other.problem for other in result.arms}), (arm.variant, {a.variant for a in result.arms})
-    return " · ".join([*(name for name, there in told if len(there) > 1), arm.optimizer])
 
 
 def _arm(arm: Arm, trials: Sequence[TrialRecord], name: str) -> ArmMaterial:

@@ -105,7 +105,7 @@ def _context(found: Report) -> dict[str, Any]:
         "title": found.comparison.name or f"Comparison {found.comparison.id}",
         "answer": words.answer(found.material.result, _names(found)),
         "result": found.material.result,
-        "checks": [words.checked(check, _names(found)) for check in found.material.result.self_checks],
+        "checks": words.self_checks(found.material.result, _names(found)),
         "arms": found.material.arms,
         "charts": found.charts,
         "protocol": _protocol(found),

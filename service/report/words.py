@@ -102,11 +102,19 @@ def advised(advice: Advice) -> str:
     return f"{advice.remedy}{how}: {advice.because}."
 
 
+def self_checks(result: Result, names: Names) -> list[str]:
+    """The methods that lost to what they contain, and how many did not."""
+    lost = [checked(check, names) for check in result.self_checks if check.verdict == "violated"]
+    held = len(result.self_checks) - len(lost)
+    kept = (
+        f"In {_counted(held, 'other pair' if lost else 'pair')} the method that contains the other is not told worse."
+    )
+    return [*lost, *([kept] if held else [])]
+
+
 def checked(check: SelfCheck, names: Names) -> str:
-    """Whether a method lost to its special case, and what that says of its search: a sentence."""
+    """That a method lost to its special case, and what that says of its search: a sentence."""
     general, special = (names[check.problem, check.variant, name] for name in (check.general, check.special))
-    if check.verdict == "holds":
-        return f"{general} contains {special} ({check.at}) and is not told worse."
     left_out = f", it left out {_listed(check.unsearched)}" if check.unsearched else ""
     return f"{general} did worse than {special}, which it contains ({check.at}): its search was too small{left_out}."
 
@@ -193,7 +201,7 @@ def _doubts(result: Result, names: Names) -> list[str]:
         told.append(f"{_counted(diverged, 'reported trial')} diverged, counted as infinitely bad.")
     if inside := [arm for arm in result.arms if arm.widened and not arm.at_edge]:
         told.append(
-            f"{_listed(_names(inside, names))} did best at the edge of its grid until that was widened: now inside."
+            f"{_listed(_names(inside, names))} did best at an edge of what was searched, until that was widened: now inside."
         )
     if edges := [arm for arm in result.arms if arm.at_edge]:
         also = ", widened or not" if any(arm.widened for arm in edges) else ""

@@ -345,7 +345,8 @@ def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
         if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
             continue
         grid = searched(general.optimizer, spec.tuning, general.deciding)
-        inside = contained(general.optimizer, grid, special.optimizer, special.setting)
+        tried = grids(special.optimizer, spec.tuning)
+        inside = contained(general.optimizer, grid, special.optimizer, special.setting, tried)
         versus = _paired(general, special) if inside else None
         if inside and versus:
             assert versus.difference is not None

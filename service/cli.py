@@ -324,8 +324,14 @@ def _follow(client: Client, answer: dict[str, Any]) -> dict[str, Any]:
 
 def _show(answer: dict[str, Any]) -> None:
     result = Result.model_validate(answer["result"])
+    if (overall := terminal.overall(result)) is not None:
+        console.print(overall)
+        console.print()
     console.print(terminal.ranking(result))
     console.print()
+    for warning in terminal.warnings(result):
+        console.print(Text(warning))
+        console.print()
     for picture in terminal.pictures(result, width=min(console.width, 120)):
         console.print(Text(picture), soft_wrap=True)
         console.print()

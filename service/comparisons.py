@@ -16,9 +16,9 @@ from service.bodies import parse, read_body
 from service.datasets import facts
 from service.errors import Problem, invalid, invalid_parameter, not_found
 from service.resources import Here, Resources
-from service.validation import read_comparison, unknown_dataset
-from workers.analysis.protocol import first_round, together, totals
-from workers.contract.checks import over_memory, over_trials
+from service.validation import over_memory_on_any, read_comparison, unknown_dataset
+from workers.analysis.protocol import first_round, totals
+from workers.contract.checks import over_trials
 from workers.contract.problems import Dataset
 from workers.contract.results import ENDED, Comparison, Status, Waiting
 from workers.store import artifacts, comparisons, fleet
@@ -71,7 +71,7 @@ def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> Compar
     limits = here.settings.limits
     spec = read_comparison(parsed, limits, partial(facts, here.database))
     trials_total, steps_total = totals(spec)
-    if wrong := over_trials(trials_total, limits) or over_memory(spec, together(spec), limits):
+    if wrong := over_trials(trials_total, limits) or over_memory_on_any(spec, limits):
         raise invalid(wrong)
     planned = first_round(spec)
     try:
@@ -85,7 +85,7 @@ def _accept(here: Resources, body: bytes, idempotency_key: str | None) -> Compar
             trials_total=trials_total,
             idempotency_key=idempotency_key,
             body_hash=_hash(parsed),
-            dataset_id=spec.problem.id if isinstance(spec.problem, Dataset) else None,
+            dataset_id=next((one.problem.id for one in spec.alone.values() if isinstance(one.problem, Dataset)), None),
         )
     except UnknownDataset as gone:
         raise invalid([unknown_dataset(str(gone))]) from None

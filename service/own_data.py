@@ -36,11 +36,12 @@ def parted(given: list[Path]) -> tuple[Path | None, Path | None]:
 
 
 def trained_on(dataset_id: str, body: bytes) -> bytes:
-    """The request with this data set as its problem. What is no JSON object stays as it is, for the service to say so."""
+    """The request with this data set as its only problem. What is no JSON object stays as it is, for the service to say so."""
     try:
         spec = json.loads(body)
     except ValueError:
         return body
     if not isinstance(spec, dict):
         return body
-    return json.dumps({**spec, "problem": {"kind": "dataset", "id": dataset_id}}).encode()
+    others = {name: value for name, value in spec.items() if name != "problems"}
+    return json.dumps({**others, "problem": {"kind": "dataset", "id": dataset_id}}).encode()

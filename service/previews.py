@@ -10,10 +10,10 @@ from service.bodies import parse, read_body
 from service.datasets import facts
 from service.errors import invalid
 from service.resources import Here, Resources
-from service.validation import read_comparison
+from service.validation import over_memory_on_any, read_comparison
 from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
-from workers.contract.checks import Limits, over_memory, over_trials
+from workers.contract.checks import Limits, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.cost import bridge_seconds, gradients_worth, step_flops, step_seconds
 from workers.contract.layers import Activation
@@ -68,13 +68,22 @@ def preview(spec: ComparisonSpec, limits: Limits, workers: list[Worker]) -> Prev
     Raises:
         Problem: 422 where it has too many trials or needs too much memory.
     """
-    if wrong := over_trials(totals(spec)[0], limits) or over_memory(spec, together(spec), limits):
+    if wrong := over_trials(totals(spec)[0], limits) or over_memory_on_any(spec, limits):
         raise invalid(wrong)
-    expanded = networks(spec)
-    views = {name: _network(spec, layers) for name, layers in expanded.items()}
-    base = views.pop(BASE)
+    expanded = {problem: networks(own) for problem, own in spec.alone.items()}
+    views = {
+        problem: {name: _network(own, layers) for name, layers in expanded[problem].items()}
+        for problem, own in spec.alone.items()
+    }
+    problems = views if spec.problems else {}
+    first = dict(next(iter(views.values())))
+    base = first.pop(BASE)
     return Preview(
-        **dict(base), variants=views, estimate=_estimate(spec, expanded, workers), spec=spec.model_dump(mode="json")
+        **dict(base),
+        variants=first,
+        problems=problems,
+        estimate=_estimate(spec, expanded, workers),
+        spec=spec.model_dump(mode="json"),
     )
 
 
@@ -102,18 +111,27 @@ def _layer(layer: ExpandedLayer) -> PreviewedLayer:
     )
 
 
-def _estimate(spec: ComparisonSpec, networks: dict[str, list[ExpandedLayer]], workers: list[Worker]) -> Estimate:
+def _estimate(
+    spec: ComparisonSpec, networks: dict[str, dict[str, list[ExpandedLayer]]], workers: list[Worker]
+) -> Estimate:
     """Of all rounds. The fastest workers do the work, as many as there are shards to share."""
     trials, steps = totals(spec)
     fitting = [worker for worker in workers if spec.device != "cuda" or worker.device == "cuda"]
     fastest = sorted(fitting, key=lambda worker: -worker.matmul_flops_per_second)
-    groups = [(layers, *group, members) for layers in networks.values() for group, members in spec.alike().items()]
+    groups: list[Group] = []
+    most = 0
+    for problem, own in spec.alone.items():
+        here: list[Group] = [
+            (layers, *group, members) for layers in networks[problem].values() for group, members in own.alike().items()
+        ]
+        most = max(most, *(_bytes(own, *group) for group in here))
+        groups += here
     sharing = fastest[: len(groups)]
     flops = sum(_flops(spec, layers, batch, members) for layers, batch, _, members in groups)
     return Estimate(
         trials=trials,
         steps=steps,
-        memory_bytes=max(_bytes(spec, *group) for group in groups),
+        memory_bytes=most,
         flops=flops * spec.steps,
         seconds=_seconds(spec, groups, flops * spec.steps, sharing) if sharing else None,
         workers=len(sharing),

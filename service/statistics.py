@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from service.errors import Problem, invalid_parameter, not_found
-from service.resources import Here
+from service.resources import Here, Resources
 from service.tables import FORMATS, Format
 from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
@@ -19,6 +19,9 @@ from workers.store import artifacts, comparisons, jobs
 
 router = APIRouter(prefix="/v1/comparisons", tags=["results"])
 
+PROBLEM = "problem"
+PROBLEM_FIELD = pa.field(PROBLEM, pa.string())
+"""Only where there are several."""
 MANY = " Repeat it, or separate several by commas."
 
 
@@ -40,6 +43,7 @@ def statistics(
     format: Annotated[
         Format, Query(examples=["parquet"], description='`json` is {"columns": [...], "rows": [[...]]}.')
     ] = "json",
+    problem: Annotated[list[str] | None, Query(examples=[["digits"]], description="Problems by name." + MANY)] = None,
     variant: Annotated[list[str] | None, Query(examples=[["base"]], description="Variants." + MANY)] = None,
     optimizer: Annotated[list[str] | None, Query(examples=[["sgd"]], description="Optimizers by name." + MANY)] = None,
     layer: Annotated[list[str] | None, Query(examples=[["output"]], description="Layers by path." + MANY)] = None,
@@ -56,18 +60,23 @@ def statistics(
     """One row per trial, recorded step and layer with parameters, ordered by trial, step and depth; partial while running.
 
     NaN and infinity are null in JSON, which has neither; CSV, Parquet and Arrow keep them apart from null, which says that
-    a number does not exist there (the update after the last step).
+    a number does not exist there (the update after the last step). On several problems `problem` is a column, too, the first.
     """
     record = comparisons.find(here.database, comparison_id)
     if record is None:
         raise not_found(comparison_id)
     spec = ComparisonSpec.model_validate(record.spec)
-    wanted = names("columns", columns, COLUMNS) or [*KEYS, *spec.record.names]
+    several = [PROBLEM] if spec.problems else []
+    wanted = names("columns", columns, [*several, *COLUMNS]) or [*several, *KEYS, *spec.record.names]
+    problems = _problems(here, comparison_id) if several else {}
+    chosen = names("problem", problem, list(spec.alone))
+    stored = [name for name in wanted if name != PROBLEM]
     batches = artifacts.read_statistics(
         here.settings.artifacts,
         comparison_id,
         jobs.parts(here.database, comparison_id, "statistics"),
-        columns=wanted,
+        columns=stored if PROBLEM not in wanted else list(dict.fromkeys([*stored, "trial"])),
+        trials=[trial for trial, name in problems.items() if name in chosen] if several and chosen else None,
         variants=names("variant", variant, list(spec.networks())),
         optimizers=names("optimizer", optimizer, [optimizer.label for optimizer in spec.optimizers]),
         layers=names("layer", layer, _layers(spec)),
@@ -75,10 +84,28 @@ def statistics(
         steps=_numbers("step", step),
     )
     writer = FORMATS[format]
+    if PROBLEM in wanted:
+        batches = (_with_problem(batch, problems, wanted) for batch in batches)
+    schema = pa.schema(
+        [PROBLEM_FIELD if name == PROBLEM else artifacts.statistics_schema([name]).field(0) for name in wanted]
+    )
     return StreamingResponse(
-        writer.write(artifacts.statistics_schema(wanted), _begun(batches)),
+        writer.write(schema, _begun(batches)),
         media_type=writer.media_type,
         headers={} if format == "json" else {"Content-Disposition": _file_name(comparison_id, format)},
+    )
+
+
+def _problems(here: Resources, comparison_id: str) -> dict[int, str]:
+    """By trial."""
+    return {trial.trial: trial.problem for trial in comparisons.trials(here.database, comparison_id)}
+
+
+def _with_problem(batch: pa.RecordBatch, problems: dict[int, str], wanted: list[str]) -> pa.RecordBatch:
+    """The name of the problem is that of the trial's; rows do not carry it."""
+    column = pa.array([problems[trial] for trial in batch.column("trial").to_pylist()], PROBLEM_FIELD.type)
+    return pa.RecordBatch.from_arrays(
+        [column if name == PROBLEM else batch.column(name) for name in wanted], names=list(wanted)
     )
 
 
@@ -93,7 +120,8 @@ def _file_name(comparison_id: str, format: Format) -> str:
 
 def _layers(spec: ComparisonSpec) -> list[str]:
     """Paths of the layers with parameters, over all variants, from the input upwards."""
-    paths = (layer.path for layers in expanded(spec).values() for layer in layers if layer.depth is not None)
+    each = (layers for own in spec.alone.values() for layers in expanded(own).values())
+    paths = (layer.path for layers in each for layer in layers if layer.depth is not None)
     return list(dict.fromkeys(paths))
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.report import words
+from service.report.names import named
 from workers.contract.plan import Scalar
 from workers.contract.results import Arm, Diagnosis, Interval, LayerDiagnosis, Result
 
@@ -48,6 +49,7 @@ def ranking(result: Result) -> Fitting:
 def _table(result: Result, gap: str) -> Table:
     """The ranking; `gap` stands between a number and its interval, and wherever else a narrow table goes on below."""
     several = len({arm.variant for arm in result.arms}) > 1
+    problems = len({arm.problem for arm in result.arms}) > 1
     accuracies = any(arm.test_accuracy for arm in result.arms)
     divergences = any(arm.trials.diverged for arm in result.arms)
     padding = (0, 1 if gap == " " else 0, 0, 0)
@@ -56,6 +58,7 @@ def _table(result: Result, gap: str) -> Table:
         table.caption = f"{EDGE} an edge of what was searched: beyond it may be better ones"
     for heading, right in (
         ("#", True),
+        *([("problem", False)] if problems else []),
         *([("variant", False)] if several else []),
         ("optimizer", False),
         ("setting", False),
@@ -72,6 +75,7 @@ def _table(result: Result, gap: str) -> Table:
         diverged = arm.trials.diverged
         cells = (
             "–" if arm.rank is None else str(arm.rank),
+            *([_plain(arm.problem)] if problems else []),
             *([_plain(arm.variant)] if several else []),
             _plain(arm.optimizer),
             _setting(arm, gap),
@@ -118,14 +122,51 @@ def reasons(result: Result) -> list[str]:
     best = next((arm for arm in result.arms if arm.rank == 1), None)
     told = [arm for arm in result.arms if arm is best or arm.optimizer == result.baseline]
     return [
-        "\n".join([f"{arm.variant}, {arm.optimizer}:", *(f"  {sentence}" for sentence in _sentences(arm.diagnosis))])
+        "\n".join(
+            [f"{_where(arm, result)}, {arm.optimizer}:", *(f"  {sentence}" for sentence in _sentences(arm.diagnosis))]
+        )
         for arm in reversed(told)
         if arm.diagnosis and arm.diagnosis.evidence
     ]
 
 
+def _where(arm: Arm, result: Result) -> str:
+    """The variant, on which problem where there are several."""
+    return f"{arm.problem}, {arm.variant}" if len({other.problem for other in result.arms}) > 1 else arm.variant
+
+
+def overall(result: Result) -> Table | None:
+    """The ranking over several problems."""
+    if not result.overall:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    for heading, right in (
+        ("#", True),
+        ("over all problems", False),
+        ("mean rank [95 %]", True),
+        ("beats the baseline", True),
+    ):
+        table.add_column(heading, justify="right" if right else "left")
+    single = len({one.variant for one in result.overall}) == 1
+    for one in result.overall:
+        chance = one.probability_of_improvement
+        table.add_row(
+            str(one.rank),
+            Text(_plain(one.optimizer if single else f"{one.variant}, {one.optimizer}")),
+            f"{one.mean_rank:.3g} [{one.low:.3g}, {one.high:.3g}]",
+            "–" if chance is None else f"{chance:.0%}",
+        )
+    return table
+
+
 def _sentences(diagnosis: Diagnosis) -> list[str]:
     return [*words.reasons(diagnosis), *(f"To try: {words.advised(one)}" for one in diagnosis.advice)]
+
+
+def warnings(result: Result) -> list[str]:
+    """Methods that lost to what they contain, in sentences."""
+    names = {(arm.problem, arm.variant, arm.optimizer): named(arm, result) for arm in result.arms}
+    return [words.checked(check, names) for check in result.self_checks if check.verdict == "violated"]
 
 
 class Column(NamedTuple):
@@ -140,10 +181,10 @@ def pictures(result: Result, *, width: int = 100) -> list[str]:
     training, a circle where it was at step 0, both on one logarithmic scale.
     """
     found = []
-    for variant in dict.fromkeys(arm.variant for arm in result.arms):
-        columns = [_column(arm) for arm in result.arms if arm.variant == variant and arm.diagnosis]
+    for place in dict.fromkeys(_where(arm, result) for arm in result.arms):
+        columns = [_column(arm) for arm in result.arms if _where(arm, result) == place and arm.diagnosis]
         if columns:
-            found += _variant(variant, columns, width)
+            found += _variant(place, columns, width)
     return found
 
 

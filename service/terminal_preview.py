@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workers.contract.comparison import BASE
-from workers.contract.previews import PredictedLayer, Prediction, Preview
+from workers.contract.previews import PredictedLayer, Prediction, Preview, PreviewedNetwork
 
 ROWS = 30
 """Layers that are drawn; of deeper networks every so many."""
@@ -19,7 +19,10 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 def pictures(preview: Preview, *, width: int = 100) -> list[Text | Table]:
     """For each variant a line with the verdict, and its layers from the top down with the error signal as a bar."""
     found: list[Text | Table] = []
-    for name, network in {BASE: preview, **preview.variants}.items():
+    networks: dict[str, PreviewedNetwork] = {BASE: preview, **preview.variants}
+    if preview.problems:
+        networks = {f"{problem}, {name}": one for problem, own in preview.problems.items() for name, one in own.items()}
+    for name, network in networks.items():
         size = f"{network.parameters:,} parameters"
         found.append(Text(f"{name}: {_headline(network.prediction)} ({size})", overflow="fold"))
         if network.prediction.layers:

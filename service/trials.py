@@ -61,6 +61,7 @@ def _is_missing(table: pa.Table, name: str) -> bool:
 def _report(record: TrialRecord, curves: Curves) -> TrialReport:
     return TrialReport(
         trial=record.trial,
+        problem=record.problem,
         variant=record.variant,
         optimizer=record.optimizer,
         hyperparameters=record.hyperparameters,

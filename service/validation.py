@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from service.errors import invalid
 from service.locations import Place, locate
+from workers.analysis.protocol import together
 from workers.contract.base import Violation
-from workers.contract.checks import Limits, check
+from workers.contract.checks import Limits, check, over_memory
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import BRIDGED, REFUSED
-from workers.contract.problems import Dataset, DatasetFacts
+from workers.contract.problems import Dataset, DatasetFacts, ProblemSpec
 from workers.theory.resolution import refusals
 
 MOST = 50
@@ -25,6 +26,7 @@ NOUNS = {
     "init": "initialisation",
     "output_init": "initialisation",
     "problem": "problem",
+    "problems": "problem",
     "network": "network",
     "layers": "layer",
 }
@@ -51,9 +53,47 @@ def read_comparison(body: object, limits: Limits, facts_of: FactsOf = none_known
         spec = ComparisonSpec.model_validate(looked_up)
     except ValidationError as error:
         raise invalid(violations(error, looked_up)) from None
-    if wrong := _false_facts(spec, facts_of) or check(spec, limits) or refusals(spec):
+    if wrong := _false_facts(spec, facts_of) or _several(spec) or _on_each(spec, lambda one: check(one, limits)):
+        raise invalid(wrong[:MOST])
+    if wrong := _on_each(spec, refusals):
         raise invalid(wrong[:MOST])
     return spec
+
+
+def _on_each(spec: ComparisonSpec, complaints: Callable[[ComparisonSpec], list[Violation]]) -> list[Violation]:
+    """What is wrong with the comparison on any of its problems, each place once; of several the first that it is wrong on is named."""
+    found: dict[tuple[str, str], Violation] = {}
+    for problem, own in spec.alone.items():
+        for violation in complaints(own):
+            told = f"on {problem}: {violation.message}" if spec.problems else violation.message
+            found.setdefault((violation.pointer, violation.code), violation.model_copy(update={"message": told}))
+    return list(found.values())
+
+
+def over_memory_on_any(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
+    """Of a checked comparison: what would not fit into a worker's memory."""
+    counts = together(spec)
+    return _on_each(spec, lambda one: over_memory(one, counts, limits))
+
+
+def _several(spec: ComparisonSpec) -> list[Violation]:
+    """What is wrong with the list of problems."""
+    if not spec.problems:
+        return []
+    found = []
+    if spec.problem != spec.problems[0]:
+        message = "`problem` and `problems` are both there, and it is not the first of them: leave `problem` out"
+        found.append(Violation(pointer="/problem", message=message, code="inconsistent"))
+    for index, problem in enumerate(spec.problems):
+        if problem in spec.problems[:index]:
+            message = "the same problem stands twice: it would count twice over all problems; leave it out"
+            found.append(Violation(pointer=f"/problems/{index}", message=message, code="repeated"))
+        if isinstance(problem, Dataset) and any(
+            isinstance(other, Dataset) and other.id != problem.id for other in spec.problems[:index]
+        ):
+            message = "only one uploaded data set in a comparison so far: put the others into comparisons of their own"
+            found.append(Violation(pointer=f"/problems/{index}/id", message=message, code="several_datasets"))
+    return found
 
 
 def _with_facts(body: object, facts_of: FactsOf) -> object:
@@ -64,31 +104,44 @@ def _with_facts(body: object, facts_of: FactsOf) -> object:
     """
     if not isinstance(body, dict):
         return body
-    problem = body.get("problem")
+    found = dict(body)
+    if "problem" in body:
+        found["problem"] = _told_facts(body["problem"], "/problem", facts_of)
+    if isinstance(body.get("problems"), list):
+        found["problems"] = [
+            _told_facts(problem, f"/problems/{index}", facts_of) for index, problem in enumerate(body["problems"])
+        ]
+    return found
+
+
+def _told_facts(problem: object, pointer: str, facts_of: FactsOf) -> object:
     if not isinstance(problem, dict) or problem.get("kind") != "dataset" or not isinstance(problem.get("id"), str):
-        return body
+        return problem
     facts = facts_of(problem["id"])
     if facts is None:
-        raise invalid([unknown_dataset(problem["id"])])
-    if problem.get("about") is not None:
-        return body
-    return {**body, "problem": {**problem, "about": facts.model_dump(mode="json")}}
+        raise invalid([unknown_dataset(problem["id"], pointer)])
+    return problem if problem.get("about") is not None else {**problem, "about": facts.model_dump(mode="json")}
 
 
-def unknown_dataset(dataset_id: str) -> Violation:
+def unknown_dataset(dataset_id: str, pointer: str = "/problem") -> Violation:
     message = f"there is no data set {_shown(dataset_id)}: POST /v1/datasets keeps one, GET /v1/datasets lists them"
-    return Violation(pointer="/problem/id", message=message, code="unknown_dataset")
+    return Violation(pointer=f"{pointer}/id", message=message, code="unknown_dataset")
 
 
 def _false_facts(spec: ComparisonSpec, facts_of: FactsOf) -> list[Violation]:
-    if not isinstance(spec.problem, Dataset):
+    problems = {f"/problems/{index}": problem for index, problem in enumerate(spec.problems)} or {
+        "/problem": spec.problem
+    }
+    return [violation for pointer, problem in problems.items() for violation in _false(problem, pointer, facts_of)]
+
+
+def _false(problem: ProblemSpec, pointer: str, facts_of: FactsOf) -> list[Violation]:
+    if not isinstance(problem, Dataset):
         return []
-    stated, known = (
-        facts.model_dump(mode="json") for facts in (spec.problem.facts, facts_of(spec.problem.id) or spec.problem.facts)
-    )
+    stated, known = (facts.model_dump(mode="json") for facts in (problem.facts, facts_of(problem.id) or problem.facts))
     return [
         Violation(
-            pointer=f"/problem/about/{name}",
+            pointer=f"{pointer}/about/{name}",
             message=f"{name} is said to be {_shown(value)}, and of this data set it is {known[name]}: leave `about` out",
             code="inconsistent",
         )
@@ -99,9 +152,12 @@ def _false_facts(spec: ComparisonSpec, facts_of: FactsOf) -> list[Violation]:
 
 def violations(error: ValidationError, body: object) -> list[Violation]:
     """One violation for each place at fault. Of a union's complaints only the one that fits the value is told."""
+    # of several problems the first is `problem`, too: what is wrong with it is told where it was written
+    copied = isinstance(body, dict) and "problem" not in body and bool(body.get("problems"))
     found = [
         (locate(ComparisonSpec, item["loc"], body), item["type"], item.get("ctx", {}))
         for item in error.errors(include_url=False)
+        if not (copied and item["loc"][:1] == ("problem",))
     ]
     told = []
     for _, group in groupby(found, key=lambda entry: entry[0].pointer):

@@ -73,6 +73,7 @@ def comparison(
         shards=[
             ShardReport(
                 round=shard.round,
+                problem=shard.problem,
                 variant=shard.variant,
                 trials=shard.trials,
                 step_seconds=shard.step_seconds,

@@ -73,7 +73,7 @@ def test_a_general_method_that_loses_is_told() -> None:
     (check,) = lost.self_checks
     assert (check.general, check.special, check.verdict) == ("adam", "sgd", "violated")
     assert check.unsearched == ["eps", "betas"] and check.difference.iqm == pytest.approx(0.2)
-    names = {("base", name): name for name in ("sgd", "adam", "lion")}
+    names = {("wine", "base", name): name for name in ("sgd", "adam", "lion")}
     sentence = (
         "adam did worse than sgd, which it contains (β₁ = 0, eps → ∞ with lr/eps fixed): its search was too small"
     )
@@ -123,6 +123,29 @@ def test_a_grid_contains_each_of_its_values(general: Any, special: Any, at: str 
     )
     told_of = [check for check in found.self_checks if check.general == "general"]
     assert [check.at for check in told_of] == ([] if at is None else [at])
+
+
+def test_a_learning_rate_that_only_the_special_one_searched_is_told() -> None:
+    """A list of momenta keeps the learning rate as it is written."""
+    given: dict[str, Any] = {
+        "tuning": {"points": 3, "seeds": 1},
+        "loss": lambda trial: 0.9 if trial.optimizer == "momentum" else 0.5,
+    }
+    found = told("sgd", {"kind": "sgd", "name": "momentum", "momentum": [0, 0.9]}, **given)
+    assert [(check.verdict, check.unsearched) for check in found.self_checks] == [("violated", ["lr"])]
+    wide = told("sgd", {"kind": "sgd", "name": "momentum", "momentum": [0, 0.9], "lr": [0.1, 1.0]}, **given)
+    assert [check.unsearched for check in wide.self_checks] == [[]]
+
+
+def test_the_report_tells_what_was_lost_and_counts_the_rest() -> None:
+    """One sentence each for those, one for all others."""
+    found = told("sgd", "adam", "rmsprop", loss=by_optimizer(sgd=0.5, adam=0.7, rmsprop=0.2))
+    names = {("wine", "base", name): name for name in ("sgd", "adam", "rmsprop")}
+    lost, rest = words.self_checks(found, names)
+    assert (
+        lost.startswith("adam did worse than sgd")
+        and rest == "In 1 other pair the method that contains the other is not told worse."
+    )
 
 
 def test_each_variant_is_checked_apart() -> None:

@@ -170,7 +170,7 @@ def test_seconds_to_the_target_are_steps_times_what_a_step_takes() -> None:
     trials = run(spec, lambda _: 0.5)
     first = {"sgd": 40, "adam": 20, "lion": 20}
     rows = [(t.trial, step, 0.5 if step >= first[t.optimizer] else 0.9) for t in trials for step in (0, 20, 40, 100)]
-    timed = {("base", "sgd"): 0.25, ("base", "adam"): 1.0}
+    timed = {("wine", "base", "sgd"): 0.25, ("wine", "base", "adam"): 1.0}
     found = build_result(spec, trials, curves(rows), None, timed)
     seconds = {a.optimizer: a.seconds_to_target.iqm if a.seconds_to_target else None for a in found.arms}
     assert seconds == {"sgd": 10.0, "adam": 20.0, "lion": None}

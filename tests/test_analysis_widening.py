@@ -48,8 +48,8 @@ def test_rounds_go_on_until_the_best_is_inside() -> None:
     found = told(spec, valley(3e-4))
     assert sorted(found.widened["lr"]) == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5])
     assert found.hyperparameters["lr"] == pytest.approx(10**-3.5) and not found.at_edge
-    assert "did best at the edge of its grid until that was widened" in words.answer(
-        build_result(spec, run(spec, valley(3e-4)), None, None), {("base", "sgd"): "sgd"}
+    assert "did best at an edge of what was searched, until that was widened" in words.answer(
+        build_result(spec, run(spec, valley(3e-4)), None, None), {("wine", "base", "sgd"): "sgd"}
     )
 
 

@@ -229,6 +229,10 @@ def test_files_and_directories_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_data_set_stands_in_for_the_problem() -> None:
+    assert json.loads(trained_on("x", b'{"problems": ["digits", "wine"], "steps": 3}')) == {
+        "problem": {"kind": "dataset", "id": "x"},
+        "steps": 3,
+    }
     assert json.loads(trained_on("x", b'{"problem": "digits", "steps": 3}')) == {
         "problem": {"kind": "dataset", "id": "x"},
         "steps": 3,

@@ -235,3 +235,30 @@ def test_a_signal_that_spans_no_decade_is_drawn() -> None:
         rows = [(0, step, norms) for step in (0, 1000)]
         told = shown(build_result(spec, run(spec, lambda _: 1.0), None, statistics(rows)))
         assert scale in told and fits(told, 100)
+
+
+def test_several_problems_have_a_column_a_table_over_all_and_a_picture_each() -> None:
+    """Ranks start again on each problem; the table before is over all of them."""
+    found = result_of(
+        "sgd",
+        "adam",
+        problems=["wine", "digits"],
+        problem="wine",
+        losses=lambda trial: 0.1 if trial.optimizer == "adam" else 0.5,
+    )
+    told = shown(found, width=120)
+    assert "problem" in told and "wine, base: log₁₀" in told and "digits, base: log₁₀" in told
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(terminal.overall(found))
+    first = next(line.split() for line in capture.get().splitlines() if line.split()[:1] == ["1"])
+    assert first == ["1", "adam", "1", "[1,", "1]", "100%"]
+    assert terminal.overall(result_of("sgd")) is None
+
+
+def test_a_method_that_lost_to_what_it_contains_is_told() -> None:
+    """By the names in the table."""
+    lost = result_of("sgd", "adam", seeds=5, losses=lambda trial: 0.9 if trial.optimizer == "adam" else 0.5)
+    (warning,) = terminal.warnings(lost)
+    assert warning.startswith("adam did worse than sgd, which it contains")
+    assert terminal.warnings(result_of("sgd", "adam", seeds=5)) == []

@@ -56,10 +56,10 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
     curves = artifacts.read_curves(
         settings.artifacts, claim.comparison_id, jobs.parts(db, claim.comparison_id, "curves")
     )
-    scores = scored(trials, curves)
+    scores = scored(spec, trials, curves)
     stopped = record.status in ENDED
     planned = None if stopped else next_round(spec, claim.round, scores)
-    moments, seconds = _moments(db, claim, settings, spec), _step_seconds(db, claim.comparison_id)
+    moments, seconds = _moments(db, claim, settings, spec), _step_seconds(db, claim.comparison_id, spec)
     told = build_result(spec, scores, curves, moments, seconds).model_dump(mode="json")
     if stopped:
         _write_files(db, settings, record, trials, told)
@@ -77,8 +77,11 @@ def _decide(db: Database, claim: Claim, settings: Settings) -> None:
         jobs.store_partial_result(db, claim, told)
 
 
-def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
-    """The trials with their final validation loss: that of the last row of their curves, None where there is none."""
+def scored(spec: ComparisonSpec, trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
+    """The trials with their final validation loss: that of the last row of their curves, None where there is none.
+
+    Trials that were recorded before a comparison could have several problems are on the only one.
+    """
     last: dict[int, float] = {}
     if curves.num_rows:
         ends = curves.group_by("trial").aggregate([("step", "max")]).rename_columns({"step_max": "step"})
@@ -88,6 +91,7 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
     return [
         TrialScore(
             **{name: getattr(record, name) for name in shared},
+            problem=record.problem or next(iter(spec.alone)),
             outcome=record.outcome,
             test_loss=record.test_loss,
             test_accuracy=record.test_accuracy,
@@ -97,10 +101,10 @@ def scored(trials: list[TrialRecord], curves: pa.Table) -> list[TrialScore]:
     ]
 
 
-def _step_seconds(db: Database, comparison_id: str) -> dict[tuple[str, str], float]:
-    """By variant and name of the optimizer. An arm's reported trials are all in one shard."""
+def _step_seconds(db: Database, comparison_id: str, spec: ComparisonSpec) -> dict[tuple[str, str, str], float]:
+    """By names of problem, variant and optimizer. An arm's reported trials are all in one shard."""
     return {
-        (shard.variant, optimizer): seconds
+        (shard.problem or next(iter(spec.alone)), shard.variant, optimizer): seconds
         for shard in comparisons.shards(db, comparison_id)
         for optimizer, seconds in shard.step_seconds.items()
     }

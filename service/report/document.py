@@ -20,6 +20,7 @@ PACKAGES = ("plumbline", "numpy", "scipy", "pyarrow")
 """Whose versions are told, of the process that wrote the report."""
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Over all problems", ("profile",)),
     ("Loss curves", ("curves",)),
     ("The gradient, layer by layer", ("error-signal", "weight-gradient")),
     ("Gradient against depth", ("signal-by-depth", "gradient-by-depth")),
@@ -94,8 +95,8 @@ def as_json(found: Report) -> dict[str, Any]:
     }
 
 
-def _names(found: Report) -> dict[tuple[str, str], str]:
-    return {(arm.arm.variant, arm.arm.optimizer): arm.name for arm in found.material.arms}
+def _names(found: Report) -> words.Names:
+    return {(arm.arm.problem, arm.arm.variant, arm.arm.optimizer): arm.name for arm in found.material.arms}
 
 
 def _context(found: Report) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _context(found: Report) -> dict[str, Any]:
         "title": found.comparison.name or f"Comparison {found.comparison.id}",
         "answer": words.answer(found.material.result, _names(found)),
         "result": found.material.result,
-        "checks": [words.checked(check, _names(found)) for check in found.material.result.self_checks],
+        "checks": words.self_checks(found.material.result, _names(found)),
         "arms": found.material.arms,
         "charts": found.charts,
         "protocol": _protocol(found),
@@ -128,6 +129,7 @@ def _protocol(found: Report) -> dict[str, Any]:
         "intervals": "95 % bootstrap over seeds, stretched for few; of probabilities the score interval",
         "baseline": spec.baseline,
         "target": found.material.result.target,
+        "targets": found.material.result.targets,
         "steps": spec.steps,
         "precision": spec.precision,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from service.report.charts import Numbers
+from service.report.names import named
 from workers.analysis.selection import identity
 from workers.analysis.uncertainty import iqm
 from workers.contract.comparison import ComparisonSpec
@@ -65,7 +66,7 @@ def gather(
     statistics: Iterable[pa.RecordBatch],
 ) -> Material:
     """Args: trials, curves (`trial`, `step` and metrics) and statistics (COLUMNS, any rows) of the whole comparison."""
-    arms = [_arm(arm, trials, single=len({other.variant for other in result.arms}) == 1) for arm in result.arms]
+    arms = [_arm(arm, trials, named(arm, result)) for arm in result.arms]
     wanted = pa.array(sorted({trial for arm in arms for trial in arm.trials}), pa.int64())
     kept = [_among(pa.Table.from_batches([batch]), wanted) for batch in statistics]
     rows = pa.concat_tables(kept).combine_chunks() if kept else None
@@ -76,17 +77,20 @@ def gather(
     return Material(spec, result, arms)
 
 
-def _arm(arm: Arm, trials: Sequence[TrialRecord], *, single: bool) -> ArmMaterial:
+def _arm(arm: Arm, trials: Sequence[TrialRecord], name: str) -> ArmMaterial:
     setting = identity(arm.hyperparameters)
     alike = [
         trial
         for trial in trials
         if (trial.variant, trial.optimizer) == (arm.variant, arm.optimizer)
+        and (
+            trial.problem == arm.problem or "" in (trial.problem, arm.problem)
+        )  # of older records there is one problem
         and identity(trial.hyperparameters) == setting
     ]
     chosen = [trial for trial in alike if trial.role != "tuning"] or alike
     return ArmMaterial(
-        name=arm.optimizer if single else f"{arm.variant} · {arm.optimizer}",
+        name=name,
         arm=arm,
         trials=[trial.trial for trial in chosen],
         diverged={trial.trial for trial in chosen if trial.outcome == "diverged"},

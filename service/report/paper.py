@@ -1,6 +1,7 @@
 """Charts as PNG and SVG, for papers. matplotlib without pyplot: no global state, so threads may draw at once."""
 
 import io
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Literal
 
@@ -50,15 +51,22 @@ def draw(chart: Chart, format: Format) -> bytes:
 def _panels(chart: Panels) -> Figure:
     count = len(chart.panels)
     names = {(line.name, line.style): None for panel in chart.panels for line in panel.lines}
-    legend_rows = ceil(len(names) / 4)
-    figure = Figure(figsize=(max(3.4 * count, 4.5), 3.0 + 0.17 * legend_rows), layout="constrained")
+    width = max(3.4 * count, 4.5)
+    columns = legend_columns(width, [name for name, _ in names])
+    figure = Figure(figsize=(width, 3.0 + 0.17 * ceil(len(names) / columns)), layout="constrained")
     for panel, axes in zip(chart.panels, np.ravel(figure.subplots(1, count, squeeze=False)), strict=True):
         _panel(axes, panel)
     handles = [
         Line2D([], [], color=palette.colour(style), linestyle=_dash(style), label=_plain(name)) for name, style in names
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
     return figure
+
+
+def legend_columns(width: float, names: Sequence[str]) -> int:
+    """How many names of 7 points fit beside each other into so many inches: four at most."""
+    longest = max((len(name) for name in names), default=0)
+    return max(1, min(4, int(72 * width / (3.9 * longest + 36))))
 
 
 def _panel(axes: Axes, panel: Panel) -> None:

@@ -61,6 +61,7 @@ def charts(material: Material) -> list[Chart]:
         _depths(material, "gradient_norm", "gradient-by-depth", "Weight gradient against depth", "log₁₀ ‖g‖"),
         *(_maps(material, name) for name in ("saturation", "update-to-weight", "sign-flips")),
         _budget(material),
+        _profiles(material),
     ]
     return [chart for chart in found if chart is not None]
 
@@ -165,7 +166,8 @@ def _theory(material: Material, statistic: str) -> list[Line]:
     found: dict[str, Line] = {}
     for arm in material.arms:
         forecast = arm.arm.diagnosis.predicted_at_step_0 if arm.arm.diagnosis else None
-        if forecast is None or not forecast.layers or arm.arm.variant in found:
+        place = " · ".join(arm.name.split(" · ")[:-1]) or arm.arm.variant
+        if forecast is None or not forecast.layers or place in found:
             continue
         depths = dict(zip(arm.layers, arm.depths, strict=True))
         points = [
@@ -175,8 +177,34 @@ def _theory(material: Material, statistic: str) -> list[Line]:
         ]
         told = [(depth, value) for depth, value in points if value is not None]
         x, y = (np.array(column, np.float64) for column in zip(*told, strict=True)) if told else (np.empty(0),) * 2
-        found[arm.arm.variant] = Line(f"theory, {arm.arm.variant}", THEORY, x, y)
+        found[place] = Line(f"theory, {place}", THEORY, x, y)
     return list(found.values())
+
+
+def _profiles(material: Material) -> Panels | None:
+    """Over several problems."""
+    profiles = material.result.profiles
+    if not profiles:
+        return None
+    single = len({one.variant for one in profiles}) == 1
+    lines = [
+        Line(
+            one.optimizer if single else f"{one.variant} · {one.optimizer}",
+            style,
+            np.array(one.ratios),
+            np.array(one.shares),
+            np.array(one.low),
+            np.array(one.high),
+        )
+        for style, one in enumerate(profiles)
+    ]
+    caption = (
+        "The share of runs, problems and seeds, in which an arm reaches the target within so many times the gradients of the "
+        "fastest arm; at 1 where it is the fastest, at the right end where it gets there at all. Bands are pointwise 95 % "
+        "intervals over seeds."
+    )
+    panel = Panel("Performance profile", "times the gradients of the fastest", "share of runs", lines, x_log=True)
+    return Panels("profile", "Performance profile over problems", caption, [panel])
 
 
 def _budget(material: Material) -> Panels | None:

@@ -76,13 +76,14 @@ def plot(
     name: str,
     format: Literal["png", "svg"],
     here: Here,
+    problem: Annotated[list[str] | None, Query(examples=[["digits"]], description="Problems by name." + MANY)] = None,
     variant: Annotated[list[str] | None, Query(examples=[["base"]], description="Variants." + MANY)] = None,
     optimizer: Annotated[list[str] | None, Query(examples=[["sgd"]], description="Optimizers by name." + MANY)] = None,
 ) -> Response:
     """One of the report's plots, drawn for print: `ranking`, `curves`, `error-signal` and so on; the JSON report lists them."""
     from service.report import paper  # matplotlib takes a second and 50 MB, and few processes are asked for pictures
 
-    found = _report(here, comparison_id, variant, optimizer)
+    found = _report(here, comparison_id, problem, variant, optimizer)
     chart = found.charts.get(name)
     if chart is None:
         raise invalid_parameter(
@@ -94,6 +95,7 @@ def plot(
 def _report(
     here: Resources,
     comparison_id: str,
+    problems: list[str] | None = None,
     variants: list[str] | None = None,
     optimizers: list[str] | None = None,
 ) -> document.Report:
@@ -106,12 +108,14 @@ def _report(
         raise Problem(409, "wrong_state", NO_RESULT.format(comparison_id))
     spec = ComparisonSpec.model_validate(record.spec)
     root = here.settings.artifacts
+    wanted_problems = names("problem", problems, list(spec.alone))
     wanted_variants = names("variant", variants, list(spec.networks()))
     wanted_optimizers = names("optimizer", optimizers, [optimizer.label for optimizer in spec.optimizers])
     arms = [
         arm
         for arm in comparison.result.arms
-        if (wanted_variants is None or arm.variant in wanted_variants)
+        if (wanted_problems is None or not spec.problems or arm.problem in wanted_problems)
+        and (wanted_variants is None or arm.variant in wanted_variants)
         and (wanted_optimizers is None or arm.optimizer in wanted_optimizers)
     ]
     material = gather(

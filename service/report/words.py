@@ -1,10 +1,13 @@
 """The answer in plain words, from a result alone."""
 
 import json
+from collections.abc import Mapping
 
 from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, SelfCheck, Verdict
 
+Names = Mapping[tuple[str, str, str], str]
+"""By problem, variant and optimizer."""
 TOLD = 6
 """Names listed before the rest is counted."""
 
@@ -17,14 +20,23 @@ RESCUES: dict[Rescue, str] = {
 }
 
 
-def answer(result: Result, names: dict[tuple[str, str], str]) -> str:
+def answer(result: Result, names: Names) -> str:
     """A paragraph: who wins, by how much, who is not told apart, what the signal does, and what to doubt.
 
     Args:
-        names: of the arms, by variant and optimizer.
+        names: of the arms, by problem, variant and optimizer.
     """
+    problems = dict.fromkeys(arm.problem for arm in result.arms)
+    each = [
+        result.model_copy(update={"arms": [a for a in result.arms if a.problem == problem]}) for problem in problems
+    ]
     sentences = [
-        *_winner(result, names),
+        *_over_all(result, len(each)),
+        *(
+            f"On {one.arms[0].problem}: {sentence}" if len(each) > 1 else sentence
+            for one in each
+            for sentence in _winner(one, names)
+        ),
         *_others(result, names),
         *_signal(result, names),
         *_doubts(result, names),
@@ -90,16 +102,36 @@ def advised(advice: Advice) -> str:
     return f"{advice.remedy}{how}: {advice.because}."
 
 
-def checked(check: SelfCheck, names: dict[tuple[str, str], str]) -> str:
-    """Whether a method lost to its special case, and what that says of its search: a sentence."""
-    general, special = (names[check.variant, name] for name in (check.general, check.special))
-    if check.verdict == "holds":
-        return f"{general} contains {special} ({check.at}) and is not told worse."
+def self_checks(result: Result, names: Names) -> list[str]:
+    """The methods that lost to what they contain, and how many did not."""
+    lost = [checked(check, names) for check in result.self_checks if check.verdict == "violated"]
+    held = len(result.self_checks) - len(lost)
+    kept = (
+        f"In {_counted(held, 'other pair' if lost else 'pair')} the method that contains the other is not told worse."
+    )
+    return [*lost, *([kept] if held else [])]
+
+
+def checked(check: SelfCheck, names: Names) -> str:
+    """That a method lost to its special case, and what that says of its search: a sentence."""
+    general, special = (names[check.problem, check.variant, name] for name in (check.general, check.special))
     left_out = f", it left out {_listed(check.unsearched)}" if check.unsearched else ""
     return f"{general} did worse than {special}, which it contains ({check.at}): its search was too small{left_out}."
 
 
-def _winner(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+def _over_all(result: Result, problems: int) -> list[str]:
+    """Who is best over several problems."""
+    best = [one for one in result.overall if one.rank == 1]
+    if not best:
+        return []
+    variants = {one.variant for one in result.overall}
+    who = _listed([one.optimizer if len(variants) == 1 else f"{one.variant} · {one.optimizer}" for one in best])
+    does = "does" if len(best) == 1 else "do equally"
+    rank = f"a mean rank of {best[0].mean_rank:.2g}, 95 % interval {best[0].low:.2g} to {best[0].high:.2g}"
+    return [f"Over {problems} problems {who} {does} best of {_counted(len(result.overall), 'arm')}: {rank}."]
+
+
+def _winner(result: Result, names: Names) -> list[str]:
     ranked = [arm for arm in result.arms if arm.rank is not None]
     if not ranked:
         return ["No arm has a reported trial yet."]
@@ -114,7 +146,7 @@ def _winner(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
     return [f"{partial}{_listed(_names(best, names))} {does} best of {_counted(len(ranked), 'arm')}: {loss}{accuracy}."]
 
 
-def _others(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+def _others(result: Result, names: Names) -> list[str]:
     groups: dict[str, list[Arm]] = {}
     for arm in result.arms:
         if arm.versus_baseline is not None:
@@ -129,14 +161,17 @@ def _others(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
     return [f"On paired seeds {'; '.join(told)}."] if told else []
 
 
-def _signal(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+def _signal(result: Result, names: Names) -> list[str]:
     told = []
-    starts: dict[str, str] = {}
+    starts: dict[tuple[str, str], str] = {}
     for arm in result.arms:
         start = arm.diagnosis.at_step_0 if arm.diagnosis else None
-        if start is not None and start.decades_per_layer is not None and arm.variant not in starts:
-            where = "" if len({a.variant for a in result.arms}) == 1 else f" of {arm.variant}"
-            starts[arm.variant] = _start(where, spoken(start.verdict), start.decades_per_layer, start.decades)
+        place = arm.problem, arm.variant
+        if start is not None and start.decades_per_layer is not None and place not in starts:
+            several = [len({getattr(a, name) for a in result.arms}) > 1 for name in ("problem", "variant")]
+            told_of = [name for name, more in zip(place, several, strict=True) if more]
+            where = f" of {' · '.join(told_of)}" if told_of else ""
+            starts[place] = _start(where, spoken(start.verdict), start.decades_per_layer, start.decades)
     told += list(starts.values())[:TOLD]
     ends: dict[Verdict, list[Arm]] = {}
     for arm in result.arms:
@@ -159,14 +194,14 @@ def _start(where: str, verdict: str, rate: float, decades: float | None) -> str:
     return f"Before the first update the error signal{where} {moves} {abs(rate):.2f} decades per layer on its way down{left} ({verdict})."
 
 
-def _doubts(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
+def _doubts(result: Result, names: Names) -> list[str]:
     told = []
     diverged = sum(arm.trials.diverged for arm in result.arms)
     if diverged:
         told.append(f"{_counted(diverged, 'reported trial')} diverged, counted as infinitely bad.")
     if inside := [arm for arm in result.arms if arm.widened and not arm.at_edge]:
         told.append(
-            f"{_listed(_names(inside, names))} did best at the edge of its grid until that was widened: now inside."
+            f"{_listed(_names(inside, names))} did best at an edge of what was searched, until that was widened: now inside."
         )
     if edges := [arm for arm in result.arms if arm.at_edge]:
         also = ", widened or not" if any(arm.widened for arm in edges) else ""
@@ -181,8 +216,8 @@ def _doubts(result: Result, names: dict[tuple[str, str], str]) -> list[str]:
     return told
 
 
-def _names(arms: list[Arm], names: dict[tuple[str, str], str]) -> list[str]:
-    return [names[arm.variant, arm.optimizer] for arm in arms]
+def _names(arms: list[Arm], names: Names) -> list[str]:
+    return [names[arm.problem, arm.variant, arm.optimizer] for arm in arms]
 
 
 def _listed(names: list[str]) -> str:

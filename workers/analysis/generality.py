@@ -5,7 +5,7 @@ explain, its search was too small (Choi et al. 2019, On Empirical Comparisons of
 section 3, who call these inclusion relations). Learning rates are free in all of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, cast
 
 from workers.analysis.selection import Setting
@@ -128,14 +128,28 @@ NEUTRAL: dict[tuple[str, str], tuple[str, float]] = {
 
 
 def contained(
-    general: OptimizerSpec, grids: Mapping[str, list[float]], special: OptimizerSpec, setting: Setting
+    general: OptimizerSpec,
+    grids: Mapping[str, list[float]],
+    special: OptimizerSpec,
+    setting: Setting,
+    searched: Collection[str] = (),
 ) -> Contained | None:
     """How the one contains the other; None where it does not.
 
     Args:
         grids: what was searched of the general one.
         setting: of the special one.
+        searched: hyper-parameters of the special one that were; a learning rate among them should have been of the general one, too.
     """
+    found = _contained(general, grids, special, setting)
+    if found is None or "lr" not in searched or "lr" in grids or "lr" not in general.hyperparameters():
+        return found
+    return found._replace(unsearched=["lr", *found.unsearched])
+
+
+def _contained(
+    general: OptimizerSpec, grids: Mapping[str, list[float]], special: OptimizerSpec, setting: Setting
+) -> Contained | None:
     if general.kind == special.kind:
         return _by_grids(general, grids, special, setting)
     if general.wrappers() or special.wrappers():

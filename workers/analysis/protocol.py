@@ -5,7 +5,8 @@ round tries what lies beyond on the same seeds; then the best of each arm runs o
 Without: all that is written runs on all seeds, in one round.
 """
 
-from itertools import count, pairwise
+from collections.abc import Iterator
+from itertools import count, pairwise, product
 from typing import NamedTuple
 
 from workers.analysis.predicted import gradient_range
@@ -37,8 +38,8 @@ class _Runs(NamedTuple):
     role: Role
 
 
-_Plan = dict[tuple[str, str], list[_Runs]]
-"""What runs, by variant and name of the optimizer."""
+_Plan = dict[tuple[str, str, str], list[_Runs]]
+"""What runs, by names of the problem, the variant and the optimizer."""
 
 
 def tuned(spec: ComparisonSpec, optimizer: OptimizerSpec) -> bool:
@@ -52,7 +53,10 @@ def first_round(spec: ComparisonSpec) -> PlannedRound:
         return PlannedRound(0, "final", _shards(spec, _final(spec, []), 0))
     seeds = _tuning_seeds(spec)
     plan: _Plan = {
-        (variant, optimizer.label): [_Runs(setting, seeds, "tuning") for setting in settings(optimizer, spec.tuning)]
+        (problem, variant, optimizer.label): [
+            _Runs(setting, seeds, "tuning") for setting in settings(optimizer, spec.tuning)
+        ]
+        for problem in spec.alone
         for variant in spec.networks()
         for optimizer in spec.optimizers
         if tuned(spec, optimizer)
@@ -83,7 +87,7 @@ def totals(spec: ComparisonSpec) -> tuple[int, int]:
     the best inside its grid, nothing is widened.
     """
     each = sum(sum(trials_by_round(spec, optimizer)) for optimizer in spec.optimizers)
-    trials = each * (1 + len(spec.variants))
+    trials = each * (1 + len(spec.variants)) * len(spec.alone)
     return trials, trials * spec.steps
 
 
@@ -109,10 +113,10 @@ def _tuning_seeds(spec: ComparisonSpec) -> range:
     return range(first, first + spec.tuning.seeds)
 
 
-def _by_arm(trials: list[TrialScore]) -> dict[tuple[str, str], list[TrialScore]]:
-    found: dict[tuple[str, str], list[TrialScore]] = {}
+def _by_arm(trials: list[TrialScore]) -> dict[tuple[str, str, str], list[TrialScore]]:
+    found: dict[tuple[str, str, str], list[TrialScore]] = {}
     for trial in trials:
-        found.setdefault((trial.variant, trial.optimizer), []).append(trial)
+        found.setdefault((trial.problem, trial.variant, trial.optimizer), []).append(trial)
     return found
 
 
@@ -121,8 +125,8 @@ def _widening(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
     assert spec.tuning is not None
     seeds, optimizers = _tuning_seeds(spec), {optimizer.label: optimizer for optimizer in spec.optimizers}
     return {
-        (variant, name): [_Runs(setting, seeds, "tuning") for setting in widened(optimizers[name], spec.tuning, own)]
-        for (variant, name), own in _by_arm(trials).items()
+        arm: [_Runs(setting, seeds, "tuning") for setting in widened(optimizers[arm[-1]], spec.tuning, own)]
+        for arm, own in _by_arm(trials).items()
     }
 
 
@@ -131,29 +135,38 @@ def _final(spec: ComparisonSpec, trials: list[TrialScore]) -> _Plan:
     seeds = range(spec.seed, spec.seed + spec.seeds)
     tuning = _by_arm(trials)
     plan: _Plan = {}
-    for variant in spec.networks():
-        for optimizer in spec.optimizers:
-            arm = variant, optimizer.label
-            reported = settings(optimizer, spec.tuning)
-            if tuned(spec, optimizer):
-                choice = choose(optimizer, spec.tuning, tuning[arm])
-                assert choice is not None, "a tuning round is closed once its trials have ended"
-                reported = [choice.setting]
-            plan[arm] = [_Runs(setting, seeds, "final") for setting in reported]
-            if spec.tuning is not None and defaults(optimizer) not in reported:
-                plan[arm].append(_Runs(defaults(optimizer), seeds, "defaults"))
+    for problem, variant, optimizer in product(spec.alone, spec.networks(), spec.optimizers):
+        arm = problem, variant, optimizer.label
+        reported = settings(optimizer, spec.tuning)
+        if tuned(spec, optimizer):
+            choice = choose(optimizer, spec.tuning, tuning[arm])
+            assert choice is not None, "a tuning round is closed once its trials have ended"
+            reported = [choice.setting]
+        plan[arm] = [_Runs(setting, seeds, "final") for setting in reported]
+        if spec.tuning is not None and defaults(optimizer) not in reported:
+            plan[arm].append(_Runs(defaults(optimizer), seeds, "defaults"))
     return plan
 
 
 def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
     """Trials that can share a batched program, numbered in the order in which they stand."""
     numbers = count(first_trial)
-    shards = []
+    return [
+        shard
+        for problem, own in spec.alone.items()
+        for shard in _shards_of(own, problem, plan, numbers)
+        if shard.trials
+    ]
+
+
+def _shards_of(spec: ComparisonSpec, problem: str, plan: _Plan, numbers: Iterator[int]) -> Iterator[Shard]:
+    """Of one problem; some may have no trials."""
     for variant, network in networks(spec).items():
         for (batch_size, pattern), members in spec.alike().items():
             trials = [
                 Trial(
                     trial=next(numbers),
+                    problem=problem,
                     variant=variant,
                     optimizer=optimizer.label,
                     kind=optimizer.kind,
@@ -162,32 +175,27 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
                     role=runs.role,
                 )
                 for optimizer in members
-                for runs in plan.get((variant, optimizer.label), [])
+                for runs in plan.get((problem, variant, optimizer.label), [])
                 for seed in runs.seeds
             ]
-            if trials:
-                shards.append(
-                    Shard(
-                        problem=spec.problem,
-                        variant=variant,
-                        network=network,
-                        trials=trials,
-                        batch_size=batch_size,
-                        pattern=pattern,
-                        precision=spec.precision,
-                        gradient_range=gradient_range(spec, network, batch_size),
-                        steps=spec.steps,
-                        recorded=spec.record.steps(spec.steps),
-                        backpropagation=spec.record.backpropagation,
-                        statistics=spec.record.names,
-                        device=spec.device,
-                        regularizers=spec.networks()[variant].regularizers,
-                        wrappers={
-                            optimizer.label: around
-                            for optimizer in members
-                            if (around := optimizer.wrapper_kinds())
-                            and any(t.optimizer == optimizer.label for t in trials)
-                        },
-                    )
-                )
-    return shards
+            yield Shard(
+                problem=spec.problem,
+                variant=variant,
+                network=network,
+                trials=trials,
+                batch_size=batch_size,
+                pattern=pattern,
+                precision=spec.precision,
+                gradient_range=gradient_range(spec, network, batch_size),
+                steps=spec.steps,
+                recorded=spec.record.steps(spec.steps),
+                backpropagation=spec.record.backpropagation,
+                statistics=spec.record.names,
+                device=spec.device,
+                regularizers=spec.networks()[variant].regularizers,
+                wrappers={
+                    optimizer.label: around
+                    for optimizer in members
+                    if (around := optimizer.wrapper_kinds()) and any(t.optimizer == optimizer.label for t in trials)
+                },
+            )

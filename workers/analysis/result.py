@@ -15,6 +15,7 @@ from workers.analysis.advice import advice, network_remedies
 from workers.analysis.budget import by_budget
 from workers.analysis.diagnosis import Followed, diagnose
 from workers.analysis.generality import contained
+from workers.analysis.over_problems import Run, Runs, overall, profiles
 from workers.analysis.predicted import beside, predict
 from workers.analysis.protocol import tuned
 from workers.analysis.ranking import ranks
@@ -55,6 +56,7 @@ from workers.theory.resolution import networks
 class _Arm:
     """One variant under one optimizer, and the trials that count for it, each by seed."""
 
+    problem: str
     variant: str
     optimizer: OptimizerSpec
     choice: Choice | None
@@ -68,63 +70,118 @@ class _Arm:
     untuned: list[TrialScore]
     """Of the default setting, on the same seeds, ended; none where nothing was searched."""
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Of variant and optimizer."""
+        return self.variant, self.optimizer.label
+
 
 def build_result(
     spec: ComparisonSpec,
     trials: list[TrialScore],
     curves: pa.Table | None,
     statistics: pa.Table | None,
-    step_seconds: Mapping[tuple[str, str], float] = MappingProxyType({}),
+    step_seconds: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
 ) -> Result:
     """Ranks the arms and says what the signal does in each.
 
     Args:
         trials: all that are planned so far, in any order, ended or not.
         curves: columns as in a trial's report; for `steps_to_target`.
-        step_seconds: by variant and name of the optimizer, what a step takes, of those that were timed; for `seconds_to_target`.
+        step_seconds: by names of problem, variant and optimizer, what a step takes, of those that were timed; for `seconds_to_target`.
         statistics: `signals.COLUMNS`, at step 0, the early and the last step at least; for the diagnosis.
     """
-    arms = _arms(spec, trials)
+    on_each = [
+        _on_one(own, problem, [t for t in trials if t.problem == problem], curves, statistics, step_seconds)
+        for problem, own in spec.alone.items()
+    ]
+    assert spec.baseline is not None, "the spec names one where the user did not"
+    targets = {
+        problem: one.target.model_dump() if one.target else None
+        for problem, one in zip(spec.alone, on_each, strict=True)
+    }
+    only = next(iter(targets.values())) if len(targets) == 1 or spec.target else None
+    return Result(
+        baseline=spec.baseline,
+        target=only,
+        targets=targets,
+        overall=overall([one.runs for one in on_each], spec.baseline) if len(on_each) > 1 else [],
+        profiles=profiles([one.runs for one in on_each]) if len(on_each) > 1 else [],
+        self_checks=[check for one in on_each for check in one.self_checks],
+        partial=any(trial.outcome not in REPORTED for trial in trials) or any(one.partial for one in on_each),
+        arms=[view for one in on_each for view in one.views],
+    )
+
+
+class _OnOne(NamedTuple):
+    """What there is to say of one problem."""
+
+    target: Target | None
+    views: list[Arm]
+    """By rank."""
+    runs: Runs
+    self_checks: list[SelfCheck]
+    partial: bool
+
+
+def _on_one(
+    spec: ComparisonSpec,
+    problem: str,
+    trials: list[TrialScore],
+    curves: pa.Table | None,
+    statistics: pa.Table | None,
+    step_seconds: Mapping[tuple[str, str, str], float],
+) -> _OnOne:
+    arms = _arms(spec, problem, trials)
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
     followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
     theory = _Theory(_expected(spec), _remedies(spec))
     views = [
-        _view(spec, arm, arms, _Clock(reached, step_seconds.get((arm.variant, arm.optimizer.label))), followed, theory)
+        _view(spec, arm, arms, _Clock(reached, step_seconds.get((problem, *arm.name))), followed, theory)
         for arm in arms
     ]
     losses = [float(iqm(_test_losses(arm.reported))) if arm.reported else None for arm in arms]
     ranked = [view.model_copy(update={"rank": rank}) for view, rank in zip(views, ranks(losses), strict=True)]
-    assert spec.baseline is not None, "the spec names one where the user did not"
-    unfinished = any(trial.outcome not in REPORTED for trial in trials)
-    return Result(
-        baseline=spec.baseline,
-        target=target.model_dump() if target else None,
-        self_checks=_self_checks(spec, arms),
-        partial=unfinished or any(len(arm.reported) < spec.seeds for arm in arms),
-        arms=sorted(ranked, key=lambda view: inf if view.rank is None else view.rank),
+    return _OnOne(
+        target,
+        sorted(ranked, key=lambda view: inf if view.rank is None else view.rank),
+        {arm.name: _runs(arm, reached) for arm in arms},
+        _self_checks(spec, arms),
+        any(len(arm.reported) < spec.seeds for arm in arms),
     )
 
 
-def _arms(spec: ComparisonSpec, trials: list[TrialScore]) -> list[_Arm]:
+def _runs(arm: _Arm, reached: dict[int, int]) -> dict[int, Run]:
+    """By seed."""
+    cost = arm.optimizer.per_step().cost
+    losses = _test_losses(arm.reported)
+    return {
+        trial.seed: Run(loss, cost * reached.get(trial.trial, inf))
+        for trial, loss in zip(arm.reported, losses, strict=True)
+    }
+
+
+def _arms(spec: ComparisonSpec, problem: str, trials: list[TrialScore]) -> list[_Arm]:
     """In the order of the request, variants first."""
     by_arm: dict[tuple[str, str], list[TrialScore]] = {}
     for trial in sorted(trials, key=lambda trial: trial.trial):
         by_arm.setdefault((trial.variant, trial.optimizer), []).append(trial)
     return [
-        _arm(spec, variant, optimizer, by_arm.get((variant, optimizer.label), []))
+        _arm(spec, problem, variant, optimizer, by_arm.get((variant, optimizer.label), []))
         for variant in spec.networks()
         for optimizer in spec.optimizers
     ]
 
 
-def _arm(spec: ComparisonSpec, variant: str, optimizer: OptimizerSpec, trials: list[TrialScore]) -> _Arm:
+def _arm(spec: ComparisonSpec, problem: str, variant: str, optimizer: OptimizerSpec, trials: list[TrialScore]) -> _Arm:
     role = "tuning" if tuned(spec, optimizer) else "final"
     deciding = [trial for trial in trials if trial.role == role]
     choice = choose(optimizer, spec.tuning, deciding)
     first = trials[0].hyperparameters if trials else defaults(optimizer)
     setting = choice.setting if choice else first
     return _Arm(
+        problem,
         variant,
         optimizer,
         choice,
@@ -158,6 +215,7 @@ def _view(
     invariance = measured(arm.optimizer)
     return Arm(
         **dict(_scores(spec, arm.optimizer, arm.setting, arm.reported, clock)),
+        problem=arm.problem,
         variant=arm.variant,
         optimizer=arm.optimizer.label,
         invariant_down_to=invariance.down_to,
@@ -287,13 +345,15 @@ def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
         if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
             continue
         grid = searched(general.optimizer, spec.tuning, general.deciding)
-        inside = contained(general.optimizer, grid, special.optimizer, special.setting)
+        tried = grids(special.optimizer, spec.tuning)
+        inside = contained(general.optimizer, grid, special.optimizer, special.setting, tried)
         versus = _paired(general, special) if inside else None
         if inside and versus:
             assert versus.difference is not None
             low = versus.difference.low
             found.append(
                 SelfCheck(
+                    problem=general.problem,
                     variant=general.variant,
                     general=general.optimizer.label,
                     special=special.optimizer.label,

@@ -35,6 +35,8 @@ class TrialScore:
     test_accuracy: float | None
     validation_loss: float | None
     """The last of its curve; None if there is none yet."""
+    problem: str = ""
+    """Its name in the comparison."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ class ComparisonSpec(Spec):
     name: str = Field(default="", max_length=200, examples=["six sigmoid layers on digits"])
     """For people."""
     problem: ProblemSpec = Field(examples=["digits"])
-    """Data and loss."""
+    """Data and loss. With `problems` it is the first of them, and need not be written."""
+    problems: list[ProblemSpec] = Field(default=[], max_length=16, examples=[["digits", "wine"]])
+    """Several, instead of `problem`: every arm is tuned and reported on each, ranked on each and over all."""
     network: NetworkSpec = Field(
         examples=[{"kind": "mlp", "depth": 6, "width": 64, "activation": "sigmoid", "init": "xavier_normal"}]
     )
@@ -128,14 +130,38 @@ class ComparisonSpec(Spec):
     def _can_be_checked_in_time(cls, body: object) -> object:
         return refuse_too_many(body)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, body: object) -> object:
+        if isinstance(body, dict) and "problem" not in body:
+            problems = body.get("problems")
+            if isinstance(problems, list) and problems:
+                return {**body, "problem": problems[0]}
+        return body
+
     @model_validator(mode="after")
     def _defaults_that_depend_on_others(self) -> Self:
         if self.baseline is None:
             names = [optimizer.label for optimizer in self.optimizers]
             object.__setattr__(self, "baseline", "sgd" if "sgd" in names else names[0])
         if "batch_size" not in self.model_fields_set and isinstance(self.batch_size, int):
-            object.__setattr__(self, "batch_size", min(self.batch_size, self.problem.training_samples))
+            smallest = min(problem.training_samples for problem in self.problems or [self.problem])
+            object.__setattr__(self, "batch_size", min(self.batch_size, smallest))
         return self
+
+    @cached_property
+    def alone(self) -> dict[str, "ComparisonSpec"]:
+        """The comparison on each of its problems, by the problem's name: its kind, numbered where that stands more than once."""
+        if not self.problems:
+            return {self.problem.kind: self}
+        kinds = [problem.kind for problem in self.problems]
+        names = [kind if (nth := kinds[:i].count(kind)) == 0 else f"{kind} {nth + 1}" for i, kind in enumerate(kinds)]
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            # all of it has been validated
+            name: ComparisonSpec.model_construct(**{**given, "problem": problem, "problems": []})
+            for name, problem in zip(names, self.problems, strict=True)
+        }
 
     def networks(self) -> dict[str, Mlp | Layers]:
         """Every variant's network by name, `base` first."""

@@ -31,6 +31,8 @@ class Trial(BaseModel):
 
     trial: int
     """0-based index in the comparison's frozen order."""
+    problem: str = ""
+    """Its name in the comparison."""
     variant: str
     optimizer: str
     """The optimizer's name in the comparison."""

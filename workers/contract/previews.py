@@ -105,6 +105,8 @@ class Preview(PreviewedNetwork):
 
     variants: dict[str, PreviewedNetwork] = Field(examples=[{}])
     """By name, `base` not among them."""
+    problems: dict[str, dict[str, PreviewedNetwork]] = Field(default={}, examples=[{}])
+    """The same for each of several problems, by name of the problem and of the variant; what is above is on the first. Empty for one."""
     estimate: Estimate = Field(
         examples=[
             {"trials": 70, "steps": 70000, "memory_bytes": 41943040, "flops": 1.2e12, "seconds": 35.0, "workers": 1}

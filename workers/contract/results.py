@@ -270,8 +270,10 @@ class Diagnosis(Stage):
 
 
 class Arm(Scores):
-    """One variant under one optimizer."""
+    """One variant under one optimizer, on one problem."""
 
+    problem: str = Field(default="", examples=["digits"])
+    """Name of the problem: its kind, numbered where that stands more than once."""
     variant: str = Field(examples=["base"])
     """Name of the variant; `base` is the network as given."""
     optimizer: str = Field(examples=["rmsprop"])
@@ -286,7 +288,7 @@ class Arm(Scores):
     trials had ended; the mean over a few dozen steps. Statistics, evaluations and the company of other trials are on no optimizer's clock.
     null until it is measured."""
     rank: int | None = Field(default=None, examples=[1])
-    """By interquartile mean of the test loss; equal values share a rank; null while it has no reported trial."""
+    """On its problem, by interquartile mean of the test loss; equal values share a rank; null while it has no reported trial."""
     versus_baseline: Improvement | None = Field(
         default=None, examples=[{"probability_of_improvement": 1.0, "low": 1.0, "high": 1.0}]
     )
@@ -321,6 +323,8 @@ class Arm(Scores):
 class SelfCheck(View):
     """A method that contains another as a special case must not lose to it: where it does, its search was too small."""
 
+    problem: str = Field(default="", examples=["digits"])
+    """The problem of both."""
     variant: str = Field(examples=["base"])
     """The network of both."""
     general: str = Field(examples=["adam"])
@@ -337,13 +341,60 @@ class SelfCheck(View):
     """The general one's test loss minus the special one's on the same seed."""
 
 
+class Overall(View):
+    """One variant under one optimizer over all problems."""
+
+    variant: str = Field(examples=["base"])
+    """Name of the variant."""
+    optimizer: str = Field(examples=["rmsprop"])
+    """Name of the optimizer."""
+    rank: int = Field(examples=[1])
+    """By mean rank; equal ones share a rank."""
+    mean_rank: float = Field(examples=[1.5])
+    """Of its ranks on the problems: what one problem's losses are like, larger or more spread, gives it no more weight than another."""
+    low: float = Field(examples=[1.0])
+    """Lower end of the 95 % interval: the bootstrap over seeds, drawn alike for all arms, stratified by problem."""
+    high: float = Field(examples=[2.0])
+    """Upper end."""
+    probability_of_improvement: float | None = Field(default=None, examples=[0.9])
+    """Over the baseline, the mean over problems; null on the baseline itself."""
+
+
+class Profile(View):
+    """A performance profile (Dolan and Moré 2002): on which share of the runs an arm needs at most so many times what the best arm needs.
+
+    A run is a problem and a seed, its cost the evaluations to target, infinite where it is missed.
+    """
+
+    variant: str = Field(examples=["base"])
+    """Name of the variant."""
+    optimizer: str = Field(examples=["rmsprop"])
+    """Name of the optimizer."""
+    ratios: list[float] = Field(examples=[[1.0, 2.0, 4.0]])
+    """Times the least that any arm needs in the same run."""
+    shares: list[float] = Field(examples=[[0.5, 0.9, 1.0]])
+    """Of the runs. At 1: where it is the fastest; at the end: where it gets there at all."""
+    low: list[float] = Field(examples=[[0.3, 0.7, 1.0]])
+    """Lower ends of pointwise 95 % intervals, the bootstrap over seeds, stratified by problem."""
+    high: list[float] = Field(examples=[[0.7, 1.0, 1.0]])
+    """Upper ends."""
+
+
 class Result(View):
     """The answer; partial while the comparison runs."""
 
     baseline: str = Field(examples=["sgd"])
     """Name of the optimizer that the others are held against."""
     target: dict[str, Any] | None = Field(default=None, examples=[{"metric": "validation_loss", "value": 0.5}])
-    """What `steps_to_target` counts to."""
+    """What `steps_to_target` counts to; null where the baseline sets another on each of several problems."""
+    targets: dict[str, dict[str, Any] | None] = Field(
+        default={}, examples=[{"digits": {"metric": "validation_loss", "value": 0.5}}]
+    )
+    """By name of the problem."""
+    overall: list[Overall] = Field(default=[], examples=[[]])
+    """The ranking over several problems, by rank; empty for one, and until every arm is reported on all of them."""
+    profiles: list[Profile] = Field(default=[], examples=[[]])
+    """Of several problems, in the same order; empty where no run meets its target."""
     partial: bool = Field(default=False, examples=[False])
     """True while trials are missing."""
     self_checks: list[SelfCheck] = Field(default=[], examples=[[]])
@@ -362,7 +413,7 @@ class Result(View):
             ]
         ]
     )
-    """By rank."""
+    """Problem by problem, by rank."""
 
 
 class Waiting(View):
@@ -415,6 +466,8 @@ class ShardReport(View):
 
     round: int = Field(examples=[0])
     """The round it belongs to, from 0."""
+    problem: str = Field(default="", examples=["digits"])
+    """The problem they train on."""
     variant: str = Field(examples=["base"])
     """The network they train."""
     trials: int = Field(examples=[40])
@@ -483,6 +536,8 @@ class TrialReport(View):
 
     trial: int = Field(examples=[0])
     """0-based index in the comparison's frozen order, the same in a repeated run."""
+    problem: str = Field(default="", examples=["digits"])
+    """Name of the problem."""
     variant: str = Field(examples=["base"])
     """Name of the variant; `base` is the network as given."""
     optimizer: str = Field(examples=["rmsprop"])

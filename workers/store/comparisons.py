@@ -73,6 +73,7 @@ class ComparisonRecord:
 @dataclass(frozen=True)
 class ShardRecord:
     round: int
+    problem: str
     variant: str
     trials: int
     execution: Execution
@@ -83,6 +84,7 @@ class ShardRecord:
 @dataclass(frozen=True)
 class TrialRecord:
     trial: int
+    problem: str
     variant: str
     optimizer: str
     kind: str
@@ -257,7 +259,7 @@ def trials(db: Database, comparison_id: str) -> list[TrialRecord]:
 def shards(db: Database, comparison_id: str) -> list[ShardRecord]:
     """Those that a worker has begun, in the order of rounds."""
     query = (
-        select(job.c.round, job.c.variant, job.c.trials_count, job.c.execution, job.c.step_seconds)
+        select(job.c.round, job.c.problem, job.c.variant, job.c.trials_count, job.c.execution, job.c.step_seconds)
         .where(job.c.comparison_id == comparison_id, job.c.execution.is_not(None))
         .order_by(job.c.round, job.c.position)
     )
@@ -265,7 +267,12 @@ def shards(db: Database, comparison_id: str) -> list[ShardRecord]:
         found = [row for row in session.execute(query) if row.execution]
     return [
         ShardRecord(
-            row.round, row.variant, row.trials_count, Execution.model_validate(row.execution), row.step_seconds or {}
+            row.round,
+            row.problem or "",
+            row.variant,
+            row.trials_count,
+            Execution.model_validate(row.execution),
+            row.step_seconds or {},
         )
         for row in found
     ]

@@ -76,7 +76,7 @@ def store_partial_result(db: Database, claim: Claim, result: dict[str, Any]) -> 
 def _store(session: Connection, comparison_id: str, result: dict[str, Any]) -> None:
     rounds.change(session, comparison_id, result=result)
     arms = [
-        {name: arm.get(name) for name in ("variant", "optimizer", "rank", "test_loss", "test_accuracy")}
+        {name: arm.get(name) for name in ("problem", "variant", "optimizer", "rank", "test_loss", "test_accuracy")}
         for arm in result["arms"]
     ]
     events.append(session, comparison_id, "ranking", {"arms": arms})

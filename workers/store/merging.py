@@ -43,15 +43,23 @@ def read_statistics(
     layers: Collection[str] | None = None,
     seeds: Collection[int] | None = None,
     steps: Collection[int] | None = None,
+    trials: Collection[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Statistics by trial, step and depth, from the merged file and from parts that it does not hold yet.
 
     Args:
         parts: as the record lists them.
         columns: which, in which order; all if None.
-        variants, optimizers, layers, seeds, steps: rows with one of these values; all if None.
+        variants, optimizers, layers, seeds, steps, trials: rows with one of these values; all if None.
     """
-    chosen = {"variant": variants, "optimizer": optimizers, "layer": layers, "seed": seeds, "step": steps}
+    chosen = {
+        "variant": variants,
+        "optimizer": optimizers,
+        "layer": layers,
+        "seed": seeds,
+        "step": steps,
+        "trial": trials,
+    }
     conditions = [ds.field(name).isin(list(values)) for name, values in chosen.items() if values is not None]
     names = list(COLUMNS if columns is None else columns)
     for table in _in_order(_Rows(folder(root, comparison_id), "statistics", parts), names, conditions):

@@ -59,6 +59,7 @@ def insert_round(session: Connection, comparison_id: str, round_: NewRound) -> N
             round_.number,
             round_.role,
             position=position,
+            problem=shard.trials[0].problem,
             variant=shard.variant,
             shard=shard.model_dump(mode="json"),
             device=shard.device,

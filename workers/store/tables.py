@@ -130,6 +130,7 @@ job = Table(
     Column("round", Integer, nullable=False),
     Column("position", Integer, nullable=False),  # within its round
     Column("role", String(16), nullable=False),
+    Column("problem", Text),  # its name in the comparison
     Column("variant", Text),
     Column("shard", OptionalJson),
     Column("execution", OptionalJson),
@@ -166,6 +167,7 @@ trial = Table(
     _comparison_id(primary_key=True),
     Column("trial", Integer, primary_key=True, autoincrement=False),
     Column("job_id", String(64), nullable=False),
+    Column("problem", Text, nullable=False),
     Column("variant", Text, nullable=False),
     Column("optimizer", Text, nullable=False),
     Column("kind", Text, nullable=False),

@@ -56,6 +56,20 @@ def test_a_hundred_layers_keep_their_signal(activation: str, bias_std: float | N
     assert told.decades is not None and abs(told.decades) < 2.5
 
 
+def test_biases_that_centre_make_a_sigmoid_critical() -> None:
+    """½ taken out by the biases is the centred sigmoid: σw is 4 in every layer, the first included, whose own bias takes nothing out."""
+    init = {"kind": "orthogonal", "gain": "critical", "input_mean": 0.5}
+    *hidden, _ = (
+        layer
+        for layer in networks(read_comparison(body(init=init, activation="sigmoid"), Limits()))["base"]
+        if layer.init
+    )
+    assert len(hidden) == 100
+    for layer in hidden:
+        assert layer.init is not None
+        assert sigma_w(layer.init, layer.out_shape[0], layer.in_shape[0]) == pytest.approx(4, rel=1e-9)
+
+
 def test_what_is_planned_has_numbers() -> None:
     """Shards, as workers get them; the request keeps the word."""
     spec = comparison(

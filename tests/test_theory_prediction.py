@@ -143,6 +143,23 @@ def test_nothing_breaks_where_numbers_end() -> None:
             assert len(told.layers) == 1001
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"init": {"kind": "xavier_normal", "input_mean": 0.5}},
+        {"normalization": "weight_standardization"},
+        {"normalization": "layer"},
+        {"normalization": {"kind": "group", "groups": 4}},
+    ],
+)
+@pytest.mark.parametrize("activation", ["sigmoid", "gaussian", "softplus"])
+def test_nothing_breaks_where_a_mean_is_all_there_is(asked: dict[str, Any], activation: str) -> None:
+    """Units that are alike up to rounding, their mean taken out: what is left is no negative square."""
+    for depth in (*range(6, 20), 200):
+        network = Mlp.model_validate({"depth": depth, "width": 48, "activation": activation, **asked})
+        assert len(predict(expand(network, (64,), (10,)), Digits(), 128, "float32").layers) == depth + 1
+
+
 def test_the_ratio_is_measured_over_predicted() -> None:
     """Layer by layer by name, null where either is zero."""
     spec = comparison("sgd")

@@ -55,12 +55,20 @@ def _gain(layers: Sequence[ExpandedLayer], place: int) -> float:
         raise NotCritical(layer, f"{what}: give it an init of its own")
     activation, keep = _below(layers, place)
     sigma_b = (layer.init.bias_std or 0.0) if layer.spec.bias else 0.0
-    activation = _less(activation, layer.init.input_mean if layer.spec.bias else 0.0)
+    activation = _less(activation, _mean(layers, place))
     if why := complaint(activation, sigma_b):
         raise NotCritical(layer, why)
     wanted = critical_of(activation, sigma_b).sigma_w * sqrt(keep)
     out, into, *kernel = layer.tensors[0]
     return gain_for(layer.init, wanted, out, into * prod(kernel), prod(kernel))
+
+
+def _mean(layers: Sequence[ExpandedLayer], place: int) -> float:
+    """The mean that biases take out of the non-linearity which `_below` finds: this layer's, or the next one's above the first layer."""
+    for layer in layers[place if layers[place].depth else place + 1 :]:
+        if isinstance(layer.spec, Linear | Conv1d | Conv2d) and layer.init is not None:
+            return layer.init.input_mean if layer.spec.bias else 0.0
+    return 0.0
 
 
 def _less(activation: ActivationSpec, mean: float) -> ActivationSpec:

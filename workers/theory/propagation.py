@@ -48,7 +48,8 @@ class Signal:
 
     @property
     def variance(self) -> float:
-        return self.second - self.mean**2
+        """Over units: at least that over samples, which has no difference to lose its digits in."""
+        return max(self.second - self.mean**2, self.spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +174,14 @@ def linear(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, Pull]:
     own = layer.init.number() ** 2 / x.second if layer.init.kind == "lsuv" and x.second > 0 else None
     of_weights, stretch = sigma_w(layer.init, out, into) ** 2 if own is None else own, 1.0
     if isinstance(layer.spec.weight_normalization, WeightStandardization):
-        x = replace(
-            x, second=x.second - x.mean**2, mean=0.0
-        )  # rows that sum to zero do not see what all units have in common
+        x = replace(x, second=x.variance, mean=0.0)  # rows that sum to zero do not see what all units have in common
     if layer.spec.weight_normalization is not None:
         made = sigma_w_made(layer.spec.weight_normalization, layer.init, out, into) ** 2
         # ∂L/∂V is ∂L/∂W by as much as V is stretched; what it loses of its direction is there in g, or of order 1/n
         of_weights, stretch = made, made / of_weights
     of_bias = sigma_b(layer.init, into) ** 2 if layer.spec.bias else 0.0
     centre = layer.init.input_mean if layer.spec.bias else 0.0
-    second = of_weights * (x.second - 2 * centre * x.mean + centre**2) + of_bias
+    second = of_weights * (x.variance + (x.mean - centre) ** 2 if centre else x.second) + of_bias
     within = min(second, LARGEST) / (second or 1.0)
     z = Signal(out, second * within, of_weights * x.spread * within, 0.0, normal=True)
     scatter = 0.0 if layer.init.kind in ISOMETRIC else 2 / into
@@ -220,7 +219,7 @@ def normalization(layer: ExpandedLayer, x: Signal, seen: Seen) -> tuple[Signal, 
     elif spec.kind in ("instance", "critical_batch"):
         raise Unpredictable(f"there is no theory here for {spec.kind} norms")
     else:
-        own = x.second - (x.mean**2 if spec.kind in ("layer", "group") else 0.0)
+        own = x.variance if spec.kind in ("layer", "group") else x.second
         mean = x.mean / sqrt(own + spec.eps) if spec.kind == "rms" else 0.0
         y = Signal(x.units, own / (own + spec.eps), x.spread / (own + spec.eps), mean, x.normal)
         scale = 1 / (own + spec.eps)

@@ -84,11 +84,17 @@ def table(result: Result) -> Iterator[str]:
 
 
 def cell(arm: Arm) -> str:
-    reached = arm.test_accuracy
-    assert reached is not None and reached.iqm is not None and reached.low is not None and reached.high is not None
-    told = f"{reached.iqm:.0%} [{100 * reached.low:.0f}, {100 * reached.high:.0f}]".replace("%", " %")
     diverged = f", {arm.trials.diverged} diverged" if arm.trials.diverged else ""
-    return f"{f'**{told}**' if reached.low > TRAINED else told} {words.course(arm.diagnosis)}{diverged}"
+    return f"{accuracy(arm)} {words.course(arm.diagnosis)}{diverged}"
+
+
+def accuracy(arm: Arm) -> str:
+    """With its interval; bold where all of that lies above TRAINED."""
+    reached = arm.test_accuracy
+    if reached is None or reached.iqm is None or reached.low is None or reached.high is None:
+        return "none"
+    told = f"{reached.iqm:.0%} [{100 * reached.low:.0f}, {100 * reached.high:.0f}]".replace("%", " %")
+    return f"**{told}**" if reached.low > TRAINED else told
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from api_server import Service, finish, serving, submit
+from report_samples import large_report
 
 from service.report import interactive, paper
-from service.report.charts import Map, Maps
+from service.report.charts import Map, Maps, Panels
 from service.report.material import median
 from workers.store import comparisons
 
@@ -89,7 +90,9 @@ def test_the_page_loads_nothing_and_runs_no_names(service: Service, path: str) -
     assert "default-src 'none'" in own
     assert "<script>alert" not in page and "<b>$x" not in own and "&lt;b&gt;$x|&lt;/b&gt;" in own
     figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
-    assert {"ranking", "curves", "error-signal", "signal-by-depth", "saturation", "sign-flips"} <= set(figures)
+    assert {"ranking", "curves", "error-signal", "signal-by-depth", "decades", "saturation", "sign-flips"} <= set(
+        figures
+    )
     assert len(figures["error-signal"]) == 2
 
 
@@ -157,6 +160,22 @@ def test_zeros_and_broken_numbers_keep_their_codes() -> None:
     codes = np.frombuffer(base64.b64decode(packed["packed"]), "<i2").tolist()
     assert codes == [-314, interactive.ZERO, interactive.BROKEN, interactive.ABSENT]
     assert paper.draw(chart, "svg") == paper.draw(chart, "svg")
+
+
+def test_decades_over_training_begin_and_end_as_the_diagnosis_has_them() -> None:
+    """With one trial an arm there is no average between them."""
+    report = large_report(depth=6, points=8, seeds=1)
+    chart = report.charts["decades"]
+    assert isinstance(chart, Panels)
+    lines = {line.name: line.y for line in chart.panels[0].lines}
+    compared = 0
+    for arm in report.material.result.arms:
+        stages = (arm.diagnosis.at_step_0, arm.diagnosis) if arm.diagnosis else ()
+        for stage, place in zip(stages, (0, -1), strict=True):
+            if stage is not None and stage.decades_per_layer is not None:
+                assert lines[arm.optimizer][place] == pytest.approx(stage.decades_per_layer, abs=1e-6)
+                compared += 1
+    assert compared >= 12
 
 
 def test_the_median_leaves_missing_trials_aside() -> None:

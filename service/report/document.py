@@ -23,7 +23,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Over all problems", ("profile",)),
     ("Loss curves", ("curves",)),
     ("The gradient, layer by layer", ("error-signal", "weight-gradient")),
-    ("Gradient against depth", ("signal-by-depth", "gradient-by-depth")),
+    ("Gradient against depth", ("signal-by-depth", "decades", "gradient-by-depth")),
     ("Non-linearities and updates", ("saturation", "update-to-weight", "sign-flips")),
 )
 """Headings of the page with the plots beneath them; ranking and tuning have their own."""

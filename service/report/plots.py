@@ -6,6 +6,7 @@ import numpy as np
 
 from service.report.charts import Chart, Intervals, Line, Map, Maps, Numbers, Panel, Panels, Row
 from service.report.material import LOGARITHMIC, ArmMaterial, Material
+from workers.analysis.profile import OUTPUT, slope
 from workers.analysis.signals import early_step
 
 THEORY = -1
@@ -58,6 +59,7 @@ def charts(material: Material) -> list[Chart]:
         _curves(material),
         *(_maps(material, name) for name in ("error-signal", "weight-gradient")),
         _depths(material, "error_signal_norm", "signal-by-depth", "Error signal against depth", "log₁₀ ‖δ‖"),
+        _decades(material),
         _depths(material, "gradient_norm", "gradient-by-depth", "Weight gradient against depth", "log₁₀ ‖g‖"),
         *(_maps(material, name) for name in ("saturation", "update-to-weight", "sign-flips")),
         _budget(material),
@@ -159,6 +161,26 @@ def _by_depth(arm: ArmMaterial, style: int, statistic: str, when: str) -> Line:
         return Line(arm.name, style, np.empty(0), np.empty(0))
     column = arm.statistics[statistic][:, arm.steps.index(step)]
     return Line(arm.name, style, np.array(arm.depths, np.float64), np.where(np.isfinite(column), column, np.nan))
+
+
+def _decades(material: Material) -> Panels | None:
+    lines = []
+    for style, arm in enumerate(material.arms):
+        hidden = [place for place, layer in enumerate(arm.layers) if layer != OUTPUT]
+        if "error_signal_norm" not in arm.statistics or len(hidden) < 2:
+            continue
+        depths = np.array(arm.depths, np.float64)[hidden]
+        rising = [slope(depths, norms) for norms in arm.statistics["error_signal_norm"][hidden].T]
+        values = np.array([np.nan if one is None else -one for one in rising])
+        lines.append(Line(arm.name, style, np.array(arm.steps, np.float64) + 1, values))
+    if not lines:
+        return None
+    caption = (
+        "Minus the slope of log₁₀ ‖δ‖ against depth over the hidden layers, as in the diagnosis: at zero the error signal keeps its size "
+        "from layer to layer, below it fades on its way to the input, above it grows. A good start may be lost while it trains."
+    )
+    panel = Panel("Decades per layer", "step + 1", "decades per layer", lines, x_log=True)
+    return Panels("decades", "Decades per layer over training", caption, [panel])
 
 
 def _theory(material: Material, statistic: str) -> list[Line]:

@@ -76,8 +76,8 @@ def profile(moments: Sequence[Moment], diverged: Sequence[bool], gone: int = 0) 
     with np.errstate(divide="ignore"):
         log_norm = np.log10(means["error_signal_norm"])[hidden]
     drop = float(log_norm[0] - log_norm[-1]) if state == "sound" and len(log_norm) > 1 else None
-    slope = None if state == "broken" else _slope(depths[hidden], log_norm)
-    return Profile(moments[0].step, state, layers, hidden, means, None if slope is None else -slope, drop)
+    rising = None if state == "broken" else slope(depths[hidden], log_norm)
+    return Profile(moments[0].step, state, layers, hidden, means, None if rising is None else -rising, drop)
 
 
 def _prevailing(sound: Mask, zero: Mask, broken: Mask, gone: int) -> tuple[State, Mask]:
@@ -98,7 +98,7 @@ def _mean(moments: Sequence[Moment], members: Mask, name: str) -> Numbers:
         return np.asarray(10 ** np.log10(values).mean(0), np.float64)
 
 
-def _slope(depths: Numbers, log_norm: Numbers) -> float | None:
+def slope(depths: Numbers, log_norm: Numbers) -> float | None:
     """Least squares, over the layers that have a signal."""
     with_signal = np.isfinite(log_norm)
     if with_signal.sum() < 2:

@@ -1,5 +1,6 @@
 """The extended range: true gradients where float32 has none, and the same numbers bit for bit where it has them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,9 @@ def test_rules_said_to_be_free_of_the_magnitude_are(kind: str) -> None:
             scale(other.gradient[:, columns], torch.tensor([power], dtype=torch.float64))
         for each in (mine, other):
             (group,) = each.groups
-            group.rule.update(each.theta, the_gradient(each), group.state, group.hyper, **group.flags)
+            told = torch.tensor([powers], dtype=torch.float64).neg() if each is other else None
+            given = replace(the_gradient(each), exponents=told)
+            group.rule.update(each.theta, given, group.state, group.hyper, **group.flags)
         assert torch.equal(mine.theta, other.theta)
     degrees = RULES[kind].degrees
     assert degrees is not None
@@ -200,7 +203,9 @@ def test_rules_said_to_be_free_of_the_magnitude_are(kind: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_memories_follow_a_gradient_that_drifts_away(path: EnginePath) -> None:
     """The first step multiplies the gradient by more than what is left alone: all goes on as in float64, where nothing has to move."""
-    planned = extended(shard(FAINT, "signum", "lion", "normalized_gradient", precision="float64", steps=8))
+    decaying: Optimizer = {"kind": "lars", "name": "decaying", "weight_decay": 0.01, "momentum": 0.5}
+    rules: list[Optimizer] = ["signum", "lion", "normalized_gradient", "lars", decaying, "fromage", "muon"]
+    planned = extended(shard(FAINT, *rules, precision="float64", steps=8))
     found, expected = train(planned, path=path), train(planned.model_copy(update={"gradient_range": "standard"}))
     bottom = [row for row in expected.statistics.to_pylist() if row["depth"] == 0]
     exponents = [row["gradient_log10_rms"] for row in bottom]

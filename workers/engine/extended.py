@@ -80,6 +80,10 @@ class Extended:
         for own, columns in zip(exponents, self.layout.columns, strict=True):
             scale(gradient[:, columns], degree * own)
 
+    def given(self) -> Tensor:
+        """By which power of two what `present` left is smaller than the gradient, float64 [T, L]."""
+        return torch.where(self.free, self.state["reference"].nan_to_num(nan=0.0), 0.0).T
+
     def carry(self, state: State, degrees: Mapping[str, int], rows: slice, shift: Tensor) -> None:
         """What a rule remembers of its rows, to the new references."""
         for name, degree in degrees.items():

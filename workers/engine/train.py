@@ -120,7 +120,9 @@ def of_rows(gradients: Gradients, rows: slice) -> Gradients:
 
 
 def the_gradient(program: Program, *_: Tensor | int) -> Gradients:
-    return Gradients(program.gradient, program.shard.batch_size, program.layout, program.watch.state["loss"][:, None])
+    exponents = program.extended.given() if program.extended else None
+    loss = program.watch.state["loss"][:, None]
+    return Gradients(program.gradient, program.shard.batch_size, program.layout, loss, exponents)
 
 
 def sample_squares(program: Program) -> Tensor:

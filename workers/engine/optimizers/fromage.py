@@ -10,6 +10,7 @@ Failure modes: the relative step is lr whatever the gradient: it never shrinks b
 gradient steps, and its norm then limits how fast it grows. No memory: noise is followed as far as the signal.
 """
 
+import torch
 from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
@@ -22,10 +23,11 @@ def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> None:
     dtype = theta.dtype
-    for layer in gradients.layout.columns:
+    for place, layer in enumerate(gradients.layout.columns):
         here, own = theta[:, layer], gradients.mean[:, layer]
-        here.addcmul_(own, -(at(hyper["lr"], layer) * ratio(norm(here), norm(own), 1.0)).to(dtype))
+        plain = torch.exp2(gradients.exponent(place))
+        here.addcmul_(own, -(at(hyper["lr"], layer) * ratio(norm(here), norm(own), plain)).to(dtype))
     theta.div_((1 + hyper["lr"].square()).sqrt().to(dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={})

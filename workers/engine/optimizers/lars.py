@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workers.engine.optimizers.norms import norm, ratio
 from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, decayed
+from workers.engine.scaling import scale
 
 
 def initial_state(theta: Tensor, hyper: Hyper, layout: Layout) -> State:
@@ -27,14 +28,18 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper) -> N
     dtype = theta.dtype
     direction = torch.empty_like(theta)
     decay = hyper.get("weight_decay", torch.zeros_like(hyper["trust_coefficient"]))
-    for layer in gradients.layout.columns:
-        here, own = theta[:, layer], gradients.mean[:, layer]
+    for place, layer in enumerate(gradients.layout.columns):
+        here, own, exponent = theta[:, layer], gradients.mean[:, layer], gradients.exponent(place)
+        if "weight_decay" in hyper and gradients.exponents is not None:  # beside which the size of g matters
+            own = scale(own.clone(), torch.where(decay > 0, exponent, 0.0)[:, 0])
+            exponent = torch.where(decay > 0, 0.0, exponent)
         weight_norm = norm(here)
-        trust = ratio(hyper["trust_coefficient"] * weight_norm, norm(own) + decay * weight_norm, 1.0)
+        length = norm(own) + decay * weight_norm
+        trust = ratio(hyper["trust_coefficient"] * weight_norm, length, torch.exp2(exponent))
         torch.mul(decayed(here, own, hyper), trust.to(dtype), out=direction[:, layer])
     if "momentum" in hyper:
         direction = state["momentum_buffer"].mul_(hyper["momentum"].to(dtype)).add_(direction)
     theta.addcmul_(direction, -hyper["lr"].to(dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={})

@@ -38,12 +38,13 @@ def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, n
     state["step"].add_(1)
     first, last = gradients.layout.columns[0], gradients.layout.columns[-1]
     hidden: dict[tuple[int, ...], list[slice]] = {}
-    for columns, shape in gradients.layout.matrices:
-        within = columns.start >= first.stop and columns.stop <= last.start
-        if within and len(shape) == 2:
-            hidden.setdefault(shape, []).append(columns)
-        else:
-            adamw(theta, gradients.mean, state, hyper, columns)
+    for place, layer in enumerate(gradients.layout.layers):
+        for columns, shape in layer.matrices:
+            within = columns.start >= first.stop and columns.stop <= last.start
+            if within and len(shape) == 2:
+                hidden.setdefault(shape, []).append(columns)
+            else:
+                adamw(theta, gradients, state, hyper, place, columns)
     for shape, places in hidden.items():
         muon(theta, gradients.mean, state["exp_avg"], hyper, shape, places, nesterov)
 
@@ -83,13 +84,14 @@ def orthogonalised(x: Tensor) -> Tensor:
     return x
 
 
-def adamw(theta: Tensor, gradient: Tensor, state: State, hyper: Hyper, columns: slice) -> None:
-    dtype, here, own = theta.dtype, theta[:, columns], gradient[:, columns]
+def adamw(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, layer: int, columns: slice) -> None:
+    dtype, here, own = theta.dtype, theta[:, columns], gradients.mean[:, columns]
     mean = state["exp_avg"][:, columns].lerp_(own, (1 - hyper["beta1"]).to(dtype))
     square = state["exp_avg_sq"][:, columns].mul_(hyper["beta2"].to(dtype))
     square.addcmul_(own * (1 - hyper["beta2"]).to(dtype), own)
     first, second = (1 - hyper[beta] ** state["step"] for beta in ("beta1", "beta2"))
-    root = square.sqrt().mul_(second.rsqrt().to(dtype)).add_(nonzero(hyper["eps"], dtype))
+    eps = hyper["eps"] * torch.exp2(-gradients.exponent(layer))  # on the scale of what is given of g
+    root = square.sqrt().mul_(second.rsqrt().to(dtype)).add_(nonzero(eps, dtype))
     rate = at(hyper["lr"], columns) * hyper["adam_ratio"]
     shrink_at(here, rate, hyper)
     here.addcmul_(mean / root, -(rate / first).to(dtype))
@@ -100,4 +102,4 @@ def shrink_at(theta: Tensor, rate: Tensor, hyper: Hyper) -> None:
         theta.mul_((1 - rate * hyper["weight_decay"]).to(theta.dtype))
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, degrees={"exp_avg": 1, "exp_avg_sq": 2})

@@ -19,7 +19,7 @@ def in_range(values: Tensor) -> tuple[Tensor, Tensor]:
     return unit, norm(unit)
 
 
-def ratio(numerator: Tensor, denominator: Tensor, otherwise: float) -> Tensor:
+def ratio(numerator: Tensor, denominator: Tensor, otherwise: Tensor | float) -> Tensor:
     """Numerator over denominator, [R, 1] each; `otherwise` where one of them is zero. NaN goes through."""
     defined = (numerator != 0) & (denominator != 0)
     return torch.where(defined, numerator / denominator, otherwise)

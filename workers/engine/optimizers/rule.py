@@ -103,6 +103,8 @@ class Gradients:
     layout: Layout
     loss: Tensor
     """float64 [R, 1], the mean loss over the batch; of a diverged trial the last finite one."""
+    exponents: Tensor | None = None
+    """float64 [R, L]: the gradient of layer l is mean·2^exponents[:, l]; None where it is mean. Zero for rules without `degrees`."""
     at_probe: Tensor | None = None
     """[R, P] gradient of the same samples at θ + probe; two-gradient rules need it."""
     displacement: Tensor | None = None
@@ -116,6 +118,12 @@ class Gradients:
     """[R, N, P] where the candidates of a gradient-free rule stood, relative to θ: what its `ask` gave."""
     losses: Tensor | None = None
     """float64 [R, N], their mean losses over the batch. What is given of the gradient then means nothing."""
+
+    def exponent(self, layer: int) -> Tensor:
+        """Of one layer, float64 [R, 1]."""
+        if self.exponents is None:
+            return torch.zeros(len(self.mean), 1, dtype=torch.float64, device=self.mean.device)
+        return self.exponents[:, layer : layer + 1]
 
 
 @dataclass(frozen=True)
@@ -137,8 +145,8 @@ class Rule:
     """(gradients, state, hyper, **flags) -> [R, P]: what a gradient-free rule takes the gradient to be, in direction, before its update.
     None where it makes no such estimate: then −Δθ stands for it."""
     degrees: Mapping[str, int] | None = None
-    """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by: for its state of [R, P], by which power of
-    that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
+    """Of a rule whose steps stay the same, whatever each layer's gradient is multiplied by, where it is told (`Gradients.exponents`): for
+    its state of [R, P], by which power of that factor it grows. None: the magnitude matters, if only beside an eps or another layer's."""
     save: Callable[[], Any] | None = None
     """What a checkpoint must hold beside the state: tensors, numbers, strings, lists and dictionaries."""
     load: Callable[[Any], None] | None = None

@@ -179,7 +179,7 @@ def _decades(material: Material) -> Panels | None:
         "Minus the slope of log₁₀ ‖δ‖ against depth over the hidden layers, as in the diagnosis: at zero the error signal keeps its size "
         "from layer to layer, below it fades on its way to the input, above it grows. A good start may be lost while it trains."
     )
-    panel = Panel("Decades per layer", "step + 1", "decades per layer", lines, x_log=True)
+    panel = Panel("All hidden layers", "step + 1", "decades per layer", lines, x_log=True)
     return Panels("decades", "Decades per layer over training", caption, [panel])
 
 

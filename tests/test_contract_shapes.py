@@ -10,7 +10,7 @@ from workers.contract.activations import ACTIVATIONS
 from workers.contract.initialisers import INITIALISERS
 from workers.contract.layers import MAX_LAYERS, Activation, Repeat
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, to_layers, vary
-from workers.contract.shapes import ExpandedLayer, Misfit, expand
+from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
 
 FEATURES, OUTPUTS = 5, 3
 NETWORK: TypeAdapter[Mlp | Layers] = TypeAdapter(NetworkSpec)
@@ -62,6 +62,37 @@ def test_the_short_form_by_hand() -> None:
         ("output", "linear", (4,), (3,), 15, 2),
     ]
     assert inits(found) == [("orthogonal", 1.0)] * 3
+
+
+def test_blocks_that_start_by_fixup() -> None:
+    """Eight hidden layers: a plain one, one that fills no block, then two blocks of three: gains of 2 by L^(−1/(2m−2)), the last zero."""
+    shortcut = {"kind": "fixup", "layers": 3}
+    found = expanded(mlp(8, 5, init={"kind": "lecun_normal", "gain": 2.0}, shortcut=shortcut))
+    assert [layer.path for layer in found if layer.layers] == ["block.0.residual", "block.1.residual"]
+    assert [layer.path for layer in found[-2].layers if layer.init] == [
+        "block.1.layer.0.linear",
+        "block.1.layer.1.linear",
+        "block.1.linear",
+    ]
+    own = [(layer.init.kind, layer.init.gain) for layer in walk(found) if layer.init]
+    smaller = ("lecun_normal", pytest.approx(2 * 2 ** (-1 / 4)))
+    block = [smaller, smaller, ("zeros", 1.0)]
+    assert own == [("lecun_normal", 2.0), ("lecun_normal", 2.0), *block, *block, ("lecun_normal", 1.0)]
+    assert [layer.depth for layer in walk(found) if layer.init] == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("inside", "init", "told"),
+    [
+        ([linear(5), TANH], "torch", "two layers of weights or more, and holds 1"),
+        ([linear(4), TANH, linear(5)], {"kind": "orthogonal", "gain": "critical"}, "a gain that is a number"),
+        ([linear(4), TANH, linear(5)], "lsuv", "from data"),
+    ],
+)
+def test_what_cannot_start_by_fixup_is_told_so(inside: list[Any], init: Any, told: str) -> None:
+    with pytest.raises(Misfit, match=told) as refused:
+        expanded(layers(linear(5), {"kind": "residual", "fixup": True, "layers": inside}, init=init))
+    assert refused.value.violation.pointer == "/layers/1/fixup"
 
 
 def test_the_short_form_is_the_long_one() -> None:

@@ -93,6 +93,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "residual": mlp("tanh", shortcut="residual"),
     "residual by depth": mlp("gaussian", shortcut={"kind": "residual", "scale": "depth"}, normalization="layer"),
     "residual, normalised": mlp("gaussian", shortcut={"kind": "residual", "scale": 0.5, "normalized": True}),
+    "fixup": mlp("sigmoid", depth=4, shortcut="fixup"),
     "rezero": mlp("sigmoid", shortcut={"kind": "rezero", "start": 0.5}),
     "highway": mlp("sigmoid", shortcut={"kind": "highway", "transform_bias": -1}),
     "shortcuts in shortcuts": layers(

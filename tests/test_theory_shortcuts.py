@@ -42,6 +42,20 @@ def test_rezero_starts_as_the_identity() -> None:
     assert np.isfinite(said.log10_gradient).all()
 
 
+def test_fixup_starts_as_its_first_layer_at_any_depth() -> None:
+    """Branches give nothing: δ keeps its size on the stream, and of a branch only the last layer has a gradient."""
+    shortcut = {"kind": "fixup", "layers": 2}
+    decades = []
+    for depth in (9, 99):
+        built = Mlp.model_validate({"depth": depth, "width": 64, "activation": "tanh", "shortcut": shortcut})
+        said = tell(expand(built, (64,), (10,)), Digits(), 128, "float32")
+        assert len({layer.error_signal_log10 for layer in said.layers if layer.layer.startswith("block")}) == 1
+        decades.append(said.decades)
+        gone = [layer.layer for layer in said.layers if layer.gradient_log10 is None]
+        assert len(gone) == (depth - 1) // 2 and all(".layer.0." in name for name in gone)
+    assert decades[0] == decades[1]
+
+
 def test_a_network_with_shortcuts_has_a_row_for_each_of_the_engine_s() -> None:
     """Highway layers with layer norm: names and order are those of the statistics."""
     layers = expand(network("tanh, residual", shortcut="highway", normalization="layer"), (64,), (10,))

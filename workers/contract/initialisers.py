@@ -121,6 +121,14 @@ class Identity(_Init):
     source: ClassVar[str] = "Le, Jaitly & Hinton 2015 (IRNN); torch.nn.init.eye_ and dirac_"
 
 
+class Zeros(_Init):
+    """For an output layer, or the last layer of a branch beside a shortcut: hidden layers in a row would learn nothing."""
+
+    kind: Literal["zeros"] = "zeros"
+    takes_critical: ClassVar[bool] = False
+    source: ClassVar[str] = "Zhang, Dauphin & Ma 2019 (Fixup), rule 1; torch.nn.init.zeros_"
+
+
 class Lsuv(_Init):
     """Layer-sequential unit variance: orthogonal, then from the input upwards divided by the deviation of what the layer gives.
 
@@ -143,7 +151,7 @@ class TorchDefault(_Init):
 
 INITIALISERS = (
     XavierUniform, XavierNormal, LecunUniform, LecunNormal, KaimingUniform, KaimingNormal, Orthogonal, ScaledUniformOrthogonal,
-    DeltaOrthogonal, Identity, Lsuv, TorchDefault,
+    DeltaOrthogonal, Identity, Zeros, Lsuv, TorchDefault,
 )  # fmt: skip
 
 InitSpec = Annotated[
@@ -157,6 +165,7 @@ InitSpec = Annotated[
     | ScaledUniformOrthogonal
     | DeltaOrthogonal
     | Identity
+    | Zeros
     | Lsuv
     | TorchDefault,
     Field(discriminator="kind"),

@@ -19,16 +19,19 @@ from workers.contract.layers import (
     CriticalBatchNorm,
     Dense,
     GroupNorm,
+    Gru,
     Highway,
     InstanceNorm,
     LayerNorm,
     LayerSpec,
     Linear,
+    Lstm,
     Normalization,
     NormPropagation,
     Repeat,
     Residual,
     RmsNorm,
+    Rnn,
     Sequential,
     SpectralNorm,
     WeightNorm,
@@ -87,6 +90,24 @@ class DenseShortcut(Spec):
         return Dense(layers=layers)
 
 
+class FixupShortcut(Spec):
+    """Blocks of hidden layers, x + s·F(x) with s learned from 1, that start by Fixup's rules; see a residual layer's `fixup`.
+
+    F ends with its last layer's weights: no non-linearity stands between them and the sum, and no bias, since those of all blocks would
+    add up. Blocks are counted from the top: the first layer, and what does not fill a block, has no shortcut.
+    """
+
+    kind: Literal["fixup"] = "fixup"
+    layers: Annotated[Whole, Field(ge=2, le=64)] = Field(default=2, examples=[2])
+    """m, hidden layers in a block."""
+    source: ClassVar[str] = "Zhang, Dauphin & Ma 2019, section 3.3"
+
+    def around(self, layers: list[LayerSpec]) -> Residual:
+        last = layers[0].model_copy(update={"bias": False})
+        inside: list[LayerSpec] = [Repeat(times=self.layers - 1, layers=layers, name="layer"), last]
+        return Residual(layers=inside, scale=1.0, trainable=True, fixup=True, where_shapes_change="leave_out")
+
+
 HIDDEN_NORMALIZATIONS = (*NORMALIZATIONS, *WEIGHT_NORMALIZATIONS, NormPropagation)
 
 HiddenNormalizationSpec = Annotated[
@@ -106,10 +127,12 @@ HiddenNormalizationSpec = Annotated[
 ]
 """What the short form may say: a normalisation of activations, which is a layer, or of weights, which a linear layer says itself."""
 
-SHORTCUTS = (ResidualShortcut, RezeroShortcut, HighwayShortcut, DenseShortcut)
+SHORTCUTS = (ResidualShortcut, RezeroShortcut, FixupShortcut, HighwayShortcut, DenseShortcut)
 
 ShortcutSpec = Annotated[
-    ResidualShortcut | RezeroShortcut | HighwayShortcut | DenseShortcut, Field(discriminator="kind"), ByKind
+    ResidualShortcut | RezeroShortcut | FixupShortcut | HighwayShortcut | DenseShortcut,
+    Field(discriminator="kind"),
+    ByKind,
 ]
 
 
@@ -160,7 +183,7 @@ class Variant(Spec):
     """A named change to the network: what is given replaces what the network says."""
 
     activation: ActivationSpec | None = Field(default=None, examples=["tanh"])
-    """Another non-linearity, in every activation layer."""
+    """Another non-linearity, in every activation layer, and of the units of recurrent ones; their gates stay."""
     init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """Another initialisation of the hidden layers that state none of their own."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
@@ -192,7 +215,7 @@ def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
 
 
 def _with_activation(layer: LayerSpec, activation: ActivationSpec) -> LayerSpec:
-    if isinstance(layer, Activation):
+    if isinstance(layer, Activation | Rnn | Gru | Lstm):
         return layer.model_copy(update={"activation": activation})
     if isinstance(layer, (Sequential, Repeat, *HOLDING)):
         return layer.model_copy(update={"layers": [_with_activation(inner, activation) for inner in layer.layers]})
@@ -214,10 +237,16 @@ def to_layers(network: Mlp) -> Layers:
     ]
     if isinstance(norm, NORMALIZATIONS):
         block.insert(1 if norm.position == "before" else 2, Normalization(normalization=norm))
-    if network.shortcut is not None:
-        block = [network.shortcut.around(block)]
+    layers: list[LayerSpec] = [Repeat(times=network.depth, layers=block, name="hidden")]
+    if isinstance(network.shortcut, FixupShortcut):
+        blocks, plain = divmod(network.depth - 1, network.shortcut.layers)
+        layers = [Repeat(times=plain + 1, layers=block, name="hidden")]
+        if blocks:
+            layers.append(Repeat(times=blocks, layers=[network.shortcut.around(block)], name="block"))
+    elif network.shortcut is not None:
+        layers = [Repeat(times=network.depth, layers=[network.shortcut.around(block)], name="hidden")]
     return Layers(
-        layers=[Repeat(times=network.depth, layers=block, name="hidden")],
+        layers=layers,
         init=network.init,
         output_init=network.output_init,
         regularizers=network.regularizers,

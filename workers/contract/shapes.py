@@ -4,7 +4,7 @@ The expanded layers are what the engine builds and what a preview shows. Shapes 
 blocks are written out; residual, highway and dense layers keep theirs inside.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from workers.contract.base import Violation
-from workers.contract.initialisers import InitSpec
+from workers.contract.initialisers import InitSpec, Zeros
 from workers.contract.layers import (
     HOLDING,
     MAX_LAYERS,
@@ -153,8 +153,9 @@ def expand(network: Mlp | Layers, shape: Shape, output: Shape) -> list[ExpandedL
         raise Misfit(
             "/layers", f"{message}: bring what comes before it to {words(output[:-1] or top[-1:])}, by a flatten, say"
         )
-    blocks = sum(isinstance(layer.spec, Residual) for layer in walk(expanded))
-    scaled = _scaled(expanded, 1 / sqrt(max(1, blocks)))
+    shortcuts = [layer.spec for layer in walk(expanded) if isinstance(layer.spec, Residual)]
+    scaled = _scaled(expanded, 1 / sqrt(max(1, len(shortcuts))))
+    scaled = _fixed_up(scaled, sum(shortcut.fixup for shortcut in shortcuts))
     for place, regularizer in enumerate(long.regularizers):
         if isinstance(regularizer, AuxiliaryLoss):
             scaled = _with_heads(scaled, regularizer, output[-1], f"auxiliary.{place}" if place else "auxiliary")
@@ -199,6 +200,8 @@ class _Expansion:
                 if top != shape and not isinstance(spec, Dense) and spec.where_shapes_change == "leave_out":
                     return inside
                 out_shape = spec.joined(shape, top)
+                if isinstance(spec, Residual) and spec.fixup:
+                    _refuse_fixup(node, inside)
             else:
                 out_shape = spec.out_shape(shape)
         except DoesNotFit as reason:
@@ -232,6 +235,23 @@ class _Expansion:
         ]
 
 
+def _refuse_fixup(node: _Node, inside: Sequence[ExpandedLayer]) -> None:
+    """Where a branch cannot start by Fixup's rules."""
+    inits = [layer.init for layer in walk(inside) if layer.init is not None]
+    if len(inits) < 2:
+        message = (
+            f"layer {node.path!r} starts by Fixup's rules, which are for two layers of weights or more, and holds {len(inits)}: "
+            "put another inside, or use a trainable scale of 0 (ReZero)"
+        )
+        raise Misfit(f"{node.pointer}/fixup", message, "inconsistent")
+    if any(init.gain == "critical" or init.starts_from_data for init in inits):
+        message = (
+            f"layer {node.path!r} starts by Fixup's rules, which scale a gain that is a number, and the layers inside start by one "
+            "that is critical or from data: give them a number"
+        )
+        raise Misfit(f"{node.pointer}/fixup", message, "inconsistent")
+
+
 def _scaled(layers: list[ExpandedLayer], scale: float) -> list[ExpandedLayer]:
     """The layers with a number for every residual scale that depends on how many blocks there are."""
     found = []
@@ -241,6 +261,31 @@ def _scaled(layers: list[ExpandedLayer], scale: float) -> list[ExpandedLayer]:
             update["spec"] = layer.spec.model_copy(update={"scale": scale})
         found.append(layer.model_copy(update=update) if update else layer)
     return found
+
+
+def _fixed_up(layers: Sequence[ExpandedLayer], blocks: int) -> list[ExpandedLayer]:
+    """The layers with the initialisation of every branch that starts by Fixup's rules, `blocks` of them in the network."""
+    found = []
+    for layer in layers:
+        inside = _fixed_up(layer.layers, blocks)
+        if isinstance(layer.spec, Residual) and layer.spec.fixup:
+            weights = [one.path for one in walk(inside) if one.init is not None]
+            starts = dict.fromkeys(weights, blocks ** (-1 / (2 * len(weights) - 2))) | {weights[-1]: 0.0}
+            inside = [_started(one, starts) for one in inside]
+        found.append(layer.model_copy(update={"layers": inside}) if inside else layer)
+    return found
+
+
+def _started(layer: ExpandedLayer, scales: Mapping[str, float]) -> ExpandedLayer:
+    """The layer, and those inside, with initial weights multiplied by their scales."""
+    update: dict[str, object] = {}
+    if layer.layers:
+        update["layers"] = [_started(inside, scales) for inside in layer.layers]
+    if layer.init is not None and layer.path in scales:
+        scale, init = scales[layer.path], layer.init
+        smaller = init.model_copy(update={"gain": init.number() * scale}) if scale else Zeros(bias_std=init.bias_std)
+        update["init"] = smaller
+    return layer.model_copy(update=update) if update else layer
 
 
 def _with_heads(layers: Sequence[ExpandedLayer], asked: AuxiliaryLoss, outputs: int, name: str) -> list[ExpandedLayer]:

@@ -64,6 +64,10 @@ def _identity(out: int, into: int, gain: float, generator: torch.Generator, fan_
     return _in_the_middle(gain * torch.eye(out, into * out // fan_out, dtype=torch.float64), fan_out, into)
 
 
+def _zeros(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
+    return torch.zeros(out, into, dtype=torch.float64)
+
+
 def _glorot(fan_out: int, into: int) -> float:
     return 2 / (into + fan_out)
 
@@ -87,6 +91,7 @@ INITIALISERS: dict[str, Draw] = {
     "scaled_uniform_orthogonal": _scaled_uniform_orthogonal,
     "delta_orthogonal": _delta_orthogonal,
     "identity": _identity,
+    "zeros": _zeros,
     "lsuv": _orthogonal,
     "torch": _uniform(_torch_default),
 }

@@ -19,6 +19,7 @@ UNIT_VARIANCE: dict[str, Callable[[int, int, int], float]] = {
     "delta_orthogonal": lambda out, into, places: 1 / (places * max(out, into // places)),
     "scaled_uniform_orthogonal": lambda out, into, places: 1 / into,
     "torch": lambda out, into, places: 1 / (3 * into),
+    "zeros": lambda out, into, places: 0.0,
 }
 """(out-features, in-features, places of a kernel) -> Var W at gain 1; in-features are those of all places, as in torch's fan_in."""
 

@@ -62,9 +62,13 @@ class Residual(_Shortcut):
     """Whether s is learned, one number for the block: with a scale of 0 this is ReZero, and SkipInit."""
     normalized: bool = Field(default=False, strict=True, examples=[False])
     """Whether the sum is divided by √(1 + s²), so that parts with a mean square of 1 stay there: what shaped non-linearities need."""
+    fixup: bool = Field(default=False, strict=True, examples=[False])
+    """Whether F starts by Fixup's rules: of its m layers of weights, two at least, the last at zero, the others L^(−1/(2m−2)) smaller than
+    the network says, L being how many such blocks it has. An update then changes the network as much at any depth. Of the paper's
+    scalars, the multiplier is a trainable s that starts at 1; the last layer of F should have no bias, since those of all blocks add up."""
     source: ClassVar[str] = (
         "He et al. 2016; Bachlechner et al. 2020 (ReZero); De & Smith 2020 (SkipInit); 1/√L: Hayou et al. 2021; "
-        "normalized: Martens et al. 2021"
+        "normalized: Martens et al. 2021; fixup: Zhang, Dauphin & Ma 2019, section 3.3"
     )
 
     @model_validator(mode="after")

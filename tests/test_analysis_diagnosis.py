@@ -318,6 +318,17 @@ def test_no_step_has_the_sign_of_zero() -> None:
     assert diagnosed([(0, 0, [1.0])]).magnitude_independent_optimizer is None
 
 
+def test_an_output_layer_that_starts_at_zero_is_no_underflow() -> None:
+    """Below it nothing comes in yet, which is told; one whose weights are not zero, and no δ below it, is underflow."""
+    zeros = [0.0] * 5 + [1.0]
+    found = diagnosed([(0, 0, zeros), (0, 9, [*FLAT, 1.0])], weight_norm=[1.0] * 5 + [0.0])
+    assert found.at_step_0 is not None and found.at_step_0.verdict == "unknown"
+    assert found.magnitude_independent_optimizer is None
+    assert "weights are all zero" in " ".join(found.evidence)
+    other = diagnosed([(0, 0, zeros)], weight_norm=[1.0] * 6)
+    assert other.verdict == "underflowed"
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(60, "healthy"), (200, "unknown")])
 def test_rprop_that_has_fitted_every_sample_is_not_called_dead(steps: int, expected: str) -> None:
     """Trained by the engine: more than half of the top layer's units flat, every training sample right; later no error is left at all."""

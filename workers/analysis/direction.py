@@ -41,7 +41,7 @@ def lost(at: Profile) -> Lost | None:
     """What is lost at a moment; None where the signal itself cannot be told."""
     spread = spread_at_top(at)
     direction = spread is not None and spread < KEPT
-    if at.state == "sound" and at.decades is None and not direction:
+    if not direction and (at.silent or (at.state == "sound" and at.decades is None)):
         return None
     magnitude = at.state != "sound" or (at.decades is not None and abs(at.decades) > HEALTHY_DECADES)
     if magnitude:

@@ -157,8 +157,15 @@ def _fitted(moment: Profile) -> str | None:
     return f"{left}: the batch is fitted, and flat units stand in nobody's way"
 
 
+def _silent(moment: Profile) -> str | None:
+    """Why there is none, before training."""
+    if not moment.silent or moment.output_error == 0:
+        return None
+    return "the output layer's weights are all zero: what is below them gets a signal once they have been moved"
+
+
 SENTENCES: tuple[Callable[[Profile], str | None], ...] = (
-    _signal, _concerned, _masked, _eps, _collapsed, _saturated, _dead, _fitted,
+    _signal, _concerned, _masked, _eps, _collapsed, _saturated, _dead, _fitted, _silent,
 )  # fmt: skip
 
 

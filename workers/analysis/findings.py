@@ -6,7 +6,7 @@ s_l the standard deviation of a layer's activations over samples, σ_l that over
 | verdict | of a layer | of the arm |
 |---|---|---|
 | dead | more than half of its units have |θ′| < 1e-6 on every sample (nine of ten where samples are alike) | in any layer, unless fitted |
-| underflowed | δ is exactly zero, and neither a dead layer at or above it nor a zero at the output explains that | in any layer |
+| underflowed | δ is exactly zero, and neither a dead layer at or above it nor zeros at the output explain that | in any layer |
 | exploding | D_l > 2, or δ is not finite | D > 2 |
 | saturated | more than half of its units have |θ′| below a tenth of its maximum on nine samples of ten | in any layer, unless fitted |
 | vanishing | D_l < −2 | D < −2; *saturated* where most of D is lost in saturated layers |
@@ -149,7 +149,7 @@ def _dead(at: Profile) -> Mask:
 def _underflowed(at: Profile) -> Mask:
     """Zeros, unless the topmost layer that has them, or one above it, lets nothing through, or nothing comes in."""
     zero: Mask = at.of("error_signal_norm") == 0
-    if not zero.any() or at.output_error == 0:
+    if not zero.any() or at.silent:
         return zero & False
     top = np.flatnonzero(zero)[-1]
     return zero & (not (at.of("dead_fraction")[top:] >= WHOLLY).any())

@@ -1,7 +1,7 @@
 """The theory's forecast in the diagnosis' words."""
 
 from collections.abc import Sequence
-from math import isfinite, log10
+from math import inf, isfinite, log10
 
 import numpy as np
 
@@ -142,6 +142,8 @@ def _layer(at: LayerSignal, top: LayerSignal, batch_size: int, precision: str) -
 
 def _defect(at: LayerSignal, batch_size: int, precision: str) -> Verdict | None:
     """What happens to a δ of this size, and to its z, in this precision."""
+    if at.log10_delta == -inf:  # weights above it are zero: logarithms do not underflow
+        return None
     log_rms = at.log10_delta - 0.5 * log10(batch_size * at.units)
     if not at.q < 10 ** (2 * min(LARGEST[precision], 150)) or not log_rms < LARGEST[precision]:
         return "exploding"

@@ -47,6 +47,11 @@ class Profile(NamedTuple):
         output = self.means["error_signal_norm"][~self.hidden]
         return float(output[-1]) if len(output) else float("nan")
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing comes in at the top: no error at the output, or an output layer whose weights are all still zero."""
+        return self.output_error == 0 or bool((self.means["weight_norm"][~self.hidden] == 0).any())
+
     def since(self, start: "Profile | None") -> "Profile":
         """The same, held against step 0."""
         if start is None or start.step == self.step or not start.output_error > 0 or not self.output_error >= 0:

@@ -13,7 +13,7 @@ from workers.contract.statistics import STATISTICS
 Numbers = NDArray[np.float64]
 
 KEYS = ("trial", "step", "layer", "depth")
-GEOMETRIC = ("error_signal_norm", "gradient_norm", "activation_sample_std", "activation_std")
+GEOMETRIC = ("error_signal_norm", "gradient_norm", "activation_sample_std", "activation_std", "weight_norm")
 """Magnitudes: averages over trials are of their logarithms."""
 NUMBERS = (
     "activation_mean",

@@ -29,6 +29,7 @@ from workers.engine.train import advance, differentiate, give, measure
 SAMPLES: dict[str, dict[str, Any]] = {
     "soft_orthogonality": {"weight": 0.3, "gain": 1.5},
     "spectral_bound": {"weight": 0.4, "bound": 0.7},
+    "vanishing_gradient": {"weight": 0.2},
     "activation_scale": {"weight": 0.5, "target": 0.9},
     "saturation": {"weight": 0.6},
     "auxiliary_loss": {"weight": 0.7, "every": 2},
@@ -53,6 +54,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         THETA,
         {"kind": "gru", "hidden_size": 5, "output": "sequence"},
         {"kind": "lstm", "hidden_size": 4},
+    ),
+    "rnn": layers(
+        {"kind": "linear", "out_features": 12},
+        {"kind": "unflatten", "shape": [4, 3]},
+        THETA,
+        {"kind": "rnn", "hidden_size": 4, "recurrent_init": "lecun_normal"},
     ),
 }
 
@@ -125,7 +132,7 @@ def test_every_regularizer_has_a_sample() -> None:
     assert {spec.model_fields["kind"].default for spec in REGULARIZERS} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind != "recentring"])
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind not in ("recentring", "vanishing_gradient")])
 @pytest.mark.parametrize("network", NETWORKS)
 @torch.no_grad()
 def test_what_the_rules_are_given_is_the_gradient_of_the_whole_objective(network: str, kind: str) -> None:
@@ -145,6 +152,46 @@ def test_what_the_rules_are_given_is_the_gradient_of_the_whole_objective(network
         torch.testing.assert_close(running.gradient[row], expected, rtol=1e-9, atol=1e-11)
     if kind != "auxiliary_loss":
         assert torch.equal(loss, differentiate(plain, x, y)), "the loss that is reported is the problem's alone"
+
+
+@pytest.mark.parametrize("output", ["last", "sequence"])
+@torch.no_grad()
+def test_what_keeps_the_error_signal_through_time(output: str) -> None:
+    """The loss's gradient, and at U the immediate gradient of Ω: by autograd, with δ from autograd of the loss, δ and θ′ held constant."""
+    inside = {
+        "kind": "rnn",
+        "hidden_size": 4,
+        "activation": "sigmoid",
+        "recurrent_init": {"kind": "orthogonal", "gain": 2.0},
+    }
+    after = [] if output == "last" else [THETA, "flatten"]
+    network = layers(
+        {"kind": "linear", "out_features": 12},
+        {"kind": "unflatten", "shape": [4, 3]},
+        {**inside, "output": output},
+        *after,
+        regularizers=[{"kind": "vanishing_gradient", "weight": 0.2}],
+    )
+    body = {"problem": "wine", "network": network, "optimizers": ["sgd"], "seeds": 2, "tuning": None}
+    running = program(first_round(read_comparison({**body, "precision": "float64"}, Limits())).shards[0])
+    x, y = running.batches.at(0)
+    differentiate(running, x, y)
+    give(running)
+    for row in range(2):
+        with torch.enable_grad():
+            twin = sequential(running, row)
+            loss = total(twin, x[row], y[row], "cross_entropy")
+            (layer,) = (module for module in twin.modules() if isinstance(module, Recurrent))
+            pre = [z for (z,) in layer.pre]
+            delta = torch.autograd.grad(loss, pre, retain_graph=True)
+            omega = torch.zeros((), dtype=torch.float64)
+            for z, above in zip(pre, delta[1:], strict=False):
+                at = z.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(layer.theta(at).sum(), at)
+                arrived = slope * (above @ layer.own[1])
+                omega = omega + 0.2 * (arrived.norm(dim=1) / above.norm(dim=1) - 1).square().mean()
+            expected = flat_gradient(twin, loss + omega)
+        torch.testing.assert_close(running.gradient[row], expected, rtol=1e-9, atol=1e-11)
 
 
 @torch.no_grad()
@@ -183,7 +230,7 @@ def test_re_centring_is_lsuv_again(network: str) -> None:
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_interrupted_training_is_the_same_bit_for_bit(kind: str, tmp_path: Path) -> None:
-    planned = regularized("dense", kind, optimizer="adam", steps=6)
+    planned = regularized("rnn" if kind == "vanishing_gradient" else "dense", kind, optimizer="adam", steps=6)
     assert_same(train_interrupted(planned, [1, 4], tmp_path), train(planned))
     assert not native.supports(planned)
 
@@ -234,6 +281,19 @@ def test_heads_stand_behind_every_second_layer_of_weights() -> None:
     ]
     assert not [layer for layer in shown.layers if layer.kind == "auxiliary_head"]
     assert shown.variants["deep"].parameters == shown.parameters + 2 * 70
+
+
+def test_what_is_about_steps_needs_an_rnn() -> None:
+    """Refused at its place, in the network and in a variant, where a gru is all there is."""
+    steps = [{"kind": "vanishing_gradient", "weight": 0.1}]
+    gated = layers({"kind": "unflatten", "shape": [8, 8]}, {"kind": "gru", "hidden_size": 4}, regularizers=steps)
+    body = {"problem": "digits", "network": gated, "optimizers": ["sgd"], "variants": {"a": {"regularizers": steps}}}
+    with pytest.raises(Problem) as refusal:
+        read_comparison(body, Limits())
+    assert {wrong.pointer for wrong in refusal.value.errors} == {
+        "/network/regularizers/0",
+        "/variants/a/regularizers/0",
+    }
 
 
 REFUSED = ["sophia", "vsgd_b", "vsgd_l", "random_search"]

@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.layers import Activation, Dropout, Embedding, Flatten, Linear
+from workers.contract.layers import Activation, Dropout, Embedding, Flatten, Linear, Rnn
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
+from workers.contract.regularizers import VanishingGradient
 from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
 
@@ -196,6 +197,12 @@ def _regularized(spec: ComparisonSpec, name: str) -> list[Violation]:
                 "leave one of them out"
             )
             found.append(Violation(pointer=f"/optimizers/{index}", message=message, code="regularized"))
+    for pointer in _without_rnn(spec, name):
+        message = (
+            f"vanishing_gradient is about what an rnn layer does from step to step, and variant {name!r} has none "
+            "(gates of gru and lstm carry the signal by themselves): leave it out, or put an rnn layer in"
+        )
+        found.append(Violation(pointer=pointer, message=message, code="inconsistent"))
     if spec.gradient_range == "extended":
         message = (
             f"the extended range carries the exponents of the loss alone, and variant {name!r} has regularizers: "
@@ -203,6 +210,17 @@ def _regularized(spec: ComparisonSpec, name: str) -> list[Violation]:
         )
         found.append(Violation(pointer="/gradient_range", message=message, code="regularized"))
     return found
+
+
+def _without_rnn(spec: ComparisonSpec, name: str) -> list[str]:
+    """Pointers to regularizers through time of a variant that has no such layer."""
+    layers, network = spec.expansions[name], spec.networks()[name]
+    if isinstance(layers, Misfit) or any(isinstance(layer.spec, Rnn) for layer in walk(layers)):
+        return []
+    own = name != BASE and spec.variants[name].regularizers is not None
+    where = f"/variants/{escape(name)}" if own else pointer_to(spec, name)
+    asked = enumerate(network.regularizers)
+    return [f"{where}/regularizers/{place}" for place, one in asked if isinstance(one, VanishingGradient)]
 
 
 def _symbols(vocabulary: int | None, layers: list[ExpandedLayer]) -> str | None:

@@ -42,6 +42,18 @@ class SpectralBound(_Penalty):
     """Singular values below it are free."""
 
 
+class VanishingGradient(_Penalty):
+    """Has the error signal of every `rnn` keep its norm from a step to the one before, as far as U decides that: Pascanu's Omega.
+
+    Of its gradient the immediate part is taken, as in the source: delta and theta' count as constants. Statistics are of the loss
+    without it, as with soft orthogonality.
+    """
+
+    kind: Literal["vanishing_gradient"] = "vanishing_gradient"
+    formula: ClassVar[str] = "weight * sum_t mean (|theta'(z_t)*(U^T delta_(t+1))|/|delta_(t+1)| - 1)^2 over samples"
+    source: ClassVar[str] = "Pascanu, Mikolov & Bengio 2013, eqs. 9 and 10"
+
+
 class ActivationScale(_Penalty):
     """Pulls the root mean square of what every non-linearity gives, over batch and units, to a target. Part of the error signal."""
 
@@ -86,10 +98,12 @@ class Recentring(Spec):
     """The deviation afterwards."""
 
 
-REGULARIZERS = (SoftOrthogonality, SpectralBound, ActivationScale, Saturation, AuxiliaryLoss, Recentring)
+REGULARIZERS = (
+    SoftOrthogonality, SpectralBound, VanishingGradient, ActivationScale, Saturation, AuxiliaryLoss, Recentring,
+)  # fmt: skip
 
 RegularizerSpec = Annotated[
-    SoftOrthogonality | SpectralBound | ActivationScale | Saturation | AuxiliaryLoss | Recentring,
+    SoftOrthogonality | SpectralBound | VanishingGradient | ActivationScale | Saturation | AuxiliaryLoss | Recentring,
     Field(discriminator="kind"),
     ByKind,
 ]

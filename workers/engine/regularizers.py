@@ -16,6 +16,7 @@ from workers.contract.regularizers import (
     Saturation,
     SoftOrthogonality,
     SpectralBound,
+    VanishingGradient,
 )
 from workers.engine.activations import NonLinearity
 from workers.engine.network import Activation, Layer, Linear
@@ -67,6 +68,36 @@ def saturation(non_linearity: NonLinearity, z: Tensor, a: Tensor, spec: Saturati
 ON_ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"activation_scale": activation_scale, "saturation": saturation}
 
 
+def vanishing_gradient(weight: Tensor, delta: Tensor, slope: Tensor, spec: VanishingGradient) -> Tensor:
+    """∂⁺/∂U of λ Σ_t mean_b (r − 1)², r = ‖p‖ with p = θ′(z_t)·(Uᵀ u) and u = δ_{t+1}/‖δ_{t+1}‖: 2λ/B Σ (r − 1)/r u (θ′ p)ᵀ.
+
+    Args:
+        weight: U [T, H, H].
+        delta, slope: δ and θ′ at the pre-activations, [S, T, B, H]. Where δ is zero, or all θ′ are, nothing is pulled.
+    """
+    after, slope = delta[1:], slope[:-1]
+    unit = after / after.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(after.dtype).tiny)
+    unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(after.dtype).tiny)
+    arrived = slope * (unit @ weight)
+    ratio = arrived.norm(dim=-1, keepdim=True)
+    pull = torch.where(ratio > 0, 2 * spec.weight / delta.shape[2] * (ratio - 1) / ratio, 0.0)
+    return torch.einsum("stbi,stbj->tij", unit, slope * arrived * pull)
+
+
+@dataclass(frozen=True)
+class ThroughTime:
+    """A penalty on what a recurrent layer does to δ from step to step."""
+
+    layer: Rnn
+    spec: VanishingGradient
+
+    def add(self) -> None:
+        layer = self.layer
+        slope = layer.theta.derivative(layer.pre, layer.seen[1:, ..., : layer.size])
+        delta = layer.error_signal.permute(2, 0, 1, 3)
+        layer.gradients[1].add_(vanishing_gradient(layer.recurrent, delta, slope, self.spec))
+
+
 @dataclass(frozen=True)
 class Penalty:
     """Of one weight matrix."""
@@ -81,15 +112,16 @@ class Penalty:
         self.gradient.add_(found.view(self.gradient.shape))
 
 
-def penalties(regularizers: Sequence[RegularizerSpec], hidden: Sequence[Layer]) -> list[Penalty]:
-    """Those on weights, of every matrix of the hidden layers."""
-    return [
-        Penalty(*place, spec)
-        for spec in regularizers
-        if spec.kind in ON_WEIGHTS
-        for layer in hidden
-        for place in _matrices(layer)
-    ]
+def penalties(regularizers: Sequence[RegularizerSpec], hidden: Sequence[Layer]) -> list[Penalty | ThroughTime]:
+    """Those on weights, of every matrix of the hidden layers, and on steps through time."""
+    found: list[Penalty | ThroughTime] = []
+    for spec in regularizers:
+        for layer in hidden:
+            if spec.kind in ON_WEIGHTS:
+                found += [Penalty(*place, spec) for place in _matrices(layer)]
+            elif isinstance(spec, VanishingGradient) and isinstance(layer, Rnn):
+                found.append(ThroughTime(layer, spec))
+    return found
 
 
 def _matrices(layer: Layer) -> Iterator[tuple[Tensor, Tensor]]:

@@ -8,7 +8,7 @@ T trials, N samples, K outputs, O units. J_l = ∂output/∂z_l, [T, N, K, O], g
     dropout       J ← J diag mask
 
 Its largest singular value says how much of an error can reach the layer at all, the median how much of a typical one, and the mean of
-their squares is what the product of mean-field χ predicts (Pennington et al. 2017, "Resurrecting the sigmoid", eq. 4, but
+their squares is what the product of mean-field χ predicts (Pennington et al. 2017, "Resurrecting the sigmoid", but
 per output instead of per unit: ‖J‖²_F/K). Samples must not meet in a layer, as they do in batch norm.
 """
 

@@ -26,10 +26,13 @@ from engine_samples import (
     with_a_diverging,
 )
 from reference.networks import LOSSES, flat, flat_gradient, sequential
+from torch import Tensor
 
+from workers.contract.initialisers import InitSpec
 from workers.contract.optimizers import OPTIMIZERS, Pattern
 from workers.contract.plan import Shard
 from workers.contract.statistics import STATISTICS
+from workers.engine import initialisers
 from workers.engine.execution import choose
 from workers.engine.network import Dropout
 from workers.engine.recording import Recording
@@ -244,3 +247,20 @@ def test_the_second_gradient_is_of_the_same_samples_elsewhere() -> None:
         made.theta.copy_(theta)
         expected = flat_gradient(there, loss(there(x[row]), y[row]))
         torch.testing.assert_close(given.at_probe[row], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_chunks_draw_each_start_once_and_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that share seeds draw a layer's weights once for each seed and start, bit for bit, as programs built by themselves."""
+    given = shard(mlp(depth=3), "sgd", "adam", "rmsprop", seeds=(0, 1))
+    alone = torch.cat([program(only(given, place)).theta for place in range(len(given.trials))])
+    drawn: list[tuple[int, str]] = []
+
+    def counted(init: InitSpec, out: int, into: int, seed: int, path: str, places: int) -> Tensor:
+        drawn.append((seed, path))
+        return original(init, out, into, seed, path, places)
+
+    original = initialisers._drawn
+    monkeypatch.setattr(initialisers, "_drawn", counted)
+    together = training(given, [2, 2, 2])
+    assert torch.equal(torch.cat([own.theta for own in together.programs]), alone)
+    assert len(drawn) == len(set(drawn)) == 2 * len(together.programs[0].measured)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from engine_samples import DROPPING, Optimizer, layers, program, shard
+from test_engine_layers import NETWORKS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.contract.optimizers import OPTIMIZERS
@@ -48,12 +49,22 @@ class NoWaiting(TorchDispatchMode):
 @pytest.mark.parametrize("gradient_range", ["standard", "extended"])
 @pytest.mark.parametrize("pattern", BY_PATTERN)
 def test_a_step_does_not_wait(pattern: str, gradient_range: Any) -> None:
-    """Every rule, through layers of every kind, recorded and evaluated steps and epochs among them."""
+    """Every rule, recorded and evaluated steps and epochs among them."""
     planned = shard(layers(*DROPPING), *BY_PATTERN[pattern], seeds=(0, 1), steps=12, recorded=[0, 1, 5, 12])
     running = program(planned.model_copy(update={"gradient_range": gradient_range}))
     recording = Recording(running)
     with NoWaiting():  # type: ignore[no-untyped-call]  # of torch
         advance(running, recording, 0, 12)
+    assert recording.statistics_table() is not None
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_layer_waits(network: str) -> None:
+    """Layers of every kind, with what is recorded of them."""
+    running = program(shard(NETWORKS[network], "adam", steps=2))
+    recording = Recording(running)
+    with NoWaiting():  # type: ignore[no-untyped-call]  # of torch
+        advance(running, recording, 0, 2)
     assert recording.statistics_table() is not None
 
 

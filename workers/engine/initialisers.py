@@ -5,7 +5,9 @@ torch.nn.init.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -97,8 +99,33 @@ INITIALISERS: dict[str, Draw] = {
 }
 
 
+Drawn = tuple[str, int, int, int, str, int]
+"""What weights are a function of."""
+_kept: ContextVar[dict[Drawn, Tensor] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def drawn_once() -> Iterator[None]:
+    """Inside, equal weights are drawn once: the chunks of a shard share seeds, and drawing is most of building a deep one."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str, places: int = 1) -> Tensor:
-    """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel."""
+    """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel. Not to be written to: see `drawn_once`."""
+    kept = _kept.get()
+    if kept is None:
+        return _drawn(init, out, into, seed, path, places)
+    key = (init.model_dump_json(), out, into, seed, path, places)
+    if key not in kept:
+        kept[key] = _drawn(init, out, into, seed, path, places)
+    return kept[key]
+
+
+def _drawn(init: InitSpec, out: int, into: int, seed: int, path: str, places: int) -> Tensor:
     generator = torch_generator(seed, "init", path, "weight")
     weight = INITIALISERS[init.kind](out, into, init.number(), generator, out * places)
     if isinstance(init, Identity) and init.noise:
@@ -108,11 +135,12 @@ def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str, place
 
 def draw_bias(init: InitSpec, weight: Tensor, seed: int, path: str) -> Tensor:
     """Initial biases [O] beside weights [O, I]: zero, unless a standard deviation is given or the kind is torch's own; less m Σ_j W_ij."""
-    generator = torch_generator(seed, "init", path, "bias")
     out, into = weight.shape
     if init.bias_std is not None:
+        generator = torch_generator(seed, "init", path, "bias")
         bias = torch.randn(out, generator=generator, dtype=torch.float64) * init.bias_std
     elif init.kind == "torch":
+        generator = torch_generator(seed, "init", path, "bias")
         bias = (torch.rand(out, generator=generator, dtype=torch.float64) * 2 - 1) * (init.number() / math.sqrt(into))
     else:
         bias = torch.zeros(out, dtype=torch.float64)

@@ -11,6 +11,7 @@ import torch
 from workers.contract.plan import Execution, Shard, Trial
 from workers.engine import native, train
 from workers.engine.divergence import NEVER
+from workers.engine.initialisers import drawn_once
 from workers.engine.problems import Files, load, none_kept
 from workers.engine.program import DTYPES, Program, build, checkpoint, restore
 from workers.engine.recording import Recording
@@ -39,7 +40,8 @@ class Training:
         self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
-        self.programs = [build(shard, shard.trials[start:end], data) for start, end in pairwise(bounds)]
+        with drawn_once():
+            self.programs = [build(shard, shard.trials[start:end], data) for start, end in pairwise(bounds)]
         self.recordings = [Recording(program) for program in self.programs]
         self.pool = ThreadPoolExecutor(execution.threads)
         self.step = 0

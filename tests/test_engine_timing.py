@@ -27,7 +27,8 @@ def never() -> bool:
 @pytest.mark.parametrize("path", ["portable", "native"])
 def test_the_time_is_that_of_the_rules_own_steps(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock that the steps themselves push on, as this machine is shared: a second for a program's first step, which may compile,
-    then 1 ms a step under sgd and 7 under adam. A share of the whole training could not tell the two apart."""
+    then 1 ms a step under sgd and 7 under adam. A share of the whole training could not tell the two apart.
+    """
     asked = shard(mlp(), "sgd", "adam", seeds=(0, 1), precision="float32", steps=60, recorded=[0, 60])
     whole, advance, clock = trained(asked, path), timing.ADVANCE[path], [0.0]
 

@@ -10,7 +10,7 @@ from workers.contract.plan import Execution, Shard
 from workers.engine import timing
 from workers.engine.program import Program
 from workers.engine.recording import Recording
-from workers.engine.shard import Training
+from workers.engine.shard import ADVANCE, Training
 
 
 def trained(asked: Shard, path: Any = "portable") -> Training:
@@ -30,14 +30,14 @@ def test_the_time_is_that_of_the_rules_own_steps(path: Any, monkeypatch: pytest.
     then 1 ms a step under sgd and 7 under adam. A share of the whole training could not tell the two apart.
     """
     asked = shard(mlp(), "sgd", "adam", seeds=(0, 1), precision="float32", steps=60, recorded=[0, 60])
-    whole, advance, clock = trained(asked, path), timing.ADVANCE[path], [0.0]
+    whole, advance, clock = trained(asked, path), ADVANCE[path], [0.0]
 
     def advanced(program: Program, recording: Recording, start: int, until: int) -> None:
         advance(program, recording, start, until)
         (trial,) = program.trials
         clock[0] += sum({"sgd": 0.001, "adam": 0.007}[trial.kind] if step else 1.0 for step in range(start, until))
 
-    monkeypatch.setitem(timing.ADVANCE, path, advanced)
+    monkeypatch.setitem(ADVANCE, path, advanced)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     assert timing.step_seconds(whole, never) == pytest.approx({"0 sgd": 0.001, "1 adam": 0.007})
 

@@ -56,7 +56,7 @@ class Run(NamedTuple):
     endings: list[Ending]
 
 
-def mlp(activation: str = "tanh", depth: int = 2, width: int = 6, **more: Any) -> dict[str, Any]:
+def mlp(activation: str | dict[str, Any] = "tanh", depth: int = 2, width: int = 6, **more: Any) -> dict[str, Any]:
     return {"kind": "mlp", "depth": depth, "width": width, "activation": activation, **more}
 
 

@@ -269,6 +269,18 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "scaled, a bad formula": ({"kind": "scaled", "of": expression("y")}, "/of/formula", "character 1"),
     "scaled too far": ({"kind": "scaled", "of": "tanh", "b": 1e7}, "/b", "at most"),
     "scaled by a text": ({"kind": "scaled", "of": "tanh", "b": "2"}, "/b", "number"),
+    "a constant that learns twice": (
+        {"kind": "scaled", "of": "tanh", "trainable": ["a", "a"]},
+        "/trainable",
+        "once is enough",
+    ),
+    "a constant that there is not": ({"kind": "scaled", "of": "tanh", "trainable": ["e"]}, "/trainable/0", "'a'"),
+    "a penalty on nothing": ({"kind": "scaled", "of": "tanh", "penalty": 0.1}, "", "name them in `trainable`"),
+    "normalised, what learns": (
+        {"kind": "normalised", "of": {"kind": "scaled", "of": "tanh", "trainable": ["a"]}},
+        "",
+        "leave `trainable` out",
+    ),
     "shaped, an unknown method": ({"kind": "shaped", "of": "tanh", "method": "dsk"}, "/method", "did you mean 'dks'"),
     "shaped of scaled": ({"kind": "shaped", "of": {"kind": "scaled", "of": "tanh"}}, "/of/kind", "tanh"),
     "shaped towards nothing": ({"kind": "shaped", "of": "tanh", "target": 1}, "", "above 1"),
@@ -293,7 +305,7 @@ def test_what_cannot_be_is_refused_in_words(service: Service, name: str) -> None
 
 SCRAPS: list[Any] = [
     None, True, 0, -1, 1e308, "", "tanh", "z", "exp(exp(z**9))", "z" * 600, "(" * 200, "1/z", "__import__('os')", "z\x00", "😀",
-    [], ["tanh"], {}, {"kind": None}, {"kind": "expression"}, {"kind": []}, {"": {}}, "where(z>0,z,z**z)", "9**9**9**9",
+    [], ["tanh"], {}, {"kind": None}, {"kind": "expression"}, {"kind": []}, {"": {}}, "where(z>0,z,z**z)", "9**9**9**9", ["a", "d"], "unit",
 ]  # fmt: skip
 FIELDS = [
     "kind",
@@ -308,6 +320,8 @@ FIELDS = [
     "method",
     "target",
     "trainable",
+    "per",
+    "penalty",
     "__proto__",
     "x/y~z",
 ]

@@ -35,6 +35,10 @@ def norm(kind: str | dict[str, Any]) -> dict[str, Any]:
     return {"kind": "normalization", "normalization": kind}
 
 
+def learning(of: str, *names: str, **constants: Any) -> dict[str, Any]:
+    return {"kind": "activation", "activation": {"kind": "scaled", "of": of, "trainable": list(names), **constants}}
+
+
 def sequence(steps: int, features: int) -> list[Any]:
     """Layers that make a sequence of what comes in."""
     return [{"kind": "linear", "out_features": steps * features}, {"kind": "unflatten", "shape": [steps, features]}]
@@ -90,6 +94,26 @@ NETWORKS: dict[str, dict[str, Any]] = {
         {"kind": "global_pool"},
     ),
     "norm first": layers(norm("layer"), LINEAR, SIGMOID),
+    "constants that learn": layers(
+        learning("tanh", "b", c=0.3),
+        LINEAR,
+        learning("sigmoid", "a", "b", "c", "d", a=2.0, b=0.7, c=-0.4, d=-1.0),
+        LINEAR,
+    ),
+    "constants of units": layers(
+        LINEAR,
+        learning("gaussian", "c", "a", per="unit", a=1.5, c=0.6),
+        LINEAR,
+        norm("layer"),
+        learning("erf", "b", "d", per="unit"),
+    ),
+    "constants of images": layers(
+        *image(2, 4, 3),
+        learning("tanh", "a", "d"),
+        {"kind": "conv2d", "out_channels": 3},
+        learning("sin", "b", "c"),
+        "flatten",
+    ),
     "residual": mlp("tanh", shortcut="residual"),
     "residual by depth": mlp("gaussian", shortcut={"kind": "residual", "scale": "depth"}, normalization="layer"),
     "residual, normalised": mlp("gaussian", shortcut={"kind": "residual", "scale": 0.5, "normalized": True}),

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -548,9 +549,8 @@ def test_vsgd_fd_learns_digits_without_a_rate() -> None:
         gradients = Gradients(own.mean(1), 64, layout, zero)
         probed = theta + rule.probe(theta, gradients, state, hyper)
         there = each_row(probed, x[batch], y[batch]).mean(1)
-        rule.update(
-            theta, Gradients(own.mean(1), 64, layout, zero, there, probed - theta, own.square().mean(1)), state, hyper
-        )
+        told = replace(gradients, at_probe=there, displacement=probed - theta, sample_squares=own.square().mean(1))
+        rule.update(theta, told, state, hyper)
     after = [loss(row, x[1000:], y[1000:]).item() for row in theta]
     assert all(value > 2 for value in before)
     assert all(value < 0.5 for value in after)

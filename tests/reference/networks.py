@@ -1,12 +1,13 @@
 """A row of a batched program as a network of torch.nn, differentiated by autograd."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from workers.contract import layers as specs
+from workers.contract.activations import Scaled
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.engine.network import Linear
 from workers.engine.network.convolution import Convolution
@@ -101,6 +102,20 @@ class Recurrent(nn.Module):
                 h = (1 - update) * self.theta(at_new) + update * h
             states.append(h)
         return torch.stack(states, 1) if self.spec.output == "sequence" else h
+
+
+class Rescaled(nn.Module):
+    """a·θ(b·z + c) + d: a constant that learns is a parameter, of the layer or of each feature."""
+
+    def __init__(self, spec: Scaled, tensors: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.spec, self.theta = spec, ACTIVATIONS[spec.of.kind]()
+        for name, shape in zip(spec.trainable, tensors, strict=True):
+            self.register_parameter(name, nn.Parameter(torch.empty(*shape, dtype=torch.float64)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        a, b, c, d = (dict(self.named_parameters()).get(name, getattr(self.spec, name)) for name in "abcd")
+        return a * self.theta(b * z + c) + d  # type: ignore[no-any-return]
 
 
 class Dense(nn.Module):
@@ -385,7 +400,8 @@ def _module(layer: ExpandedLayer, parameters: _Parameters, masks: dict[str, Tens
     if isinstance(spec, specs.PositionalEncoding):
         return parameters.into(Positions(spec, layer.in_shape))
     if isinstance(spec, specs.Activation):
-        return ACTIVATIONS[spec.activation.kind]()
+        of = spec.activation
+        return parameters.into(Rescaled(of, layer.tensors)) if isinstance(of, Scaled) else ACTIVATIONS[of.kind]()
     if isinstance(spec, specs.Normalization):
         return parameters.into(Norm(spec.normalization, layer.in_shape))
     if isinstance(spec, specs.Flatten):

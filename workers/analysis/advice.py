@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from workers.analysis.predicted import predict
-from workers.contract.activations import ActivationSpec, Normalised, Scaled, Shaped
+from workers.contract.activations import ActivationSpec, Normalised, Scaled, Shaped, held
 from workers.contract.base import Spec
 from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
@@ -126,7 +126,7 @@ def _recentred(activation: ActivationSpec) -> Iterator[tuple[str, ActivationSpec
         try:
             yield (
                 "the non-linearity normalised to zero mean and unit variance",
-                Normalised.model_validate({"of": activation.model_dump()}),
+                Normalised.model_validate({"of": held(activation).model_dump()}),
             )
         except ValueError:
             return  # it has no moments

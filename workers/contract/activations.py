@@ -8,10 +8,10 @@ import math
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.contract.base import ByKind, Number, Positive, Spec
+from workers.contract.base import ByKind, NonNegative, Number, Positive, Spec
 from workers.contract.expectations import moments
 from workers.contract.expressions import FLOATS, Expression, Z, compiled, derivative, substitute
 from workers.contract.formulas import MAX_LENGTH, FormulaError, parse
@@ -47,12 +47,20 @@ _Plain = Annotated[
 _Constant = Annotated[Number, Field(ge=-1e6, le=1e6)]
 
 
+CONSTANTS = ("a", "b", "c", "d")
+"""Of a re-parametrised non-linearity, in the order of its parameters."""
+
+ConstantName = Literal["a", "b", "c", "d"]
+
+
 class Scaled(Spec):
-    """a·θ(b·z + c) + d: any non-linearity, re-parametrised by fixed constants."""
+    """a·θ(b·z + c) + d: any non-linearity, re-parametrised by constants, which may learn."""
 
     kind: Literal["scaled"] = "scaled"
     formula: ClassVar[str] = "a*theta(b*z + c) + d"
-    source: ClassVar[str] = "LeCun et al. 1998, Efficient BackProp, section 4.4; Martens et al. 2021, section 4"
+    source: ClassVar[str] = (
+        "LeCun et al. 1998, Efficient BackProp, section 4.4; Martens et al. 2021, section 4; learned: Agostinelli et al. 2015"
+    )
     of: _Plain = Field(examples=["tanh"])
     """θ."""
     a: _Constant = Field(default=1.0, examples=[1.7159])
@@ -63,10 +71,32 @@ class Scaled(Spec):
     """Shift of the pre-activation."""
     d: _Constant = Field(default=0.0, examples=[0.0])
     """Shift of the value."""
+    trainable: tuple[ConstantName, ...] = Field(default=(), max_length=4, examples=[["a", "b"]])
+    """Those that learn, with the network's weights, from the values above; of an activation layer only."""
+    per: Literal["layer", "unit"] = Field(default="layer", examples=["unit"])
+    """Whether a layer learns one of each, or each of its units does."""
+    penalty: NonNegative = Field(default=0.0, le=1e9, examples=[0.01])
+    """λ of λ/2·Σ(x − x₀)² over the constants that learn, which pulls them to where they started. Statistics are of the loss without it."""
+
+    @field_validator("trainable")
+    @classmethod
+    def _each_once(cls, names: tuple[ConstantName, ...]) -> tuple[ConstantName, ...]:
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise _refused(f"{twice!r} stands twice among those that learn: once is enough")
+        return tuple(sorted(names))
 
     @model_validator(mode="after")
     def _carries_a_gradient(self) -> Self:
         _check_composed(self)
+        return self
+
+    @model_validator(mode="after")
+    def _asks_nothing_of_what_is_fixed(self) -> Self:
+        asked = next(
+            (name for name in ("per", "penalty") if getattr(self, name) != type(self).model_fields[name].default), None
+        )
+        if asked and not self.trainable:
+            raise _refused(f"{asked!r} is about constants that learn, and none does: name them in `trainable`")
         return self
 
 
@@ -85,6 +115,8 @@ class Normalised(Spec):
 
     @model_validator(mode="after")
     def _has_moments(self) -> Self:
+        if trained(self.of):
+            raise _refused("what is learned cannot be normalised beforehand: leave `trainable` out")
         _check_composed(self)
         return self
 
@@ -134,17 +166,34 @@ ActivationSpec = Annotated[
 ]
 
 
+def _refuse_trainable(spec: NamedSpec | Formula | Scaled | Normalised) -> NamedSpec | Formula | Scaled | Normalised:
+    if trained(spec):
+        raise _refused("constants learn in activation layers only: leave `trainable` out here")
+    return spec
+
+
 FixedActivationSpec = Annotated[
     NamedSpec | Formula | Scaled | Normalised,
     Field(discriminator="kind"),
     ByKind,
+    AfterValidator(_refuse_trainable),
 ]
-"""Those that do not depend on the network round them."""
+"""Those that neither depend on the network round them nor learn."""
+
+
+def trained(spec: ActivationSpec) -> tuple[ConstantName, ...]:
+    """Its constants that learn, in the order of its parameters."""
+    return spec.trainable if isinstance(spec, Scaled) else ()
+
+
+def held(spec: ActivationSpec) -> ActivationSpec:
+    """The same, with constants that stay where they start."""
+    return spec.model_copy(update={"trainable": (), "per": "layer", "penalty": 0.0}) if trained(spec) else spec
 
 
 @lru_cache(maxsize=4096)
 def expression_of(spec: ActivationSpec) -> Expression:
-    """θ as a tree in z, constants filled in.
+    """θ as a tree in z, constants filled in: those that learn where they start.
 
     Raises:
         ArithmeticError: where θ has no variance for a normal z, so that it cannot be normalised.

@@ -1,5 +1,6 @@
 """What types cannot say of a request: references, shapes, limits. Everything knowable is refused at the door."""
 
+from types import UnionType
 from typing import Any, NamedTuple
 
 from workers.contract.base import Violation
@@ -9,7 +10,7 @@ from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
-from workers.contract.regularizers import VanishingGradient
+from workers.contract.regularizers import ActivationScale, Saturation, VanishingGradient
 from workers.contract.shapes import ExpandedLayer, Misfit, walk
 
 
@@ -167,7 +168,7 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
                 pointer = f"/optimizers/{index}"
                 message = (
                     f"{optimizer.label!r} reads the gradients of single samples, which {odd.path!r} in variant {name!r} does not "
-                    "give: only linear layers on features do, without parameters of normalisations or gates beside them"
+                    "give: only linear layers on features do, without parameters of normalisations, gates or non-linearities beside them"
                 )
                 found.setdefault(pointer, Violation(pointer=pointer, message=message, code="no_sample_gradients"))
             if optimizer.pattern == "curvature" and (odd := _without_curvature(layers)):
@@ -197,12 +198,22 @@ def _regularized(spec: ComparisonSpec, name: str) -> list[Violation]:
                 "leave one of them out"
             )
             found.append(Violation(pointer=f"/optimizers/{index}", message=message, code="regularized"))
-    for pointer in _without_rnn(spec, name):
+    layers = spec.expansions[name]
+    assert not isinstance(layers, Misfit)
+    if not any(isinstance(layer.spec, Rnn) for layer in walk(layers)):
         message = (
             f"vanishing_gradient is about what an rnn layer does from step to step, and variant {name!r} has none "
             "(gates of gru and lstm carry the signal by themselves): leave it out, or put an rnn layer in"
         )
-        found.append(Violation(pointer=pointer, message=message, code="inconsistent"))
+        asked = _asked(spec, name, VanishingGradient)
+        found += [Violation(pointer=pointer, message=message, code="inconsistent") for pointer in asked]
+    if learned := next((layer for layer in walk(layers) if isinstance(layer.spec, Activation) and layer.tensors), None):
+        message = (
+            f"penalties on activations are about pre-activations alone, and the constants of {learned.path!r} in variant {name!r} learn, "
+            "which would evade them: leave out one or the other"
+        )
+        asked = _asked(spec, name, ActivationScale | Saturation)
+        found += [Violation(pointer=pointer, message=message, code="inconsistent") for pointer in asked]
     if spec.gradient_range == "extended":
         message = (
             f"the extended range carries the exponents of the loss alone, and variant {name!r} has regularizers: "
@@ -212,15 +223,12 @@ def _regularized(spec: ComparisonSpec, name: str) -> list[Violation]:
     return found
 
 
-def _without_rnn(spec: ComparisonSpec, name: str) -> list[str]:
-    """Pointers to regularizers through time of a variant that has no such layer."""
-    layers, network = spec.expansions[name], spec.networks()[name]
-    if isinstance(layers, Misfit) or any(isinstance(layer.spec, Rnn) for layer in walk(layers)):
-        return []
+def _asked(spec: ComparisonSpec, name: str, kind: type | UnionType) -> list[str]:
+    """Pointers to a variant's regularizers of a kind."""
     own = name != BASE and spec.variants[name].regularizers is not None
     where = f"/variants/{escape(name)}" if own else pointer_to(spec, name)
-    asked = enumerate(network.regularizers)
-    return [f"{where}/regularizers/{place}" for place, one in asked if isinstance(one, VanishingGradient)]
+    asked = enumerate(spec.networks()[name].regularizers)
+    return [f"{where}/regularizers/{place}" for place, one in asked if isinstance(one, kind)]
 
 
 def _symbols(vocabulary: int | None, layers: list[ExpandedLayer]) -> str | None:

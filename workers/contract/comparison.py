@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workers.contract.activations import refuse_too_many
+from workers.contract.activations import Scaled, refuse_too_many
 from workers.contract.base import Number, Positive, Spec, Whole
-from workers.contract.layers import AuxiliaryHead
+from workers.contract.layers import Activation, AuxiliaryHead
 from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
@@ -169,13 +169,13 @@ class ComparisonSpec(Spec):
 
     @cached_property
     def regularized(self) -> list[str]:
-        """Variants that train more than the problem's loss: with regularizers, or auxiliary heads among the layers."""
-        heads = {
+        """Variants that train more than the problem's loss: with regularizers, auxiliary heads or penalised constants."""
+        inside = {
             name
             for name, layers in self.expansions.items()
-            if not isinstance(layers, Misfit) and any(isinstance(layer.spec, AuxiliaryHead) for layer in walk(layers))
+            if not isinstance(layers, Misfit) and any(_adds_to_the_loss(layer) for layer in walk(layers))
         }
-        return [name for name, network in self.networks().items() if network.regularizers or name in heads]
+        return [name for name, network in self.networks().items() if network.regularizers or name in inside]
 
     @cached_property
     def expansions(self) -> dict[str, list[ExpandedLayer] | Misfit]:
@@ -200,3 +200,12 @@ class ComparisonSpec(Spec):
         for optimizer in self.optimizers:
             groups.setdefault((self.batch_of(optimizer), optimizer.evaluation), []).append(optimizer)
         return groups
+
+
+def _adds_to_the_loss(layer: ExpandedLayer) -> bool:
+    penalised = (
+        isinstance(layer.spec, Activation)
+        and isinstance(layer.spec.activation, Scaled)
+        and layer.spec.activation.penalty
+    )
+    return bool(penalised) or isinstance(layer.spec, AuxiliaryHead)

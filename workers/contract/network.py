@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.activations import ActivationSpec, Normalised, Shaped
+from workers.contract.activations import ActivationSpec, Normalised, Shaped, held
 from workers.contract.base import ByKind, NonNegative, Number, Spec, Whole
 from workers.contract.initialisers import InitSpec, XavierNormal
 from workers.contract.layers import (
@@ -183,7 +183,8 @@ class Variant(Spec):
     """A named change to the network: what is given replaces what the network says."""
 
     activation: ActivationSpec | None = Field(default=None, examples=["tanh"])
-    """Another non-linearity, in every activation layer, and of the units of recurrent ones; their gates stay."""
+    """Another non-linearity, in every activation layer, and of the units of recurrent ones, whose constants do not learn; their gates
+    stay."""
     init: InitSpec | None = Field(default=None, examples=["orthogonal"])
     """Another initialisation of the hidden layers that state none of their own."""
     output_init: InitSpec | None = Field(default=None, examples=["orthogonal"])
@@ -215,8 +216,10 @@ def vary(network: Mlp | Layers, variant: Variant) -> Mlp | Layers:
 
 
 def _with_activation(layer: LayerSpec, activation: ActivationSpec) -> LayerSpec:
-    if isinstance(layer, Activation | Rnn | Gru | Lstm):
+    if isinstance(layer, Activation):
         return layer.model_copy(update={"activation": activation})
+    if isinstance(layer, Rnn | Gru | Lstm):
+        return layer.model_copy(update={"activation": held(activation)})
     if isinstance(layer, (Sequential, Repeat, *HOLDING)):
         return layer.model_copy(update={"layers": [_with_activation(inner, activation) for inner in layer.layers]})
     return layer

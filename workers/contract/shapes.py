@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from workers.contract.activations import trained
 from workers.contract.base import Violation
 from workers.contract.initialisers import InitSpec, Zeros
 from workers.contract.layers import (
@@ -24,6 +25,7 @@ from workers.contract.layers import (
     Flatten,
     LayerSpec,
     Linear,
+    NormPropagation,
     Repeat,
     Residual,
     Sequential,
@@ -314,6 +316,9 @@ def _long(network: Mlp | Layers, shape: Shape) -> Layers:
     """The long form; the short one takes an image or a sequence as one vector."""
     if isinstance(network, Layers):
         return network
+    if isinstance(network.normalization, NormPropagation) and trained(network.activation):
+        message = "propagation divides by a deviation that is known beforehand, and constants that learn change it: fix them, or use weight"
+        raise Misfit("/normalization", message, "inconsistent")
     long = to_layers(network)
     return long if len(shape) == 1 else long.model_copy(update={"layers": [Flatten(), *long.layers]})
 

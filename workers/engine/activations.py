@@ -27,8 +27,8 @@ class NonLinearity:
     """z -> a."""
     derivative: Callable[[Tensor, Tensor], Tensor]
     """(z, a) -> θ′(z), a tensor of its own."""
-    steepest: float
-    """max |θ′|, which saturation is measured against."""
+    steepest: float | Tensor
+    """max |θ′|, which saturation is measured against; of each trial and unit, [T, 1, U] or [T, 1, 1], where constants learn."""
     fused: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     """(δ, z, a) -> δ·θ′(z) in one pass, where torch has it."""
 
@@ -208,9 +208,9 @@ def of_expression(theta: Expression, steepest: float) -> NonLinearity:
 def _steepest(spec: ActivationSpec) -> float:
     """The largest |θ′|; of a formula, which may have none, for |z| ≤ 10."""
     if isinstance(spec, Scaled):
-        return abs(spec.a * spec.b) * non_linearity(spec.of).steepest
+        return abs(spec.a * spec.b) * float(non_linearity(spec.of).steepest)
     if isinstance(spec, Normalised):
-        return non_linearity(spec.of).steepest / moments(expression_of(spec.of))[1]
+        return float(non_linearity(spec.of).steepest) / moments(expression_of(spec.of))[1]
     z = torch.linspace(-10, 10, 20001, dtype=torch.float64)
     slope = compiled(derivative(expression_of(spec)), TORCH)(z).abs()
     return float(slope[slope.isfinite()].max())

@@ -4,12 +4,11 @@ import math
 from itertools import groupby
 from math import prod
 
+from workers.contract.cost import ELEMENTS_IN_CACHE
 from workers.contract.plan import Execution, Shard
 from workers.contract.shapes import walk
 from workers.engine import native
 
-ELEMENTS_IN_CACHE = 100_000
-"""Activations of one layer in all trials of a chunk: what the next operation reads is then still in a core's own cache."""
 CHUNKS_PER_THREAD = 4
 """On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together.
 

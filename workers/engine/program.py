@@ -42,7 +42,7 @@ from workers.engine.optimizers.bridge import bridged
 from workers.engine.optimizers.wrappers import wrapped
 from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
-from workers.engine.regularizers import Penalty, ThroughTime, penalties, watch_activations
+from workers.engine.regularizers import WeightPenalty, penalties, watch_activations
 from workers.engine.seeding import numpy_generator
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -130,8 +130,8 @@ class Program:
     """All layers but the output layer, those inside others too."""
     heads: list[AuxiliaryHead]
     """Of auxiliary losses: they have to be told the targets."""
-    penalties: list[Penalty | ThroughTime]
-    """On weights: what the rules are given has them, what is measured has not."""
+    penalties: list[WeightPenalty]
+    """On weights and constants: what the rules are given has them, what is measured has not."""
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
 

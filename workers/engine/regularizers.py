@@ -20,6 +20,7 @@ from workers.contract.regularizers import (
 )
 from workers.engine.activations import NonLinearity
 from workers.engine.network import Activation, Layer, Linear
+from workers.engine.network.activation import Constants
 from workers.engine.network.convolution import Convolution
 from workers.engine.network.recurrent import Gru, Lstm, Rnn
 
@@ -112,9 +113,29 @@ class Penalty:
         self.gradient.add_(found.view(self.gradient.shape))
 
 
-def penalties(regularizers: Sequence[RegularizerSpec], hidden: Sequence[Layer]) -> list[Penalty | ThroughTime]:
-    """Those on weights, of every matrix of the hidden layers, and on steps through time."""
-    found: list[Penalty | ThroughTime] = []
+@dataclass(frozen=True)
+class Anchor:
+    """λ/2·Σ(x − x₀)² over the constants of a non-linearity that learn."""
+
+    constants: Constants
+
+    def add(self) -> None:
+        spec = self.constants.spec
+        for name, gradient in self.constants.gradients.items():
+            gradient.add_(self.constants.parameters[name] - getattr(spec, name), alpha=spec.penalty)
+
+
+WeightPenalty = Penalty | ThroughTime | Anchor
+"""What is added to the gradient where the rules are given it."""
+
+
+def penalties(regularizers: Sequence[RegularizerSpec], hidden: Sequence[Layer]) -> list[WeightPenalty]:
+    """Those on weights, of every matrix of the hidden layers, on steps through time, and on constants that learn."""
+    found: list[WeightPenalty] = [
+        Anchor(layer.constants)
+        for layer in hidden
+        if isinstance(layer, Activation) and layer.constants and layer.constants.spec.penalty
+    ]
     for spec in regularizers:
         for layer in hidden:
             if spec.kind in ON_WEIGHTS:

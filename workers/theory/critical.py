@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import brentq
 
-from workers.contract.activations import ActivationSpec, Normalised, Scaled, expression_of
+from workers.contract.activations import ActivationSpec, Normalised, Scaled, expression_of, held
 from workers.contract.base import Spec
 from workers.contract.expectations import moments
 from workers.contract.expressions import compiled
@@ -102,6 +102,7 @@ def complaint(activation: ActivationSpec, sigma_b: float = 0.0) -> str | None:
 
 def _remedy(activation: ActivationSpec, sigma_b: float) -> str:
     """The first of centring and normalising that makes it critical, as it is written in a request."""
+    activation = held(activation)
     if not isinstance(activation, Scaled | Normalised):
         centred = Scaled(of=activation, d=-_at_zero(activation))
         if (found := critical_of(centred, sigma_b)).status == "found":

@@ -157,6 +157,9 @@ def _pointwise(layers: Sequence[ExpandedLayer], x: Signal, seen: Seen) -> tuple[
     dropped = replace(value, second=value.second / keep, spread=value.spread + value.second * (1 / keep - 1))
 
     def pull(error: Error) -> Error:
+        for layer in layers:
+            if layer.tensors:
+                seen.gradients[layer.path] = -inf  # constants that learn: a handful, beside the row's weights
         shared = error.shared * keep
         return Error(
             error.log_square + log_of(slope) - log_of(keep), shared * sloping, shared * along, error.variance + scatter

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contract.activations import ActivationSpec
+from workers.contract.activations import ActivationSpec, Scaled, trained
 from workers.contract.base import Fraction, Whole
 from workers.contract.layers.layer import MAX_WIDTH, DoesNotFit, Layer, Shape, words
 
@@ -18,6 +18,26 @@ class Activation(Layer):
     source: ClassVar[str] = "of each non-linearity: see activations"
     activation: ActivationSpec = Field(examples=["sigmoid"])
     """The non-linearity."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if self._per_unit and len(shape) != 1:
+            message = (
+                f"constants of a unit's own are for layers of features, not for {words(shape)}: learn them per layer"
+            )
+            raise DoesNotFit(message, "activation/per")
+        return shape
+
+    def tensors(self, shape: Shape) -> tuple[Shape, ...]:
+        """The constants that learn, in the order a, b, c, d."""
+        return (shape[:1] if self._per_unit else (1,),) * len(trained(self.activation))
+
+    def workspace(self, shape: Shape) -> int:
+        """Of constants that learn b·z + c, θ, and δ at either, from which their gradients are taken."""
+        return 4 * prod(shape) if trained(self.activation) else 0
+
+    @property
+    def _per_unit(self) -> bool:
+        return isinstance(self.activation, Scaled) and self.activation.per == "unit"
 
 
 class Dropout(Layer):

@@ -9,7 +9,7 @@ Comparison = Callable[..., Tensor]
 """torch.lt, torch.eq and the like."""
 
 
-def count(comparison: Comparison, x: Tensor, bound: float) -> Tensor:
+def count(comparison: Comparison, x: Tensor, bound: float | Tensor) -> Tensor:
     """How many elements of each row of x [T, ...] satisfy it, [T] in x's format.
 
     The comparison writes ones and zeros of x's own format: into booleans torch compares four times slower, and sums them

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -13,22 +14,35 @@ from service.resources import Here, Resources
 from service.validation import over_memory_on_any, read_comparison
 from workers.analysis.predicted import predict_with_range
 from workers.analysis.protocol import together, totals, trials_by_round
+from workers.contract import cost
 from workers.contract.checks import Limits, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
-from workers.contract.cost import bridge_seconds, gradients_worth, step_flops, step_seconds
+from workers.contract.compiled import compilable
 from workers.contract.layers import Activation
 from workers.contract.memory import remembered_by, shard_bytes
-from workers.contract.optimizers import Bridged, OptimizerSpec, Pattern
+from workers.contract.optimizers import OptimizerSpec, Pattern
+from workers.contract.plan import CURVE_POINTS
 from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
+from workers.contract.problems import split_sizes
+from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.store import fleet
 from workers.store.fleet import Worker
 from workers.theory.resolution import networks
 
-Group = tuple[list[ExpandedLayer], int, Pattern, list[OptimizerSpec]]
-"""Layers of a variant, batch size, pattern, and the optimizers that have these: what can train together."""
-
 router = APIRouter(prefix="/v1/previews", tags=["previews"])
+
+
+class Group(NamedTuple):
+    """What can train together: a variant on a problem, and the optimizers of one batch size and pattern."""
+
+    spec: ComparisonSpec
+    """With this problem alone."""
+    layers: list[ExpandedLayer]
+    regularizers: Regularizers
+    batch_size: int
+    pattern: Pattern
+    members: list[OptimizerSpec]
 
 
 @router.post(
@@ -118,61 +132,55 @@ def _estimate(
     trials, steps = totals(spec)
     fitting = [worker for worker in workers if spec.device != "cuda" or worker.device == "cuda"]
     fastest = sorted(fitting, key=lambda worker: -worker.matmul_flops_per_second)
-    groups: list[Group] = []
-    most = 0
-    for problem, own in spec.alone.items():
-        here: list[Group] = [
-            (layers, *group, members) for layers in networks[problem].values() for group, members in own.alike().items()
-        ]
-        most = max(most, *(_bytes(own, *group) for group in here))
-        groups += here
+    groups = [
+        Group(own, layers, own.networks()[variant].regularizers, *key, members)
+        for problem, own in spec.alone.items()
+        for variant, layers in networks[problem].items()
+        for key, members in own.alike().items()
+    ]
     sharing = fastest[: len(groups)]
-    flops = sum(_flops(spec, layers, batch, members) for layers, batch, _, members in groups)
+    device, threads = (sharing[0].device, sharing[0].cores) if sharing else ("cpu", 1)
+    work = [_work(group, device, threads) for group in groups]
+    operations, seconds = (float(sum(part)) for part in zip(*work, strict=True))
+    speed = sum(worker.matmul_flops_per_second for worker in sharing)
     return Estimate(
         trials=trials,
         steps=steps,
-        memory_bytes=most,
-        flops=flops * spec.steps,
-        seconds=_seconds(spec, groups, flops * spec.steps, sharing) if sharing else None,
+        memory_bytes=max(_bytes(group) for group in groups),
+        flops=operations,
+        seconds=operations / speed + seconds / len(sharing) if sharing else None,
         workers=len(sharing),
     )
 
 
-def _flops(spec: ComparisonSpec, layers: list[ExpandedLayer], batch: int, members: list[OptimizerSpec]) -> float:
-    """Of one step of all trials of all rounds."""
-    trials = [sum(trials_by_round(spec, optimizer)) for optimizer in members]
-    gradients = sum(count * gradients_worth(optimizer) for count, optimizer in zip(trials, members, strict=True))
-    return step_flops(layers, batch, sum(trials), gradients)
+def _work(group: Group, device: str, threads: int) -> cost.Work:
+    """Of all rounds."""
+    spec = group.spec
+    rounds: dict[int, list[tuple[OptimizerSpec, int]]] = {}
+    for optimizer in group.members:
+        for number, count in enumerate(reversed(trials_by_round(spec, optimizer))):  # the last is everybody's
+            rounds.setdefault(number, []).append((optimizer, count))
+    compiled = device == "cpu" and compilable(group.layers, group.pattern, group.regularizers)
+    evaluated = min(len(spec.record.steps(spec.steps)), CURVE_POINTS) * sum(split_sizes(spec.problem.samples)[:2])
+    passes = cost.FORWARD * evaluated * cost.sample_operations(group.layers, compiled=compiled)
+    threads = threads if device == "cpu" else 1
+    operations = seconds = 0.0
+    for trials in rounds.values():
+        step = cost.step(group.layers, group.batch_size, trials, compiled=compiled, threads=threads)
+        operations += spec.steps * step.operations + passes * sum(count for _, count in trials)
+        seconds += spec.steps * step.seconds + cost.SHARD_SECONDS
+    return cost.Work(operations, seconds + cost.TIMED_SECONDS * len(group.members))
 
 
-def _bytes(
-    spec: ComparisonSpec, layers: list[ExpandedLayer], batch_size: int, pattern: Pattern, members: list[OptimizerSpec]
-) -> int:
-    counts = together(spec)
+def _bytes(group: Group) -> int:
+    spec, counts = group.spec, together(group.spec)
     return shard_bytes(
         spec.problem,
-        layers,
-        sum(counts[optimizer.label] for optimizer in members),
-        batch_size=batch_size,
-        pattern=pattern,
+        group.layers,
+        sum(counts[optimizer.label] for optimizer in group.members),
+        batch_size=group.batch_size,
+        pattern=group.pattern,
         precision=spec.precision,
         recorded=len(spec.record.steps(spec.steps)),
-        remembered=remembered_by(members),
-    )
-
-
-def _seconds(spec: ComparisonSpec, groups: list[Group], flops: float, sharing: list[Worker]) -> float:
-    """What there is to compute at the workers' speed, and what each step of a shard takes however small it is."""
-    least = sum(
-        max(len(trials_by_round(spec, optimizer)) for optimizer in members)
-        * step_seconds(layers, max(map(gradients_worth, members)), sharing[0].device)
-        for layers, _, _, members in groups
-    )
-    objects = sum(
-        sum(sum(trials_by_round(spec, optimizer)) for optimizer in members if isinstance(optimizer, Bridged))
-        * bridge_seconds(layers)
-        for layers, _, _, members in groups
-    )
-    return flops / sum(worker.matmul_flops_per_second for worker in sharing) + spec.steps * (least + objects) / len(
-        sharing
+        remembered=remembered_by(group.members),
     )

@@ -7,6 +7,7 @@ import pytest
 from engine_samples import mlp, rows, shard, train
 from pydantic import BaseModel
 
+from workers.contract import compiled
 from workers.contract.activations import ACTIVATIONS, ActivationSpec
 from workers.contract.initialisers import INITIALISERS, InitSpec
 from workers.contract.layers import LAYERS, LayerSpec
@@ -15,6 +16,7 @@ from workers.contract.problems import PROBLEMS, Dataset, Loss, ProblemSpec
 from workers.contract.statistics import COLUMNS, KEYS, STATISTICS
 from workers.engine import activations, initialisers, network, optimizers, problems
 from workers.engine.losses import LOSSES
+from workers.engine.native.rules import KERNELS
 
 Specs = tuple[type[BaseModel], ...]
 
@@ -69,3 +71,8 @@ def test_every_column_is_computed() -> None:
     everything = [*rows(table).values(), *rows(guessed).values()]
     empty = [name for name in COLUMNS if all(row[name] is None for row in everything)]
     assert not empty, f"never computed: {empty}"
+
+
+def test_estimates_know_which_rules_are_compiled() -> None:
+    """The contract's list, which the service reads without the engine, is the table of kernels."""
+    assert tuple(KERNELS) == compiled.RULES

@@ -1,53 +1,128 @@
-"""How long training takes, from the shapes alone: to a factor of two. T trials, B samples, P parameters of a trial.
+"""How long training takes, from the shapes alone. T trials, B samples, P parameters of a trial.
 
-The constants were fitted to the engine on two CPU cores, for depths of 3 to 50 and widths of 16 to 256: within 35 %.
+What is counted are operations, at the speed of matrix products that a worker publishes, and seconds that do not depend on it. The constants
+were fitted to the engine on two CPU cores, in compiled code and in torch, over depths of 2 to 100, widths of 16 to 256 and one network of
+each further kind: within a third. `benchmarks.estimates` prints how far off they are on the examples.
 """
 
 from collections.abc import Sequence
+from math import ceil, prod
+from typing import NamedTuple
 
-from workers.contract.optimizers import GRADIENT_FREE, Optimizer
+from workers.contract.compiled import updated_there
+from workers.contract.layers import Gru, Lstm, Rnn
+from workers.contract.optimizers import GRADIENT_FREE, Bridged, OptimizerSpec
+from workers.contract.rule_costs import TIME_OF_A_STEP
 from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
 """Operations for each parameter and sample: two forward, four backward."""
-INEFFICIENCY = 2.6
-"""Time of a pass with its non-linearities and statistics over that of its matrix products at the speed a worker publishes."""
+FORWARD = 1 / 3
+"""Of them."""
+ELEMENTS_IN_CACHE = 100_000
+"""Activations of one layer in all trials of a chunk: what the next operation of torch reads is then still in a core's own cache."""
+
+COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 72.0
+"""In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
+COMPILED_LAYER, COMPILED_STEP = 3e4, 1.1e6
+"""Operations for each layer of weights and for each step of a trial, however small."""
+BY_TORCH_SECONDS = 4e-4
+"""What a layer takes more in a step where torch updates it between the compiled passes."""
+
+PRODUCTS, NUMBER = 1.9, 220.0
+"""The same in torch."""
+NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 1080.0}
+"""Kinds whose numbers take more."""
+REMEMBERED = 90.0
+"""Operations for each number that a recurrent layer keeps of its steps."""
+LAYER_SECONDS = 9e-5
+"""What a layer of a batched program takes in a step, forward and backward, however little there is to compute …"""
+LAYERS_SECONDS = {"normalization": 8e-4, "rnn": 1.4e-4, "gru": 2.8e-4, "lstm": 2.8e-4}
+"""… and kinds that take more, recurrent ones for each of their steps."""
 UPDATE = 32.0
-"""Operations' time for each parameter and step: the update."""
-LAYER_SECONDS = {"cpu": 4e-4, "cuda": 1e-4}
-"""What a layer of a batched program takes in a step however little there is to compute."""
+"""Operations for each parameter and step: the update."""
+SGD = 1.1
+"""What the rules that these were fitted with take, in the unit of `rule_costs`."""
 
 BRIDGE_SECONDS = 2e-4
 """What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
+SHARD_SECONDS = 0.3
+"""From a shard's being due to its first step, and from its last to the record."""
+TIMED_SECONDS = 0.06
+"""For each optimizer of a shard at its end: a trial alone, for its seconds a step."""
 
 
-def gradients_worth(optimizer: Optimizer) -> float:
+class Work(NamedTuple):
+    operations: float
+    """Shared by all threads."""
+    seconds: float
+    """Whatever the machine."""
+
+
+def gradients_worth(optimizer: OptimizerSpec) -> float:
     """What a step takes, in gradients. Gradient-free rules are looked at where they are, too: another pass forward."""
-    glance = 1 / 3 if optimizer.evaluation in GRADIENT_FREE else 0.0
-    return optimizer.per_step().cost + glance
+    glance = FORWARD if optimizer.evaluation in GRADIENT_FREE else 0.0
+    return max(optimizer.per_step().cost + glance, TIME_OF_A_STEP.get(optimizer.kind, 0.0) / SGD)
 
 
-def step_flops(network: Sequence[ExpandedLayer], batch_size: int, trials: float, gradients: float) -> float:
-    """Of a step: 2.6·6·B·P for each of the trials' gradients, P counted as often as one sample uses them, and 32 P for each update.
+def step(
+    network: Sequence[ExpandedLayer],
+    batch_size: int,
+    trials: Sequence[tuple[OptimizerSpec, int]],
+    *,
+    compiled: bool,
+    threads: int,
+) -> Work:
+    """Of one step of a shard.
 
     Args:
-        trials: how many.
-        gradients: of all of them together.
+        trials: optimizers, with how many trials each has.
+        compiled: whether it runs in compiled code; else in torch.
+        threads: of the machine.
     """
+    per_sample = sample_operations(network, compiled=compiled)
+    weights = sum(layer.depth is not None for layer in walk(network))
+    parameters = sum(layer.parameters for layer in network)
+    objects = sum(count for optimizer, count in trials if isinstance(optimizer, Bridged))
+    bridged = BRIDGE_SECONDS * weights * objects / threads
+    every = sum(count for _, count in trials)
+    if compiled:
+        others = sum(not updated_there(optimizer) for optimizer, _ in trials)
+        own = every * (batch_size * per_sample + COMPILED_LAYER * weights + COMPILED_STEP)
+        return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
+    worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
+    turns = ceil(every / (threads * chunk(network, batch_size)))
+    least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
+    own = worth * batch_size * per_sample + every * UPDATE * parameters
+    return Work(own, turns * least + bridged)
+
+
+def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
+    """Trials that torch trains at a time on a CPU."""
+    widest = max(map(_at_once, walk(network)))
+    return max(1, ELEMENTS_IN_CACHE // (widest * batch_size))
+
+
+def _at_once(layer: ExpandedLayer) -> int:
+    """Numbers of one sample that an operation writes: of a recurrent layer those of a step."""
+    spec = layer.spec
+    return spec.gates * spec.hidden_size if isinstance(spec, Rnn | Gru | Lstm) else prod(layer.out_shape)
+
+
+def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
+    """Of one sample's gradient."""
     layers = list(walk(network))
-    parameters = sum(layer.own_parameters for layer in layers)
     used = sum(
         (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
         for layer in layers
     )
-    return gradients * INEFFICIENCY * PASSES * batch_size * used + trials * UPDATE * parameters
+    if compiled:
+        return COMPILED_PRODUCTS * PASSES * used + COMPILED_NUMBER * sum(prod(layer.out_shape) for layer in layers)
+    numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
+    remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
+    return PRODUCTS * PASSES * used + numbers + REMEMBERED * remembered
 
 
-def bridge_seconds(network: Sequence[ExpandedLayer]) -> float:
-    """What a step of one trial takes more where its optimizer is an object of its own."""
-    return BRIDGE_SECONDS * sum(layer.depth is not None for layer in walk(network))
-
-
-def step_seconds(network: Sequence[ExpandedLayer], gradients: float, device: str) -> float:
-    """What a step of a whole shard takes at least."""
-    return LAYER_SECONDS[device] * gradients * sum(layer.depth is not None for layer in walk(network))
+def _layer_seconds(layer: ExpandedLayer) -> float:
+    times = layer.spec.positions(layer.in_shape) if layer.spec.kind in ("rnn", "gru", "lstm") else 1
+    return times * LAYERS_SECONDS.get(layer.spec.kind, LAYER_SECONDS)

@@ -2,15 +2,11 @@
 
 import math
 from itertools import groupby
-from math import prod
 
-from workers.contract.layers import Gru, Lstm, Rnn
+from workers.contract import cost
 from workers.contract.plan import Execution, Shard
-from workers.contract.shapes import ExpandedLayer, walk
 from workers.engine import native
 
-ELEMENTS_IN_CACHE = 100_000
-"""Activations of one layer in all trials of a chunk: what the next operation reads is then still in a core's own cache."""
 CHUNKS_PER_THREAD = 4
 """On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together.
 
@@ -33,16 +29,8 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
             for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
         ]
         return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
-    widest = max(map(_at_once, walk(shard.network)))
-    size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
-    rounds = math.ceil(trials / (size * threads))
+    rounds = math.ceil(trials / (cost.chunk(shard.network, shard.batch_size) * threads))
     return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads), gradient_range=asked)
-
-
-def _at_once(layer: ExpandedLayer) -> int:
-    """Numbers of one sample that an operation writes: of a recurrent layer those of a step."""
-    spec = layer.spec
-    return spec.gates * spec.hidden_size if isinstance(spec, Rnn | Gru | Lstm) else prod(layer.out_shape)
 
 
 def _even(trials: int, parts: int) -> list[int]:

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-IN_CACHE = 100_000
-"""Elements that stay in a core's own cache from one pass over them to the next."""
+from workers.contract.cost import ELEMENTS_IN_CACHE
 
 
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same rows of each tensor [T, ...], on a CPU as many at a time as fit the cache together with what is made of them."""
     rows, size = len(tensors[0]), max(x.numel() for x in tensors)
-    at_once = rows if size <= 4 * IN_CACHE or tensors[0].device.type != "cpu" else max(1, rows * IN_CACHE // size)
+    at_once = (
+        rows
+        if size <= 4 * ELEMENTS_IN_CACHE or tensors[0].device.type != "cpu"
+        else max(1, rows * ELEMENTS_IN_CACHE // size)
+    )
     return zip(*(x.split(at_once) for x in tensors), strict=True)
 
 

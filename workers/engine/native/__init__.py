@@ -19,9 +19,9 @@ from torch import Tensor
 
 from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
+from workers.contract.compiled import compilable
 from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard, Trial
-from workers.contract.shapes import ExpandedLayer
 from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
@@ -92,11 +92,7 @@ def supports(shard: Shard) -> bool:
     """Whether this shard can take the fast path, on this machine."""
     layers = shard.network
     return (
-        shard.pattern == "one_gradient"
-        and isinstance(layers[0].spec, specs.Linear)
-        and all(map(_fits, layers, layers[1:]))
-        and not any(isinstance(layer.spec, specs.Linear) and layer.spec.weight_normalization for layer in layers)
-        and not shard.regularizers
+        compilable(layers, shard.pattern, shard.regularizers)
         and library() is not None
         and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
     )
@@ -108,12 +104,6 @@ def kernel_of(shard: Shard, trial: Trial) -> Kernel | None:
     flags = {name for name, value in trial.hyperparameters.items() if value is True}
     known = kernel is not None and flags <= set(kernel.hyper)
     return kernel if known and shard.wrappers.get(trial.optimizer, {}).keys() <= {"schedule"} else None
-
-
-def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
-    if isinstance(above.spec, specs.Activation):
-        return isinstance(below.spec, specs.Linear) and not above.parameters
-    return isinstance(above.spec, specs.Linear)
 
 
 @torch.no_grad()

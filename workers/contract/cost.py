@@ -19,8 +19,8 @@ PASSES = 6.0
 """Operations for each parameter and sample: two forward, four backward."""
 FORWARD = 1 / 3
 """Of them."""
-ELEMENTS_IN_CACHE = 100_000
-"""Activations of one layer in all trials of a chunk: what the next operation of torch reads is then still in a core's own cache."""
+ELEMENTS_AT_ONCE = 400_000
+"""Activations of one layer in all trials of a chunk, in torch: enough that calls cost little, few enough for the caches of a CPU."""
 
 COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 72.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
@@ -100,7 +100,7 @@ def step(
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
     """Trials that torch trains at a time on a CPU."""
     widest = max(map(_at_once, walk(network)))
-    return max(1, ELEMENTS_IN_CACHE // (widest * batch_size))
+    return max(1, ELEMENTS_AT_ONCE // (widest * batch_size))
 
 
 def _at_once(layer: ExpandedLayer) -> int:

@@ -51,7 +51,7 @@ from workers.engine.optimizers import RULES, Gradients, Layout
 
 BY_SIGNS = {"rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger"}
 """torch's sign(NaN) is 0: where only signs count, a NaN gradient moves nothing."""
-BY_RANKS = {"random_search"}
+BY_RANKS = {"random_search", "snes", "sep_cma_es"}
 """A loss that is NaN ranks last: where only ranks count it moves nothing, or nobody knows where."""
 BLIND_TO_NAN = BY_SIGNS | BY_RANKS
 
@@ -75,8 +75,8 @@ RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 STEPS_AS_SMALL_AS_ROUNDING = {"mezo"}
 """θ ± εz with ε = 1e-3 is stored with θ's rounding, 2⁻²⁴|θ|/ε or 1e-4 of εz: so far off is the direction that float32 tries."""
 
-NEVER_AT_REST = {"fromage"}
-"""Moves without a gradient, as its paper has it."""
+NEVER_AT_REST = {"fromage", "sep_cma_es"}
+"""Moves without a gradient, as its paper has it; walks at random."""
 
 BRANCHING = {"aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::index_put_"}
 """On the CPU a branch for every element: thirty times the cost of a product with 0 and 1."""

@@ -1,8 +1,11 @@
 """Gradient-free rules, one trial and one candidate at a time, written from their papers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from types import SimpleNamespace
+from typing import Any
 
+import cmaes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,6 +106,78 @@ def openai_es(
         theta = theta - lr * velocity
         path.append(theta)
     return path
+
+
+def snes(
+    theta: Array,
+    gradients: object,
+    layers: object,
+    steps: int,
+    *,
+    losses: Losses,
+    seed: int,
+    sigma: float,
+    eta_mu: float,
+    eta_sigma: float,
+    population: int,
+) -> list[Array]:
+    """Schaul, Glasmachers & Schmidhuber 2011, algorithm 1, a candidate and a parameter at a time."""
+    d = len(theta)
+    raw = [max(0.0, np.log(population / 2 + 1) - np.log(rank)) for rank in range(1, population + 1)]
+    by_rank = np.array(raw) / sum(raw) - 1 / population
+    rate = eta_sigma * (3 + np.log(d)) / (5 * np.sqrt(d))
+    path, spread = [], np.full(d, sigma)
+    for k in range(steps):
+        z = normal(seed, k, population, d)
+        utility = shared([float(losses(k, theta + spread * one)) for one in z], by_rank)
+        up, wider = (sum(u * one for u, one in zip(utility, many, strict=True)) for many in (z, z**2 - 1))
+        theta = theta + eta_mu * spread * up
+        spread = spread * np.exp(rate / 2 * wider)
+        path.append(theta)
+    return path
+
+
+def sep_cma_es(
+    theta: Array,
+    gradients: object,
+    layers: object,
+    steps: int,
+    *,
+    losses: Losses,
+    seed: int,
+    sigma: float,
+    population: int,
+) -> list[Array]:
+    """CyberAgent's, given our directions, the paper's rates and a count of steps that begins at 1.
+
+    It has c_cov of Ros & Hansen 2008 for the rank-μ part and 2/((d + 1.3)² + μ_w), without their factor, for the rank-one part.
+    """
+    theirs: Any = cmaes.SepCMA(mean=theta.copy(), sigma=sigma, population_size=population)
+    mu_w = theirs._mu_eff
+    c_cov = min(1.0, theirs._cmu)
+    theirs._c1, theirs._cmu, theirs._g = c_cov / mu_w, c_cov * (1 - 1 / mu_w), -1
+    return list(followed(theirs, theirs._weights, losses, seed, steps))
+
+
+def followed(theirs: Any, weights: Array, losses: Losses, seed: int, steps: int) -> Iterator[Array]:
+    """θ after each step of a strategy of `cmaes`; equal losses share their weights: it takes them in the order in which they come."""
+    count, d = theirs.population_size, len(theirs.mean)
+    by_rank = np.concatenate([weights, np.zeros(count - len(weights))])
+    for k in range(steps):
+        z = iter(normal(seed, k, count, d))
+        theirs._rng = SimpleNamespace(randn=lambda _, given=z: next(given))
+        asked = [theirs.ask() for _ in range(count)]
+        values = [float(losses(k, place)) for place in asked]
+        theirs._weights, theirs._mu = np.array(sorted(shared(values, by_rank), reverse=True)), count
+        theirs.tell(list(zip(asked, values, strict=True)))
+        yield theirs.mean.copy()
+
+
+def shared(losses: Sequence[float], by_rank: Array) -> Array:
+    """The weight of each; equal ones share the mean of theirs."""
+    order = sorted(losses)
+    own = {loss: np.mean([by_rank[place] for place, other in enumerate(order) if other == loss]) for loss in order}
+    return np.array([own[loss] for loss in losses])
 
 
 def centred_ranks(losses: Array) -> Array:

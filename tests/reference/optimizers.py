@@ -86,6 +86,8 @@ BY_LOSSES: dict[str, Callable[..., list[Array]]] = {
     "spsa": gradient_free.spsa,
     "mezo": gradient_free.mezo,
     "openai_es": gradient_free.openai_es,
+    "snes": gradient_free.snes,
+    "sep_cma_es": gradient_free.sep_cma_es,
 }
 """Told how to compute the loss, and the seed of their directions."""
 

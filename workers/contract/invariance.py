@@ -67,6 +67,8 @@ MEASURED: dict[str, Invariance] = {
     "spsa": Invariance(None, None, 0),
     "mezo": Invariance(None, None, 0),
     "openai_es": Invariance(1e-30, 1e10, 0),
+    "snes": Invariance(1e-30, 1e10, 1),
+    "sep_cma_es": Invariance(1e-30, 1e10, 3),
     # end
 }
 """By kind, in the contract's order."""

@@ -51,6 +51,8 @@ TIME_OF_A_STEP: dict[str, float] = {
     "spsa": 2.2,
     "mezo": 2.3,
     "openai_es": 41,
+    "snes": 140,
+    "sep_cma_es": 140,
     # end
 }
 """By kind, in the contract's order; 1 is SGD's."""

@@ -15,7 +15,7 @@ from workers.contract.optimizers.base import GRADIENT_FREE, GRADIENTS, Decay, Ev
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
-from workers.contract.optimizers.gradient_free import Mezo, OpenAiEs, RandomSearch, Spsa
+from workers.contract.optimizers.gradient_free import Mezo, OpenAiEs, RandomSearch, SepCmaEs, Snes, Spsa
 from workers.contract.optimizers.per_layer import (
     Fromage,
     Lamb,
@@ -86,6 +86,8 @@ OPTIMIZERS = (
     Spsa,
     Mezo,
     OpenAiEs,
+    Snes,
+    SepCmaEs,
 )
 """Rules of ours. `Bridged` stands for all others."""
 
@@ -137,6 +139,8 @@ OptimizerSpec = Annotated[
     | Spsa
     | Mezo
     | OpenAiEs
+    | Snes
+    | SepCmaEs
     | Bridged,
     Field(discriminator="kind"),
     ByKind,
@@ -184,6 +188,7 @@ __all__ = [
     "RpropPlus",
     "ScheduleFreeAdamW",
     "ScheduleFreeSgd",
+    "SepCmaEs",
     "Sgd",
     "SgdW",
     "Shampoo",
@@ -191,6 +196,7 @@ __all__ = [
     "Signum",
     "Sm3",
     "Smorms3",
+    "Snes",
     "Soap",
     "Sophia",
     "Spsa",

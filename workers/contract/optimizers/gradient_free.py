@@ -115,3 +115,36 @@ class OpenAiEs(WithPopulation):
         "v <- momentum*v + g; theta <- theta - lr*v"
     )
     source: ClassVar[str] = "Salimans et al. 2017 (arXiv:1703.03864), algorithm 1 with mirrored sampling and ranks"
+
+
+class Snes(WithPopulation):
+    """SNES, separable natural evolution strategy: θ and its own spread for each parameter follow the ranks of the candidates' losses."""
+
+    kind: Literal["snes"] = "snes"
+    sigma: PositiveGrid = Field(default=0.1, examples=[0.1, [0.01, 0.1]])
+    """σ, standard deviation of the first candidates."""
+    eta_mu: PositiveGrid = Field(default=1.0, examples=[1.0])
+    """Rate of θ."""
+    eta_sigma: NonNegativeGrid = Field(default=1.0, examples=[1.0])
+    """Rate of σ, as a multiple of (3 + ln d)/(5√d); 0 keeps it."""
+    formula: ClassVar[str] = (
+        "z_i ~ N(0, I); u_i = max(0, ln(N/2+1) - ln(rank of L(theta+sigma*z_i)))/sum - 1/N; theta <- theta + eta_mu*sigma*sum u_i*z_i; "
+        "sigma <- sigma*exp(eta_sigma*(3+ln d)/(10*sqrt(d))*sum u_i*(z_i^2-1))"
+    )
+    source: ClassVar[str] = "Schaul, Glasmachers & Schmidhuber 2011 (GECCO); Wierstra et al. 2014 (JMLR 15), table 1"
+
+
+class SepCmaEs(WithPopulation):
+    """sep-CMA-ES: covariance matrix adaptation with a diagonal matrix, in memory and time that grow as the parameters do."""
+
+    kind: Literal["sep_cma_es"] = "sep_cma_es"
+    sigma: PositiveGrid = Field(default=0.1, examples=[0.1, [0.01, 0.1]])
+    """σ, standard deviation of the first candidates."""
+    formula: ClassVar[str] = (
+        "y_i = sqrt(C)*z_i, z_i ~ N(0, I); y = sum w_i*y_i over the best N/2 of L(theta+sigma*y_i), w falling with ln(rank); "
+        "theta <- theta + sigma*y; p <- path of y/sqrt(C), sigma <- sigma*exp(c_s/d_s*(|p|/E|N(0, I)| - 1)); q <- path of y; "
+        "C <- (1-c)*C + c/m*q^2 + c*(1-1/m)*sum w_i*y_i^2, m = 1/sum w^2"
+    )
+    source: ClassVar[str] = (
+        "Ros & Hansen 2008 (PPSN X); constants of Hansen 2006, The CMA evolution strategy: a comparing review"
+    )

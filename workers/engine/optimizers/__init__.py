@@ -35,6 +35,7 @@ from workers.engine.optimizers import (
     rprop_plus,
     schedule_free_adamw,
     schedule_free_sgd,
+    sep_cma_es,
     sgd,
     sgdw,
     shampoo,
@@ -42,6 +43,7 @@ from workers.engine.optimizers import (
     signum,
     sm3,
     smorms3,
+    snes,
     soap,
     sophia,
     spsa,
@@ -104,6 +106,8 @@ RULES: dict[str, Rule] = {
     "spsa": spsa.RULE,
     "mezo": mezo.RULE,
     "openai_es": openai_es.RULE,
+    "snes": snes.RULE,
+    "sep_cma_es": sep_cma_es.RULE,
 }
 """Kind, as the contract spells it, to rule."""
 

@@ -3,6 +3,8 @@
 A rule that goes by ranks does not change where the loss is scaled, shifted, or bent by any rising function.
 """
 
+from math import log
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,14 @@ def centred(losses: Tensor) -> Tensor:
     count = losses.shape[1]
     ranks = torch.arange(count, dtype=losses.dtype, device=losses.device)
     return weights_by_rank(losses, ranks / (count - 1) - 0.5)
+
+
+def utilities(losses: Tensor) -> Tensor:
+    """max(0, ln(N/2 + 1) − ln(rank))/Σ − 1/N, the best half above −1/N; they add up to zero. Wierstra et al. 2014 (JMLR 15)."""
+    count = losses.shape[1]
+    ranks = torch.arange(1, count + 1, dtype=losses.dtype, device=losses.device)
+    by_rank = (log(count / 2 + 1) - ranks.log()).clamp_min(0)
+    return weights_by_rank(losses, by_rank / by_rank.sum() - 1 / count)
 
 
 def mirrored(z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from workers.contract.compiled import updated_there
+from workers.contract.layers import Gru, Lstm, Rnn
 from workers.contract.optimizers import GRADIENT_FREE, Bridged, OptimizerSpec
 from workers.contract.rule_costs import TIME_OF_A_STEP
 from workers.contract.shapes import ExpandedLayer, walk
@@ -90,11 +91,22 @@ def step(
         own = every * (batch_size * per_sample + COMPILED_LAYER * weights + COMPILED_STEP)
         return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
     worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
-    widest = max(prod(layer.out_shape) for layer in walk(network))
-    turns = ceil(every / (threads * max(1, ELEMENTS_IN_CACHE // (widest * batch_size))))
+    turns = ceil(every / (threads * chunk(network, batch_size)))
     least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
     own = worth * batch_size * per_sample + every * UPDATE * parameters
     return Work(own, turns * least + bridged)
+
+
+def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
+    """Trials that torch trains at a time on a CPU."""
+    widest = max(map(_at_once, walk(network)))
+    return max(1, ELEMENTS_IN_CACHE // (widest * batch_size))
+
+
+def _at_once(layer: ExpandedLayer) -> int:
+    """Numbers of one sample that an operation writes: of a recurrent layer those of a step."""
+    spec = layer.spec
+    return spec.gates * spec.hidden_size if isinstance(spec, Rnn | Gru | Lstm) else prod(layer.out_shape)
 
 
 def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:

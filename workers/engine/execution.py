@@ -2,11 +2,9 @@
 
 import math
 from itertools import groupby
-from math import prod
 
-from workers.contract.cost import ELEMENTS_IN_CACHE
+from workers.contract import cost
 from workers.contract.plan import Execution, Shard
-from workers.contract.shapes import walk
 from workers.engine import native
 
 CHUNKS_PER_THREAD = 4
@@ -31,9 +29,7 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
             for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
         ]
         return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
-    widest = max(prod(layer.out_shape) for layer in walk(shard.network))
-    size = max(1, ELEMENTS_IN_CACHE // (widest * shard.batch_size))
-    rounds = math.ceil(trials / (size * threads))
+    rounds = math.ceil(trials / (cost.chunk(shard.network, shard.batch_size) * threads))
     return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads), gradient_range=asked)
 
 

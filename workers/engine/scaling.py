@@ -10,11 +10,33 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from workers.contract.cost import ELEMENTS_IN_CACHE
+
+
+def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of each tensor [T, ...], on a CPU as many at a time as fit the cache together with what is made of them."""
+    rows, size = len(tensors[0]), max(x.numel() for x in tensors)
+    at_once = (
+        rows
+        if size <= 4 * ELEMENTS_IN_CACHE or tensors[0].device.type != "cpu"
+        else max(1, rows * ELEMENTS_IN_CACHE // size)
+    )
+    return zip(*(x.split(at_once) for x in tensors), strict=True)
+
 
 def peaks(tensors: Sequence[Tensor]) -> Tensor:
     """max|x| of each row of each tensor [T, ...], as [L, T] in their format; NaN where one is."""
-    rows = [x.flatten(1) for x in tensors]
-    return torch.maximum(torch.stack([x.amax(1) for x in rows]), -torch.stack([x.amin(1) for x in rows]))
+    return torch.stack([_joined([_peak(piece.flatten(1)) for (piece,) in pieces(x)]) for x in tensors])
+
+
+def squares(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Σ(x·2^−e)² of each row of each tensor [T, ...], and e, as of `in_range`, float64 [L, T] each."""
+    exponent, factor = _factors(peaks(tensors))
+    found = []
+    for x, own in zip(tensors, factor, strict=True):
+        scaled = (rows.flatten(1) * row[:, None] for rows, row in pieces(x, own))
+        found.append(_joined([dot(rows, rows) for rows in scaled]))
+    return torch.stack(found).double(), exponent
 
 
 def in_range(tensors: Sequence[Tensor], peak: Tensor) -> tuple[Iterator[Tensor], Tensor]:
@@ -28,12 +50,17 @@ def in_range(tensors: Sequence[Tensor], peak: Tensor) -> tuple[Iterator[Tensor],
         The scaled tensors, made one at a time as they are asked for, and e as float64 [L, T]. Rows of zeros keep e = 0;
         non-finite rows stay non-finite.
     """
+    exponent, factor = _factors(peak)
+    scaled = (x * own.view(-1, *[1] * (x.dim() - 1)) for x, own in zip(tensors, factor, strict=True))
+    return scaled, exponent
+
+
+def _factors(peak: Tensor) -> tuple[Tensor, Tensor]:
+    """e, float64, and 2^−e in the peaks' format, both in their shape."""
     # 126 in float32, 1022 in float64: 2 to it is a factor that is finite, and so is its product with anything below one
     furthest = round(-math.log2(torch.finfo(peak.dtype).tiny))
     exponent = torch.frexp(torch.nan_to_num(peak, nan=0.0, posinf=0.0)).exponent.clamp(-furthest, furthest + 1).double()
-    factor = torch.exp2(-exponent).to(peak.dtype)
-    scaled = (x * own.view(-1, *[1] * (x.dim() - 1)) for x, own in zip(tensors, factor, strict=True))
-    return scaled, exponent
+    return exponent, torch.exp2(-exponent).to(peak.dtype)
 
 
 def exponents(peak: Tensor) -> Tensor:
@@ -58,8 +85,8 @@ def scale(x: Tensor, exponent: Tensor) -> Tensor:
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """‖x‖₂ of each row of each tensor [T, n], float64 [L, T], whatever the magnitude."""
-    scaled, exponent = in_range(tensors, peaks(tensors))
-    return torch.stack([dot(x, x) for x in scaled]).double().sqrt_() * torch.exp2(exponent)
+    square, exponent = squares(tensors)
+    return square.sqrt() * torch.exp2(exponent)
 
 
 def cosines(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
@@ -74,9 +101,17 @@ def cosines(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 def norm(x: Tensor) -> Tensor:
     """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude."""
     rows = x.flatten(1)
-    peak = torch.maximum(rows.amax(1), -rows.amin(1))
+    peak = _peak(rows)
     scaled = rows / torch.where(peak > 0, peak, 1)[:, None]
     return dot(scaled, scaled).double().sqrt_().mul_(peak)
+
+
+def _peak(rows: Tensor) -> Tensor:
+    return torch.maximum(rows.amax(1), -rows.amin(1))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:

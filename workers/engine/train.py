@@ -232,7 +232,7 @@ def _activity(place: Measured) -> Activity:
     z, a = place.layer.output, place.layer.output
     if place.units is not None:
         z, a = place.units.input, place.units.value
-    return Activity(place.non_linearity, z.flatten(2), a.flatten(2))
+    return Activity(place.non_linearity, z, a)
 
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:

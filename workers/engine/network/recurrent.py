@@ -234,6 +234,12 @@ class Lstm(_Recurrent):
         assert isinstance(layer.spec, specs.Lstm)
         self.sigma, self.forget_bias = non_linearity(layer.spec.gate_activation), layer.spec.forget_bias
         self.candidate = slice(2 * self.size, 3 * self.size)
+        # in place of one call for all four blocks: a non-linearity costs more than the calls
+        self.parts = (
+            (slice(2 * self.size), self.sigma),
+            (self.candidate, self.theta),
+            (slice(3 * self.size, None), self.sigma),
+        )
         self.gates: Tensor
         """[S, T, B, 4·H]: i, f, g, o."""
         self.cells: Tensor
@@ -254,8 +260,8 @@ class Lstm(_Recurrent):
         self.cells[0] = 0
         for step in range(steps):
             z, gates = self.weigh(step), self.gates[step]
-            gates.copy_(self.sigma.value(z))
-            gates[..., self.candidate] = self.theta.value(z[..., self.candidate])
+            for place, theta in self.parts:
+                gates[..., place] = theta.value(z[..., place])
             entering, kept, new, leaving = gates.split(self.size, -1)
             cell = torch.mul(kept, self.cells[step], out=self.cells[step + 1]).addcmul_(entering, new)
             self.shown[step] = self.theta.value(cell)
@@ -272,11 +278,13 @@ class Lstm(_Recurrent):
             z, gates, shown = self.pre[step], self.gates[step], self.shown[step]
             entering, kept, new, leaving = gates.split(self.size, -1)
             at_cell = at_cell + self.theta.backward(back * leaving, self.cells[step + 1], shown)
-            at_values = torch.cat([at_cell * new, at_cell * self.cells[step], at_cell * entering, back * shown], -1)
-            own = self.theta.backward(at_values[..., self.candidate], z[..., self.candidate], new)
-            at_gates[step] = self.sigma.backward(at_values, z, gates)
-            at_gates[step, ..., self.candidate] = own
-            back, at_cell = self.pulled(step, at_gates[step], below), at_cell * kept
+            here = at_gates[step]
+            at_values = zip((at_cell, at_cell, at_cell, back), (new, self.cells[step], entering, shown), strict=True)
+            for own, (outer, inner) in zip(here.split(self.size, -1), at_values, strict=True):
+                torch.mul(outer, inner, out=own)
+            for place, theta in self.parts:
+                here[..., place] = theta.backward(here[..., place], z[..., place], gates[..., place])
+            back, at_cell = self.pulled(step, here, below), at_cell * kept
         found = self.finish(at_gates, below)
         self.error_signal = samples_first(at_gates)
         return found

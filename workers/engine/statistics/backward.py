@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.contract.statistics import Pass
-from workers.engine.scaling import dot, in_range, peaks
+from workers.engine.scaling import dot, in_range, peaks, squares
 from workers.engine.statistics.counting import count
 
 RAW = (
@@ -135,9 +135,7 @@ def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
 
 def _error_signals(signals: Sequence[Signal], with_inputs: bool) -> dict[str, Tensor]:
     """δ's norm, and with the layers' inputs the mean square of single samples' gradients on the same scale."""
-    deltas = [signal.delta for signal in signals]
-    scaled, exponent = in_range(deltas, peaks(deltas))
-    square = torch.stack([dot(rows, rows) for rows in (delta.flatten(1) for delta in scaled)]).double()
+    square, exponent = squares([signal.delta for signal in signals])
     of_samples = torch.full_like(square, torch.nan)
     known = [place for place, signal in enumerate(signals) if signal.samples is not None]
     if known and with_inputs:

@@ -4,7 +4,7 @@ Deviations are taken in two passes: where the images of all samples have collaps
 below the mean, and E[a²] − E[a]² would be rounding noise.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.contract.statistics import Pass
 from workers.engine.activations import NonLinearity
-from workers.engine.scaling import norm
+from workers.engine.scaling import norm, pieces
 from workers.engine.statistics.counting import count
 
 RAW = ("activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead")
@@ -27,15 +27,16 @@ class Activity(NamedTuple):
 
     non_linearity: NonLinearity
     z: Tensor
+    """[T, B, ...]"""
     a: Tensor
 
 
 def forward(activities: Sequence[Activity], passes: Collection[Pass]) -> dict[str, Tensor]:
     """All columns of the group `forward`; those that need other passes are NaN."""
-    found = [_of_layer(*activity, passes) for activity in activities]
+    found = [_of_layer(activity, passes) for activity in activities]
     raw = {name: torch.stack([own[name] for own in found]).double() for name in found[0]}
     raw = dict.fromkeys(RAW, torch.full_like(raw["nothing"], torch.nan)) | raw
-    return forward_columns(raw, [activity.z.shape[2] for activity in activities], activities[0].z.shape[1])
+    return forward_columns(raw, [activity.z[0, 0].numel() for activity in activities], activities[0].z.shape[1])
 
 
 def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: int) -> dict[str, Tensor]:
@@ -62,8 +63,21 @@ def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: in
     return {name: torch.where(finite, column, torch.nan) for name, column in columns.items()}
 
 
-def _of_layer(non_linearity: NonLinearity, z: Tensor, a: Tensor, passes: Collection[Pass]) -> dict[str, Tensor]:
+def _of_layer(activity: Activity, passes: Collection[Pass]) -> dict[str, Tensor]:
     """[T] each."""
+    found = [_of_rows(each, passes) for each in _by_rows(activity)]
+    return {name: torch.cat([own[name] for own in found]) for name in found[0]}
+
+
+def _by_rows(activity: Activity) -> Iterator[Activity]:
+    """As many trials at a time as fit the cache, units side by side. Constants that are learned are one tensor for all trials."""
+    theta, z, a = activity
+    parts = iter([(z, a)]) if isinstance(theta.steepest, Tensor) else pieces(z, a)
+    return (Activity(theta, z.flatten(2), a.flatten(2)) for z, a in parts)
+
+
+def _of_rows(activity: Activity, passes: Collection[Pass]) -> dict[str, Tensor]:
+    non_linearity, z, a = activity
     found = {"nothing": (z * 0).flatten(1).sum(1)}  # times zero, so that no finite numbers add up to infinity
     if "activation" in passes:
         found |= _values(a)

@@ -30,7 +30,8 @@ def distance(theta: Tensor) -> Tensor:
     """h, float64 [R, 1]."""
     scale = norm(theta) / theta.shape[1] ** 0.5
     spread = torch.where(scale > 0, scale, 1.0)
-    return spread * float(torch.finfo(theta.dtype).eps) ** (1 / 3)
+    h: Tensor = spread * torch.finfo(theta.dtype).eps ** (1 / 3)
+    return h
 
 
 def ask(theta: Tensor, state: State, hyper: Hyper, draws: Draws) -> Tensor:

@@ -146,7 +146,7 @@ def _estimate(
     return Estimate(
         trials=trials,
         steps=steps,
-        memory_bytes=max(_bytes(group) for group in groups),
+        memory_bytes=max(_bytes(group, device) for group in groups),
         flops=operations,
         seconds=operations / speed + seconds / len(sharing) if sharing else None,
         workers=len(sharing),
@@ -160,7 +160,7 @@ def _work(group: Group, device: str, threads: int) -> cost.Work:
     for optimizer in group.members:
         for number, count in enumerate(reversed(trials_by_round(spec, optimizer))):  # the last is everybody's
             rounds.setdefault(number, []).append((optimizer, count))
-    compiled = device == "cpu" and compilable(group.layers, group.pattern, group.regularizers)
+    compiled = _compiled(group, device)
     evaluated = min(len(spec.record.steps(spec.steps)), CURVE_POINTS) * sum(split_sizes(spec.problem.samples)[:2])
     passes = cost.FORWARD * evaluated * cost.sample_operations(group.layers, compiled=compiled)
     threads = threads if device == "cpu" else 1
@@ -172,15 +172,21 @@ def _work(group: Group, device: str, threads: int) -> cost.Work:
     return cost.Work(operations, seconds + cost.TIMED_SECONDS * len(group.members))
 
 
-def _bytes(group: Group) -> int:
+def _bytes(group: Group, device: str) -> int:
     spec, counts = group.spec, together(group.spec)
+    trials = [(optimizer, counts[optimizer.label]) for optimizer in group.members]
     return shard_bytes(
         spec.problem,
         group.layers,
-        sum(counts[optimizer.label] for optimizer in group.members),
+        sum(count for _, count in trials),
         batch_size=group.batch_size,
         pattern=group.pattern,
         precision=spec.precision,
         recorded=len(spec.record.steps(spec.steps)),
-        remembered=remembered_by(group.members),
+        remembered=remembered_by(trials),
+        compiled=_compiled(group, device),
     )
+
+
+def _compiled(group: Group, device: str) -> bool:
+    return device == "cpu" and compilable(group.layers, group.pattern, group.regularizers)

@@ -24,8 +24,8 @@ SPECS: dict[str, type[Optimizer]] = {spec.model_fields["kind"].default: spec for
 
 SEED = 20150420
 """Of all rows' directions, where a rule draws some."""
-WITHIN = {"muon": 1e-6, "shampoo": 1e-6, "soap": 1e-6, "lbfgs": 1e-6}
-"""Where the distance to the twin may be more than 1e-10: matrices iterated by another way round."""
+WITHIN = {"muon": 1e-6, "shampoo": 1e-6, "soap": 1e-6, "lbfgs": 1e-6, "forward_gradient": 1e-8}
+"""Where the distance to the twin may be more than 1e-10: matrices iterated by another way round, a difference beside a derivative."""
 
 
 class Run:

@@ -159,6 +159,53 @@ def sep_cma_es(
     return list(followed(theirs, theirs._weights, losses, seed, steps))
 
 
+def pgpe(
+    theta: Array,
+    gradients: object,
+    layers: object,
+    steps: int,
+    *,
+    losses: Losses,
+    seed: int,
+    lr: float,
+    sigma: float,
+    momentum: float,
+    max_velocity: float,
+    lr_sigma: float,
+    population: int,
+) -> list[Array]:
+    """Sehnke et al. 2010, symmetric sampling with T and S of its section 3; ClipUp by Toklu et al. 2020, algorithm 1."""
+    path, velocity, spread, pairs = [], np.zeros_like(theta), np.full(len(theta), sigma), population // 2
+    for k in range(steps):
+        epsilon = [spread * z for z in normal(seed, k, pairs, len(theta))]
+        ranks = centred_ranks(np.array([float(losses(k, theta + side * one)) for side in (1, -1) for one in epsilon]))
+        up, down = ranks[:pairs], ranks[pairs:]
+        estimate = sum((u - d) / 2 * one for u, d, one in zip(up, down, epsilon, strict=True))
+        wider = sum((u + d) / 2 * (one**2 - spread**2) / spread for u, d, one in zip(up, down, epsilon, strict=True))
+        length = np.linalg.norm(estimate)
+        velocity = momentum * velocity + (lr * estimate / length if length else 0)
+        speed = np.linalg.norm(velocity)
+        if speed > max_velocity * lr:
+            velocity = velocity * (max_velocity * lr / speed)
+        theta = theta - velocity
+        spread = np.clip(spread - lr_sigma * wider / pairs, 0.8 * spread, 1.2 * spread)
+        path.append(theta)
+    return path
+
+
+def forward_gradient(
+    theta: Array, gradients: object, layers: object, steps: int, *, losses: Losses, seed: int, lr: float
+) -> list[Array]:
+    """Baydin et al. 2022, algorithm 1: the derivative along v is exact, by a complex step."""
+    path = []
+    for k in range(steps):
+        (v,) = normal(seed, k, 1, len(theta))
+        slope = losses(k, theta + 1e-30j * v).imag / 1e-30
+        theta = theta - lr * slope * v
+        path.append(theta)
+    return path
+
+
 def followed(theirs: Any, weights: Array, losses: Losses, seed: int, steps: int) -> Iterator[Array]:
     """θ after each step of a strategy of `cmaes`; equal losses share their weights: it takes them in the order in which they come."""
     count, d = theirs.population_size, len(theirs.mean)

@@ -69,6 +69,8 @@ MEASURED: dict[str, Invariance] = {
     "openai_es": Invariance(1e-30, 1e10, 0),
     "snes": Invariance(1e-30, 1e10, 1),
     "sep_cma_es": Invariance(1e-30, 1e10, 3),
+    "pgpe": Invariance(1e-30, 1e10, 2),
+    "forward_gradient": Invariance(None, None, 0),
     # end
 }
 """By kind, in the contract's order."""

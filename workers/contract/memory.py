@@ -1,10 +1,10 @@
 """What a shard's tensors take, counted on paper: what cannot fit is refused at the door, not killed in training.
 
-T trials, P parameters of a trial, B samples. Counted is a shard trained as one program, as on a GPU. In chunks, as on a CPU, it
-takes a third to two thirds of that, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
+T trials, P parameters of a trial, B samples. Counted is a shard trained as one program, as on a GPU, or in compiled code; in chunks of
+torch, as on a CPU, it takes less, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from workers.contract.invariance import measured
@@ -13,10 +13,12 @@ from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS
 
-STATE_TENSORS = 5
-"""[T, P] tensors that a rule remembers, at least counted."""
-PARAMETER_TENSORS = 3 + 4
-"""[T, P] tensors beside the rule's: θ, its gradient and the one before; θ before an update that is measured, and scratch."""
+OPTIONS = ("momentum", "centered", "amsgrad")
+"""Hyper-parameters that are off by default in some rules; each of them on is a [T, P] tensor more that the rule remembers."""
+PARAMETER_TENSORS = 3
+"""[T, P] tensors that are always there: θ, its gradient and the one before."""
+UPDATE_TENSORS = 3
+"""[T, P] tensors while an update is measured: θ before it, and scratch."""
 MORE_TENSORS: dict[Pattern, int] = {
     "one_gradient": 0,
     "two_gradients": 10,
@@ -28,10 +30,12 @@ MORE_TENSORS: dict[Pattern, int] = {
 candidate, scratch."""
 CANDIDATE_TENSORS = 6
 """[T, P] tensors for each candidate of a gradient-free rule: its random numbers, in 64 bits at first, and its place."""
-WIDEST_TENSORS = 8
-"""Scratch of a pass and of the statistics, in tensors of the widest layer."""
-ACTIVATIONS_SCATTERED = 1.5
-"""What activations of different sizes, one after another, take of a heap."""
+WIDEST_TENSORS = 6
+"""Scratch of a pass backward and of the statistics, in tensors of the widest layer …"""
+FORWARD_TENSORS = 3
+"""… and of a pass forward alone."""
+HEAP = 1.25
+"""What tensors of different sizes, one after another, take of a heap."""
 EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
 STARTING_SAMPLES = 1024
@@ -44,14 +48,22 @@ BUFFER_COPIES = 4
 BYTES = {"float32": 4, "float64": 8}
 
 
-def remembered_by(optimizers: Iterable[Optimizer]) -> float:
-    """Numbers for each parameter, of the one that keeps most."""
-    return max([STATE_TENSORS, *map(_kept, optimizers)])
+def remembered_by(trials: Sequence[tuple[Optimizer, int]]) -> float:
+    """Numbers for each parameter, of all trials' rules on average.
+
+    Args:
+        trials: optimizers, with how many trials each has.
+    """
+    return sum(count * remembered(optimizer) for optimizer, count in trials) / sum(count for _, count in trials)
 
 
-def _kept(optimizer: Optimizer) -> float:
+def remembered(optimizer: Optimizer) -> float:
+    """Numbers that its rule keeps for each parameter of a trial."""
     candidates = optimizer.per_step().functions if optimizer.pattern in GRADIENT_FREE else 0
-    return measured(optimizer).remembered_per_parameter + CANDIDATE_TENSORS * candidates
+    fields = type(optimizer).model_fields
+    on = sum(bool(getattr(optimizer, name)) for name in OPTIONS if name in fields and not fields[name].default)
+    around = len(optimizer.wrapper_kinds())
+    return measured(optimizer).remembered_per_parameter + on + around + CANDIDATE_TENSORS * candidates
 
 
 def shard_bytes(
@@ -63,30 +75,44 @@ def shard_bytes(
     pattern: Pattern,
     precision: str,
     recorded: int,
-    remembered: float = STATE_TENSORS,
+    remembered: float,
+    compiled: bool = False,
 ) -> int:
-    """Of all tensors at the worst moment.
+    """Of all tensors at the worst moment: in a recorded step, in a pass over a split, or at the start: while weights are drawn, or
+    layers start from data.
 
     Args:
         problem, network, trials, batch_size, pattern, precision: the shard's.
         recorded: number of recorded steps.
-        remembered: numbers that a rule keeps for each parameter.
+        remembered: numbers that a rule keeps for each parameter, on average over the trials.
+        compiled: whether it trains in compiled code, which keeps the activations of a trial or two.
     """
-    beside = sum(layer.spec.kept(layer.in_shape) for layer in walk(network))
-    parameters = beside + sum(layer.parameters for layer in network) * (
-        PARAMETER_TENSORS + remembered + MORE_TENSORS[pattern]
-    )
     layers = list(walk(network))
+    parameters = sum(layer.parameters for layer in network)
+    beside = sum(layer.spec.kept(layer.in_shape) for layer in layers)
+    always = beside + parameters * (PARAMETER_TENSORS + remembered)
     widths = [prod(layer.out_shape) for layer in layers]
-    error_signals = sum(prod(layer.out_shape) for layer in layers if layer.depth is not None)
-    inside = sum(layer.spec.workspace(layer.in_shape) for layer in layers)
-    kept = problem.features + inside + sum(widths) + error_signals + WIDEST_TENSORS * max(widths)
+    inside = [layer.spec.workspace(layer.in_shape) for layer in layers]
+    forward = problem.features + sum(widths) + sum(inside)
+    backward = sum(
+        max(width, own // 2)
+        for width, own, layer in zip(widths, inside, layers, strict=True)
+        if layer.depth is not None
+    )
+    largest = max(width + own for width, own in zip(widths, inside, strict=True))
     if pattern in GRADIENT_FREE:
-        kept += sum(widths)  # of the candidates, one at a time at least
-    at_once = STARTING_SAMPLES if any(layer.starts_from_data for layer in layers) else EVALUATED_AT_ONCE
-    samples = max(batch_size, min(at_once, problem.training_samples))
+        backward += sum(widths)  # of the candidates, one at a time at least
+    step = batch_size * (forward + backward + largest + WIDEST_TENSORS * max(widths))
+    step += parameters * (UPDATE_TENSORS + MORE_TENSORS[pattern])
+    evaluated = min(EVALUATED_AT_ONCE, problem.training_samples)
+    look = evaluated * (forward + largest + FORWARD_TENSORS * max(widths)) + batch_size * backward
+    start = min(STARTING_SAMPLES, problem.training_samples) * (forward + WIDEST_TENSORS * max(widths))
+    moments = [
+        parameters,
+        0 if compiled else max(step, look),
+        start if any(layer.starts_from_data for layer in layers) else 0,
+    ]
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
-    data = 2 * problem.training_samples * problem.features * BYTES[precision]
-    activations = round(ACTIVATIONS_SCATTERED * samples * kept)
-    return round(trials * (parameters + activations) * BYTES[precision]) + buffered + data
+    data = problem.samples * problem.features * BYTES[precision]
+    return round(HEAP * (trials * (always + max(moments)) * BYTES[precision] + buffered + data))

@@ -53,6 +53,8 @@ TIME_OF_A_STEP: dict[str, float] = {
     "openai_es": 41,
     "snes": 140,
     "sep_cma_es": 140,
+    "pgpe": 41,
+    "forward_gradient": 2.5,
     # end
 }
 """By kind, in the contract's order; 1 is SGD's."""

@@ -1,5 +1,6 @@
 """Normalisations. Statistics are of a trial's own batch or sample; γ and β are one per feature (per channel of an image)."""
 
+from math import prod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -153,3 +154,7 @@ class Normalization(Layer):
 
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return self.normalization.tensors(shape)
+
+    def workspace(self, shape: Shape) -> int:
+        """What it receives, normalised."""
+        return prod(shape)

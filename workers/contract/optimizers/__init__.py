@@ -15,7 +15,16 @@ from workers.contract.optimizers.base import GRADIENT_FREE, GRADIENTS, Decay, Ev
 from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
-from workers.contract.optimizers.gradient_free import Mezo, OpenAiEs, RandomSearch, SepCmaEs, Snes, Spsa
+from workers.contract.optimizers.gradient_free import (
+    ForwardGradient,
+    Mezo,
+    OpenAiEs,
+    Pgpe,
+    RandomSearch,
+    SepCmaEs,
+    Snes,
+    Spsa,
+)
 from workers.contract.optimizers.per_layer import (
     Fromage,
     Lamb,
@@ -88,6 +97,8 @@ OPTIMIZERS = (
     OpenAiEs,
     Snes,
     SepCmaEs,
+    Pgpe,
+    ForwardGradient,
 )
 """Rules of ours. `Bridged` stands for all others."""
 
@@ -141,6 +152,8 @@ OptimizerSpec = Annotated[
     | OpenAiEs
     | Snes
     | SepCmaEs
+    | Pgpe
+    | ForwardGradient
     | Bridged,
     Field(discriminator="kind"),
     ByKind,
@@ -164,6 +177,7 @@ __all__ = [
     "DadaptSgd",
     "Decay",
     "Evaluations",
+    "ForwardGradient",
     "Fromage",
     "IrpropPlus",
     "Lamb",
@@ -179,6 +193,7 @@ __all__ = [
     "Optimizer",
     "OptimizerSpec",
     "Pattern",
+    "Pgpe",
     "Prodigy",
     "Radam",
     "RandomSearch",

@@ -148,3 +148,41 @@ class SepCmaEs(WithPopulation):
     source: ClassVar[str] = (
         "Ros & Hansen 2008 (PPSN X); constants of Hansen 2006, The CMA evolution strategy: a comparing review"
     )
+
+
+class Pgpe(WithPopulation):
+    """PGPE, policy gradients with parameter-based exploration: mirrored candidates, a spread for each parameter, bounded steps."""
+
+    kind: Literal["pgpe"] = "pgpe"
+    lr: PositiveGrid = Field(default=0.1, examples=[0.1, [0.01, 0.1, 1.0]])
+    """Length of the step that one estimate makes, over all parameters together."""
+    sigma: PositiveGrid = Field(default=0.1, examples=[0.1])
+    """σ, standard deviation of the first candidates."""
+    momentum: FractionGrid = Field(default=0.9, examples=[0.9])
+    """Memory of past steps."""
+    max_velocity: PositiveGrid = Field(default=2.0, examples=[2.0])
+    """The longest step, as a multiple of lr."""
+    lr_sigma: NonNegativeGrid = Field(default=0.1, examples=[0.1])
+    """Rate of σ; it changes by a fifth at most. 0 keeps it."""
+    formula: ClassVar[str] = (
+        "z_i ~ N(0, I); f_i, h_i the centred ranks of L(theta+sigma*z_i), L(theta-sigma*z_i); g = sum (f_i-h_i)*sigma*z_i; "
+        "v <- momentum*v + lr*g/|g|, no longer than max_velocity*lr; theta <- theta - v; "
+        "sigma <- sigma*(1 - clip(lr_sigma*sum (f_i+h_i)*(z_i^2-1)/N, -0.2, 0.2))"
+    )
+    source: ClassVar[str] = "Sehnke et al. 2010, Neural Networks 23(4); ClipUp of Toklu et al. 2020 (arXiv:2008.02387)"
+
+
+class ForwardGradient(GradientFree):
+    """Forward gradient: SGD along one random direction, by the loss's slope in that direction."""
+
+    kind: Literal["forward_gradient"] = "forward_gradient"
+    lr: PositiveGrid = Field(default=1e-4, examples=[1e-4, [1e-5, 1e-4]])
+    """Learning rate."""
+    formula: ClassVar[str] = (
+        "v ~ N(0, I); s = (L(theta+h*v) - L(theta-h*v))/(2*h), h the cube root of the format's rounding times the weights' size; "
+        "theta <- theta - lr*s*v"
+    )
+    source: ClassVar[str] = "Baydin et al. 2022 (arXiv:2202.08587), algorithm 1; the slope by a central difference"
+
+    def per_step(self) -> Evaluations:
+        return Evaluations(functions=2, gradients=0)

@@ -14,6 +14,7 @@ from workers.engine.optimizers import (
     adamw,
     dadapt_adam,
     dadapt_sgd,
+    forward_gradient,
     fromage,
     irprop_plus,
     lamb,
@@ -26,6 +27,7 @@ from workers.engine.optimizers import (
     normalized_gradient,
     novograd,
     openai_es,
+    pgpe,
     prodigy,
     radam,
     random_search,
@@ -108,6 +110,8 @@ RULES: dict[str, Rule] = {
     "openai_es": openai_es.RULE,
     "snes": snes.RULE,
     "sep_cma_es": sep_cma_es.RULE,
+    "pgpe": pgpe.RULE,
+    "forward_gradient": forward_gradient.RULE,
 }
 """Kind, as the contract spells it, to rule."""
 

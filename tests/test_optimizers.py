@@ -69,6 +69,12 @@ quotients of sums; Muon with rates of .06 and .1 circles the optimum in strides 
 test_optimizers_matrices); D-Adaptation's rate is such a maximum, too; L-BFGS without a line search leaves the small network under one of
 its settings, for the numbers of 1e49 and more."""
 
+AMPLIFYING = {"rmsprop", "muon", "vsgd_fd", "dadapt_sgd", "dadapt_adam", "prodigy"}
+"""Where some steps amplify rounding a thousandfold and more, so that another CPU's would be beyond the tolerance: there the twin is run
+from a start one rounding away, too, and …"""
+AMPLIFIED = 100
+"""… so many times as far as it ends up is allowed beside the tolerance."""
+
 RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 """Rates that grow for as long as the gradient does not turn leave float32 soon: steps in which they are compared."""
 
@@ -136,22 +142,25 @@ def test_probes_where_the_contract_says_two_gradients(spec: type[Optimizer]) -> 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_its_slow_twin(case: str, landscape: str) -> None:
     """In every step, 200 on the noisy quadratic, on the small network and with a sparse layer, each row is where an independent program
-    of that row alone is; ours is restarted half-way from what a checkpoint holds.
+    of that row alone is, up to rounding; ours is restarted half-way from what a checkpoint holds.
     """
     rows, gradients = CASES[case], LANDSCAPES[landscape]
     run = Run(rows)
     steps = STEPS_OF.get((run.kind, landscape), LENGTHS[landscape])
-    twins = [
-        trajectory(run.kind, row.hyperparameters(), start, gradients, LAYERS, steps, seed=SEED)
-        for row, start in zip(rows, starts(len(rows)), strict=True)
-    ]
+    twins = [[], []] if run.kind in AMPLIFYING else [[]]
+    for own, nudge in zip(twins, (0.0, 2.0**-52), strict=False):
+        for row, start in zip(rows, starts(len(rows)), strict=True):
+            nudged = start * (1 + nudge)
+            own.append(trajectory(run.kind, row.hyperparameters(), nudged, gradients, LAYERS, steps, seed=SEED))
+    within, amplified = WITHIN.get(run.kind, 1e-10), 0.0
     for k in range(steps):
         if k == steps // 2:
             run = restarted(run, rows)
         run.follow(gradients, k)
-        expected = np.stack([twin[k] for twin in twins])
-        within = WITHIN.get(run.kind, 1e-10)
-        np.testing.assert_allclose(run.theta.numpy(), expected, rtol=within, atol=within, err_msg=f"step {k}")
+        expected, *nudged = (np.stack([twin[k] for twin in own]) for own in twins)
+        amplified = max([amplified, *(float(np.abs(other - expected).max()) for other in nudged)])
+        allowed = within + AMPLIFIED * amplified
+        np.testing.assert_allclose(run.theta.numpy(), expected, rtol=within, atol=allowed, err_msg=f"step {k}")
 
 
 def restarted(run: Run, rows: list[Optimizer]) -> Run:

@@ -26,6 +26,8 @@ STARTS = [*product((1.0, 0.1), (0.0, 1.0, -1.0)), *product((0.3, 0.03), (0.5, -0
 """Of (α, β): those of google-deepmind/dks first."""
 EVALUATIONS = 200
 """Of the conditions from one start, at most; roots that are found take about 20."""
+FARTHEST = 10.0
+"""|β| of a root that is taken: further out θ is a straight line but for what hardly ever comes, and rounding decides what is a root."""
 STEEP = 2.0
 """|αγ E θ′| from which a tailored non-linearity's variance is unstable: such roots are passed over (google-deepmind/dks: αγ)."""
 
@@ -216,7 +218,8 @@ def _solve(
                 shaped, conditions = of(float(at[0]), float(at[1]))
             except (ValueError, ArithmeticError):
                 continue
-        if max(map(abs, conditions)) < TOLERANCE and _mean_slope(activation, shaped) < steepest:
+        near = abs(shaped.beta) < FARTHEST and _mean_slope(activation, shaped) < steepest
+        if near and max(map(abs, conditions)) < TOLERANCE:
             return shaped
     raise Unshapeable(
         f"no γ({activation.kind}(αz + β) + δ) meets the conditions: it has too little curvature, or kinks where there must be none; "

@@ -147,7 +147,7 @@ def test_equals_its_slow_twin(case: str, landscape: str) -> None:
     rows, gradients = CASES[case], LANDSCAPES[landscape]
     run = Run(rows)
     steps = STEPS_OF.get((run.kind, landscape), LENGTHS[landscape])
-    twins = [[], []] if run.kind in AMPLIFYING else [[]]
+    twins: list[list[Any]] = [[], []] if run.kind in AMPLIFYING else [[]]
     for own, nudge in zip(twins, (0.0, 2.0**-52), strict=False):
         for row, start in zip(rows, starts(len(rows)), strict=True):
             nudged = start * (1 + nudge)

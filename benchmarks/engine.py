@@ -19,7 +19,17 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.growth import DEPTHS, FIRST_STEPS, TRIALS, compile_seconds, exponent, first_steps, slopes, step_times
+from benchmarks.growth import (
+    DEPTHS,
+    FIRST_STEPS,
+    TRIALS,
+    compile_seconds,
+    exponent,
+    first_steps,
+    fresh_seconds,
+    slopes,
+    step_times,
+)
 from benchmarks.sides import NOTHING, PORTABLE, TRAINER, Side, engine, exported, in_turns, plain, product, ratio
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -104,6 +114,7 @@ def growth(repetitions: int) -> None:
     print(f"  from an empty cache to the compiled step, loaded: {compile_seconds():.1f} s")
     for workload, (built, stepped) in zip(FIRST_STEPS, asked(first_steps, FIRST_STEPS, repetitions), strict=True):
         print(f"  warm trainer, {workload}: built in {built:.3f} s, first step done after {stepped:.3f} s")
+        print(f"    fresh interpreter, the same: {fresh_seconds(workload):.2f} s")
 
 
 def asked(target: Any, workloads: list[Workload], repetitions: int) -> Any:

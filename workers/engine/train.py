@@ -24,15 +24,22 @@ Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
 
 
+Take = Callable[[Program, Tensor, Tensor, int, bool, bool], Columns | None]
+"""As `take`."""
+
+
 @torch.no_grad()
-def advance(program: Program, recording: Recording, start: int, until: int) -> None:
+def advance(program: Program, recording: Recording, start: int, until: int, taken: Take | None = None) -> None:
     """Trains from `start` updates to `until`, recording on the way.
 
     Step k stands for k updates made: its statistics are those of the parameters that k updates gave, on the batch of the
     next; what that next update moves belongs to the same row. At the last step of all there is no next: it is measured on the
     batch that would follow, nothing moves, and the test split is looked at for the first time.
+
+    Args:
+        taken: in the place of `take`, the same step in another way.
     """
-    last = program.shard.steps
+    last, recorded = program.shard.steps, recording.steps
     for step in range(start, until + (until == last)):
         program.step.fill_(step)
         if step in recording.evaluated:
@@ -41,32 +48,43 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         x, y = program.batches.at(step)
         if recentre(program.shard.regularizers, program.hidden, step):
             program.forward(x, training=False)
-        loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
-        outputs = [place.layer.output for place in program.measured]
-        columns = measure(program, step) if step in recording.steps else None
-        if step + 1 in recording.steps:
-            program.previous.copy_(program.gradient)
-        give(program)
-        program.watch.look(outputs, of_layers(program, in_use(program)), loss, program.step)
-        if step == last:
-            assert columns is not None
-            recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
-            recording.test(evaluate(program, program.data.test))
-            return
-        gradients = LOOKS[program.shard.pattern](program, x, y, step)
-        before = program.theta.clone() if columns is not None else None
-        estimates: list[Tensor | None] = []
-        for group in program.groups:
-            own = of_rows(gradients, group.rows)
-            if group.candidates is not None:
-                own = look_around(program, group, own, x, y)
-            estimate = group.rule.estimate if columns is not None else None
-            estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
-            group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
-        if columns is not None and before is not None:
-            columns |= measure_update(program, columns, before)
-            columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
+        columns = (taken or take)(program, x, y, step, step in recorded, step + 1 in recorded)
+        if columns is not None:
             recording.statistics([step], _of_one_step(columns))
+    if until == last:
+        recording.test(evaluate(program, program.data.test))
+
+
+def take(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept: bool) -> Columns | None:
+    """One step, from a batch to what it moved. Nothing is read back and no shape depends on values: a graph can hold it.
+
+    Args:
+        recorded: whether this step is; only then there are columns.
+        kept: whether the next one is, which looks at the gradient of this one.
+    """
+    loss = differentiate(program, x, y) if wanted(program, recorded or kept) else glance(program, x, y)
+    outputs = [place.layer.output for place in program.measured]
+    columns = measure(program, step) if recorded else None
+    if kept:
+        program.previous.copy_(program.gradient)
+    give(program)
+    program.watch.look(outputs, of_layers(program, in_use(program)), loss, program.step)
+    if step == program.shard.steps:
+        return columns and measure_update(program, columns, program.theta)
+    gradients = LOOKS[program.shard.pattern](program, x, y, step)
+    before = program.theta.clone() if recorded else None
+    estimates: list[Tensor | None] = []
+    for group in program.groups:
+        own = of_rows(gradients, group.rows)
+        if group.candidates is not None:
+            own = look_around(program, group, own, x, y)
+        estimate = group.rule.estimate if recorded else None
+        estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
+        group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
+    if columns is not None and before is not None:
+        columns |= measure_update(program, columns, before)
+        columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
+    return columns
 
 
 def gradient_free(program: Program) -> bool:
@@ -74,11 +92,9 @@ def gradient_free(program: Program) -> bool:
     return program.shard.pattern in GRADIENT_FREE
 
 
-def wanted(program: Program, recording: Recording, step: int) -> bool:
-    """Whether the gradient of this step is. What is recorded of a step looks at the one before, too."""
-    if not gradient_free(program):
-        return True
-    return program.shard.backpropagation and (step in recording.steps or step + 1 in recording.steps)
+def wanted(program: Program, measured: bool) -> bool:
+    """Whether the gradient of a step is: by its rules, or because it or the next one is `measured`."""
+    return not gradient_free(program) or (program.shard.backpropagation and measured)
 
 
 def in_use(program: Program) -> Tensor:

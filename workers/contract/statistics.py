@@ -12,14 +12,17 @@ from typing import Annotated, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-Group = Literal["backward", "forward", "update"]
+Occasional = Literal["trajectory"]
+"""Groups that may be measured at fewer steps than are recorded."""
+Group = Literal["backward", "forward", "update"] | Occasional
 """Statistics that are computed from the same tensors."""
 Pass = Literal["gradient", "agreement", "error_signal", "samples", "activation", "slope", "weight", "movement", "eps"]
 """What is computed in one go over a layer's tensors, and left out where no recorded statistic needs it."""
 Set = Literal["core", "default", "full"]
 """Names for what to record, each with all of those before it."""
 
-GROUPS: tuple[Group, ...] = get_args(Group)
+OCCASIONAL: tuple[Occasional, ...] = get_args(Occasional)
+GROUPS: tuple[Group, ...] = ("backward", "forward", "update", *OCCASIONAL)
 SETS: tuple[Set, ...] = get_args(Set)
 
 
@@ -94,7 +97,24 @@ STATISTICS: dict[str, Statistic] = {
         "default",
         "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it has no estimate; null for rules given g",
     ),
+    "clipped_gradient_norm": Statistic(
+        "update",
+        ("gradient", "movement"),
+        "full",
+        "‖g‖₂ of what is left of g where the optimizer clips it; null for optimizers that do not. All others are of g itself",
+    ),
+    "distance": Statistic("trajectory", (), "full", "‖θ − θ₀‖₂, from where training started"),
+    "alpha": Statistic(
+        "trajectory",
+        ("gradient",),
+        "full",
+        "−s₁/s₀ with sᵢ the slopes of the loss along the last step's Δθ of the layer, at its start and its end: −1 no curvature seen, "
+        "0 stepped to the minimum of the parabola, 1 as far beyond as before; null at step 0. Each slope is of its own step's batch",
+    ),
 }
+
+DEFAULT_INTERVALS: dict[Occasional, int] = {"trajectory": 1}
+"""Every how many recorded steps a group is measured."""
 
 KEYS: dict[str, str] = {
     "variant": "name of the variant; `base` is the network as given",

@@ -29,6 +29,7 @@ from workers.engine.network import (
     AuxiliaryHead,
     Highway,
     Layer,
+    Linear,
     Residual,
     Slots,
     Units,
@@ -103,6 +104,13 @@ class Measured:
         return self.units.non_linearity if self.units else NON_LINEARITIES["identity"]
 
 
+def dense(place: Measured) -> Linear | None:
+    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+    alone = place.row.tensors == place.row.layer.tensors
+    known = isinstance(place.layer, Linear) and alone and place.layer.made is None and place.layer.input.dim() == 3
+    return cast(Linear, place.layer) if known else None
+
+
 @dataclass(frozen=True)
 class Program:
     shard: Shard
@@ -134,11 +142,19 @@ class Program:
     """On weights and constants: what the rules are given has them, what is measured has not."""
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
+    start: Tensor | None
+    """θ at step 0, [T, P], where a statistic is held against it."""
+    trail: dict[str, Tensor]
+    """`theta` [T, P] and `exponents` float64 [L, T] of the step before, where a statistic looks back; else empty."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
         """Of each measured layer in the flat tensors."""
         return self.layout.columns
+
+    def of_layers(self, flat: Tensor) -> list[Tensor]:
+        """[T, P] -> [T, n] of each measured layer."""
+        return [flat[:, columns] for columns in self.columns]
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
@@ -194,7 +210,14 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         heads=heads,
         penalties=penalties(shard.regularizers, hidden),
         extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
+        start=theta.clone() if "distance" in shard.statistics else None,
+        trail=_trail(theta, len(measured)) if "alpha" in shard.statistics else {},
     )
+
+
+def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
+    exponents = torch.zeros(layers, len(theta), dtype=torch.float64, device=theta.device)
+    return {"theta": theta.clone(), "exponents": exponents}
 
 
 def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds: list[int], x: Tensor) -> None:
@@ -351,6 +374,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "watch": program.watch.state,
         "layers": [layer.state for layer in program.remembering],
         "extended": program.extended.state if program.extended else {},
+        "trail": program.trail,
     }
 
 
@@ -363,6 +387,7 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
         (program.extended.state if program.extended else {}, saved["extended"]),
+        (program.trail, saved["trail"]),
         *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():

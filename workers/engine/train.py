@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from workers.contract.statistics import STATISTICS
 from workers.engine.bartlett import due, sampled_gradient, squared
 from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
-from workers.engine.network import Linear
+from workers.engine.occasional import measured_now, remember
 from workers.engine.optimizers import Gradients
-from workers.engine.program import Group, Measured, Program
+from workers.engine.optimizers.wrappers import clip
+from workers.engine.program import Group, Measured, Program, dense
 from workers.engine.recording import Recording
 from workers.engine.regularizers import recentre
 from workers.engine.scaling import cosines
@@ -32,41 +33,46 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     next; what that next update moves belongs to the same row. At the last step of all there is no next: it is measured on the
     batch that would follow, nothing moves, and the test split is looked at for the first time.
     """
-    last = program.shard.steps
-    for step in range(start, until + (until == last)):
-        program.step.fill_(step)
-        if step in recording.evaluated:
-            training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
-            recording.evaluation(step, training, validation)
-        x, y = program.batches.at(step)
-        if recentre(program.shard.regularizers, program.hidden, step):
-            program.forward(x, training=False)
-        loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
-        outputs = [place.layer.output for place in program.measured]
-        columns = measure(program, step) if step in recording.steps else None
-        if step + 1 in recording.steps:
-            program.previous.copy_(program.gradient)
-        give(program)
-        program.watch.look(outputs, of_layers(program, in_use(program)), loss, program.step)
-        if step == last:
-            assert columns is not None
-            recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
-            recording.test(evaluate(program, program.data.test))
-            return
-        gradients = LOOKS[program.shard.pattern](program, x, y, step)
-        before = program.theta.clone() if columns is not None else None
-        estimates: list[Tensor | None] = []
-        for group in program.groups:
-            own = of_rows(gradients, group.rows)
-            if group.candidates is not None:
-                own = look_around(program, group, own, x, y)
-            estimate = group.rule.estimate if columns is not None else None
-            estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
-            group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
-        if columns is not None and before is not None:
-            columns |= measure_update(program, columns, before)
-            columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
-            recording.statistics([step], _of_one_step(columns))
+    for step in range(start, until + (until == program.shard.steps)):
+        advance_once(program, recording, step)
+
+
+def advance_once(program: Program, recording: Recording, step: int) -> None:
+    """One step of `advance`."""
+    program.step.fill_(step)
+    if step in recording.evaluated:
+        training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
+        recording.evaluation(step, training, validation)
+    x, y = program.batches.at(step)
+    if recentre(program.shard.regularizers, program.hidden, step):
+        program.forward(x, training=False)
+    loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
+    outputs = [place.layer.output for place in program.measured]
+    columns = measure(program, step) if step in recording.steps else None
+    if step + 1 in recording.steps:
+        program.previous.copy_(program.gradient)
+    remember(program, step)
+    give(program)
+    program.watch.look(outputs, program.of_layers(in_use(program)), loss, program.step)
+    if step == program.shard.steps:
+        assert columns is not None
+        recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
+        recording.test(evaluate(program, program.data.test))
+        return
+    gradients = LOOKS[program.shard.pattern](program, x, y, step)
+    before = program.theta.clone() if columns is not None else None
+    estimates: list[Tensor | None] = []
+    for group in program.groups:
+        own = of_rows(gradients, group.rows)
+        if group.candidates is not None:
+            own = look_around(program, group, own, x, y)
+        estimate = group.rule.estimate if columns is not None else None
+        estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
+        group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
+    if columns is not None and before is not None:
+        columns |= measure_update(program, columns, before)
+        columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
+        recording.statistics([step], _of_one_step(columns))
 
 
 def gradient_free(program: Program) -> bool:
@@ -197,35 +203,24 @@ LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
 
 
 def measure(program: Program, step: int) -> Columns:
-    """The groups `backward`, null where no gradient is taken, and `forward`."""
+    """The groups `backward` and `forward` and those of which it is the step; null what needs a gradient where none is taken."""
     passes = program.shard.passes
-    activities = forward([_activity(place) for place in program.measured], passes)
+    activities = forward([_activity(place) for place in program.measured], passes) | measured_now(program, step)
     if gradient_free(program) and not program.shard.backpropagation:
         unknown = torch.full_like(activities["activation_mean"], torch.nan)
-        return {name: unknown for name, found in STATISTICS.items() if found.group == "backward"} | activities
-    before = of_layers(program, program.previous) if step else None
-    gradients = of_layers(program, program.gradient)
+        null = [name for name, found in STATISTICS.items() if found.group == "backward" or "gradient" in found.needs]
+        return activities | dict.fromkeys(null, unknown)
+    before = program.of_layers(program.previous) if step else None
+    gradients = program.of_layers(program.gradient)
     signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
     carried = program.extended.exponents if program.extended else None
     return backward(signals, before, carried, passes) | activities
-
-
-def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
-    """[T, P] -> [T, n] of each measured layer."""
-    return [flat[:, columns] for columns in program.columns]
 
 
 def _signal(place: Measured, gradient: Tensor) -> Signal:
     linear = dense(place)
     samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
     return Signal(gradient, place.error_signal, samples)
-
-
-def dense(place: Measured) -> Linear | None:
-    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
-    alone = place.row.tensors == place.row.layer.tensors
-    known = isinstance(place.layer, Linear) and alone and place.layer.made is None and place.layer.input.dim() == 3
-    return cast(Linear, place.layer) if known else None
 
 
 def _activity(place: Measured) -> Activity:
@@ -237,10 +232,13 @@ def _activity(place: Measured) -> Activity:
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = of_layers(program, before), of_layers(program, program.theta)
+    start, end = program.of_layers(before), program.of_layers(program.theta)
     moved = end if before is not program.theta else None
     passes = program.shard.passes
-    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), passes)
+    left = left_by_clipping(program)
+    if moved is None:
+        left.fill_(torch.nan)
+    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), left, passes)
 
 
 def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Tensor) -> Tensor:
@@ -255,7 +253,7 @@ def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Te
     for group, own in zip(program.groups, estimates, strict=True):
         if group.candidates is not None and program.shard.backpropagation:
             estimate = own if own is not None else (before - program.theta)[group.rows]
-            pairs = (of_layers(program, each) for each in (estimate, program.gradient[group.rows]))
+            pairs = (program.of_layers(each) for each in (estimate, program.gradient[group.rows]))
             found[:, group.rows] = cosines(*pairs)
     return found
 
@@ -273,3 +271,12 @@ def eps_dominance(program: Program) -> Tensor:
             for share, columns in zip(shares, program.columns, strict=True):
                 share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
     return shares
+
+
+def left_by_clipping(program: Program) -> Tensor:
+    """‖clipped g‖/‖g‖ in the last update, float64 [L, T], NaN for rules that nothing clips."""
+    left = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
+    for group in program.groups:
+        if clip.RATIO in group.state:
+            left[:, group.rows] = group.state[clip.RATIO].T
+    return left

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import GRADIENT_FREE, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer
@@ -94,6 +94,11 @@ class Shard(BaseModel):
     def passes(self) -> frozenset[Pass]:
         """What has to be computed for the statistics."""
         return passes(self.statistics)
+
+    @property
+    def gradient_taken(self) -> bool:
+        """Whether there is one at recorded steps."""
+        return self.backpropagation or self.pattern not in GRADIENT_FREE
 
     @cached_property
     def occasional(self) -> dict[Occasional, frozenset[int]]:

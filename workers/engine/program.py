@@ -45,6 +45,7 @@ from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
 from workers.engine.regularizers import WeightPenalty, penalties, watch_activations
 from workers.engine.seeding import numpy_generator
+from workers.engine.statistics import Activity, Samples
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -103,12 +104,25 @@ class Measured:
     def non_linearity(self) -> NonLinearity:
         return self.units.non_linearity if self.units else NON_LINEARITIES["identity"]
 
+    @property
+    def activity(self) -> Activity:
+        """After a pass forward."""
+        if self.units is None:
+            return Activity(self.non_linearity, self.layer.output, self.layer.output)
+        return Activity(self.non_linearity, self.units.input, self.units.value)
 
-def dense(place: Measured) -> Linear | None:
-    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
-    alone = place.row.tensors == place.row.layer.tensors
-    known = isinstance(place.layer, Linear) and alone and place.layer.made is None and place.layer.input.dim() == 3
-    return cast(Linear, place.layer) if known else None
+    @property
+    def dense(self) -> Linear | None:
+        """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+        alone = self.row.tensors == self.row.layer.tensors
+        known = isinstance(self.layer, Linear) and alone and self.layer.made is None and self.layer.input.dim() == 3
+        return cast(Linear, self.layer) if known else None
+
+    @property
+    def samples(self) -> Samples | None:
+        """After a pass backward; None where the gradients of single samples are not known."""
+        linear = self.dense
+        return Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from workers.engine.evaluation import evaluate
 from workers.engine.occasional import measured_now, remember
 from workers.engine.optimizers import Gradients
 from workers.engine.optimizers.wrappers import clip
-from workers.engine.program import Group, Measured, Program, dense
+from workers.engine.program import Group, Program
 from workers.engine.recording import Recording
 from workers.engine.regularizers import recentre
 from workers.engine.scaling import cosines
-from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
+from workers.engine.statistics import Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -48,7 +48,7 @@ def advance_once(program: Program, recording: Recording, step: int) -> None:
         program.forward(x, training=False)
     loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
     outputs = [place.layer.output for place in program.measured]
-    columns = measure(program, step) if step in recording.steps else None
+    columns = measure(program, step) | measured_now(program, step, loss) if step in recording.steps else None
     if step + 1 in recording.steps:
         program.previous.copy_(program.gradient)
     remember(program, step)
@@ -135,7 +135,7 @@ def sample_squares(program: Program) -> Tensor:
     """[T, P] mean over samples of their own gradients' squares; NaN where they are not known."""
     squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
-        if (linear := dense(place)) is not None:
+        if (linear := place.dense) is not None:
             linear.sample_squares(squares[:, columns])
     if program.extended:
         program.extended.present(squares, degree=2)
@@ -203,31 +203,20 @@ LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
 
 
 def measure(program: Program, step: int) -> Columns:
-    """The groups `backward` and `forward` and those of which it is the step; null what needs a gradient where none is taken."""
+    """The groups `backward`, null where no gradient is taken, and `forward`."""
     passes = program.shard.passes
-    activities = forward([_activity(place) for place in program.measured], passes) | measured_now(program, step)
-    if gradient_free(program) and not program.shard.backpropagation:
+    activities = forward([place.activity for place in program.measured], passes)
+    if not program.shard.gradient_taken:
         unknown = torch.full_like(activities["activation_mean"], torch.nan)
-        null = [name for name, found in STATISTICS.items() if found.group == "backward" or "gradient" in found.needs]
-        return activities | dict.fromkeys(null, unknown)
+        return {name: unknown for name, found in STATISTICS.items() if found.group == "backward"} | activities
     before = program.of_layers(program.previous) if step else None
     gradients = program.of_layers(program.gradient)
-    signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
+    signals = [
+        Signal(gradient, place.error_signal, place.samples)
+        for place, gradient in zip(program.measured, gradients, strict=True)
+    ]
     carried = program.extended.exponents if program.extended else None
     return backward(signals, before, carried, passes) | activities
-
-
-def _signal(place: Measured, gradient: Tensor) -> Signal:
-    linear = dense(place)
-    samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
-    return Signal(gradient, place.error_signal, samples)
-
-
-def _activity(place: Measured) -> Activity:
-    z, a = place.layer.output, place.layer.output
-    if place.units is not None:
-        z, a = place.units.input, place.units.value
-    return Activity(place.non_linearity, z, a)
 
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:

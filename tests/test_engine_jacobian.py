@@ -27,7 +27,7 @@ def test_is_what_autograd_finds(activation: str, problem: Any) -> None:
     made = program(shard(layers(*stack), "sgd", problem=problem, seeds=(0, 1), batch_size=6))
     x, y = made.batches.at(0)
     differentiate(made, x, y)
-    found = [jacobian for _, jacobian in to_output(made, SAMPLES)]
+    found = [jacobian for _, jacobian, _ in to_output(made, SAMPLES)]
     for row in range(2):
         modules = list(sequential(made, row))
         places = [place for place, one in enumerate(modules) if isinstance(one, nn.Linear)]

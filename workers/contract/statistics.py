@@ -182,11 +182,13 @@ STATISTICS: dict[str, Statistic] = {
         "jacobian",
         (),
         "full",
-        "largest singular value of ∂output/∂(the layer's input), mean over 8 samples, fewer with more than 32 outputs; in the first layer "
+        "largest singular value of ∂output/∂(the layer's input), mean over 4 samples, fewer with more than 64 outputs; in the first layer "
         "that of the whole network. "
         "All of this group and the next: null unless linear layers, non-linearities and dropout are all there is",
     ),
-    "jacobian_median": Statistic("jacobian", (), "full", "median singular value of the same"),
+    "jacobian_median": Statistic(
+        "jacobian", (), "full", "median singular value of the same; 0 below 1e-7 of the largest"
+    ),
     "jacobian_mean_square": Statistic("jacobian", (), "full", "‖∂output/∂(the layer's input)‖²_F/outputs"),
     "layer_jacobian_largest": Statistic(
         "jacobian", (), "full", "largest singular value of ∂z_l/∂z_{l−1}, by Lanczos' method; null in the first layer"
@@ -215,7 +217,7 @@ STATISTICS: dict[str, Statistic] = {
     ),
 }
 
-JACOBIAN_SAMPLES: dict[Occasional, int] = {"jacobian": 8, "curvature": 16}
+JACOBIAN_SAMPLES: dict[Occasional, int] = {"jacobian": 4, "curvature": 16}
 """Samples of a batch that a group's Jacobians are means over, at most."""
 JACOBIAN_ROWS = 256
 """Samples times outputs, where there are more outputs than that one sample's."""

@@ -69,7 +69,7 @@ def blocks(program: Program, samples: int) -> Iterator[Block]:
     """Of the linear layers from the top down, over the first samples of the batch that was passed forward last."""
     inner = INNER[program.shard.problem.loss]
     output = program.measured[-1].layer.output[:, :samples].double()
-    for layer, jacobian in to_output(program, samples):
+    for layer, jacobian, _ in to_output(program, samples):
         x = layer.input[:, :samples].double()
         if layer.bias is not None:
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)

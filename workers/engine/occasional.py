@@ -68,17 +68,32 @@ def of_rank(program: Program, step: int, loss: Tensor) -> Columns:
 
 
 def of_jacobian(program: Program, step: int, loss: Tensor) -> Columns:
+    """From the top down; layers of one shape together, since the numbers are small and many."""
     if not jacobian.known(program):
         return Columns()
-    found, samples = [], samples_of_jacobian(_outputs(program), "jacobian")
-    for layer, above in jacobian.to_output(program, samples):
-        whole = jacobian.spectrum(jacobian.through_linear(layer, above))
-        own = dict(zip(("jacobian_largest", "jacobian_median", "jacobian_mean_square"), whole, strict=True))
-        slope = jacobian.slope_below(program, layer, samples)
-        if slope is not None:
-            own["layer_jacobian_largest"], own["layer_jacobian_mean_square"] = jacobian.of_one_layer(layer, slope)
-        found.append(own)
+    samples = samples_of_jacobian(_outputs(program), "jacobian")
+    towers = [(layer, below) for layer, _, below in jacobian.to_output(program, samples)]
+    found = [Columns() for _ in towers]
+    for places in _alike([whole for _, whole in towers]):
+        whole = jacobian.spectrum(torch.stack([towers[place][1] for place in places]))
+        for name, column in zip(("largest", "median", "mean_square"), whole, strict=True):
+            for place, value in zip(places, column, strict=True):
+                found[place][f"jacobian_{name}"] = value
+    pairs = [(layer.matrix.double(), jacobian.slope_below(program, layer, samples)) for layer, _ in towers[:-1]]
+    for places in _alike([weight for weight, _ in pairs]):
+        weight, slope = (torch.cat([pairs[place][part] for place in places]) for part in (0, 1))
+        for name, column in zip(("largest", "mean_square"), jacobian.between_layers(weight, slope), strict=True):
+            for place, value in zip(places, column.chunk(len(places)), strict=True):
+                found[place][f"layer_jacobian_{name}"] = value
     return _joined(program, found[::-1])
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Places of tensors of the same shape."""
+    found: dict[torch.Size, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        found.setdefault(tensor.shape, []).append(place)
+    return list(found.values())
 
 
 def of_curvature(program: Program, step: int, loss: Tensor) -> Columns:

@@ -16,6 +16,8 @@ No gradient of a sample is ever in memory: g_b·ḡ = B δ_b·(Ḡ x̃_b), and m
 rounding its quotient is NaN, and a parameter does not count in a mean.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -50,8 +52,10 @@ def noise(layer: Samples, exponent: Tensor, lr: Tensor, loss: Tensor) -> dict[st
     total = variance * batch / (batch - 1) if batch > 1 else torch.full_like(variance, torch.nan)
     true_square = square - total / batch
     pairs = batch * (batch - 1) or torch.nan
+    squares = delta.square()
+    parts = [(weights, torch.bmm(squares.mT, x.square())), (bias, squares.sum(1))][: 1 + layer.biased]
+    gsnr = _mean_gsnr([(mean.flatten(1), second.flatten(1).mul_(batch)) for mean, second in parts])
     across = (lengths.sum(1) / square - aligned).clamp_min(0)
-    gsnr = _mean_gsnr(delta, x, layer.biased)
     return {
         "gradient_noise_scale": torch.where(true_square > 0, total / true_square, torch.nan),
         "norm_test": (total / (batch * square)).sqrt(),
@@ -63,16 +67,19 @@ def noise(layer: Samples, exponent: Tensor, lr: Tensor, loss: Tensor) -> dict[st
     }
 
 
-def _mean_gsnr(delta: Tensor, x: Tensor, biased: bool) -> Tensor:
-    """[T], over the parameters whose variance is known. Weights and biases each on their own scale."""
-    total, count = (delta.new_zeros(len(delta), dtype=torch.float64) for _ in range(2))
-    for inputs in (x, x.new_ones(*x.shape[:2], 1))[: 1 + biased]:
-        second = torch.bmm(delta.square().mT, inputs.square()).flatten(1).mul_(delta.shape[1])
-        signal = torch.bmm(delta.mT, inputs).flatten(1).square_()
+def _mean_gsnr(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """[T], over the parameters whose variance is known. Weights and biases each have a scale of their own.
+
+    Args:
+        parts: (ḡ, mean of g_b²), [T, n] each.
+    """
+    total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for mean, second in parts:
+        signal = mean.square()
         variance = second - signal
-        known = _measurable(variance, second, delta.dtype)
-        total += torch.where(known, signal / variance, 0.0).double().sum(1)
-        count += known.sum(1)
+        known = _measurable(variance, second, mean.dtype)
+        total = total + torch.where(known, signal / variance, 0.0).sum(1, dtype=torch.float64)
+        count = count + known.sum(1)
     return total / count
 
 

@@ -19,11 +19,12 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.growth import DEPTHS, FIRST_STEPS, TRIALS, compile_seconds, exponent, first_steps, slopes, step_times
-from benchmarks.sides import PORTABLE, TRAINER, Side, engine, exported, in_turns, plain, product, ratio
+from benchmarks.sides import NOTHING, PORTABLE, TRAINER, Side, engine, exported, in_turns, plain, product, ratio
 from benchmarks.workloads import WORKLOADS, Workload
 
 PLAIN = "plain torch, two processes, no statistics"
 BARE = "compiled path, no statistics"
+CORE = "compiled path, core statistics at every step"
 FULL = "compiled path, statistics at every step"
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     for name, activation in [(name, activation) for name in ("W1", "W4") for activation in ("sigmoid", "gaussian")]:
         workload = WORKLOADS[name]._replace(activation=activation)
         rates = in_turns(
-            {PLAIN: Side(plain, workload, [0, 1]), FULL: Side(engine, workload, [1], TRAINER)}, repetitions
+            {PLAIN: Side(plain, workload, [0, 1]), FULL: Side(engine, workload, ["default"], TRAINER)}, repetitions
         )
         print(
             f"  {name} {activation:10s}{statistics.median(rates[FULL]):10.0f}   {ratio(rates[FULL], rates[PLAIN]):5.2f} x plain"
@@ -66,9 +67,10 @@ def peak(processes: list[int]) -> float:
 def compare(name: str, workload: Workload, repetitions: int) -> None:
     sides = {
         PLAIN: Side(plain, workload, [0, 1]),
-        "portable path, statistics at every step": Side(engine, workload, [1], PORTABLE),
-        BARE: Side(engine, workload, [0], TRAINER),
-        FULL: Side(engine, workload, [1], TRAINER),
+        "portable path, statistics at every step": Side(engine, workload, ["default"], PORTABLE),
+        BARE: Side(engine, workload, [NOTHING], TRAINER),
+        CORE: Side(engine, workload, ["core"], TRAINER),
+        FULL: Side(engine, workload, ["default"], TRAINER),
     }
     rates = in_turns({**sides, "product": Side(product, workload, [0, 1])}, repetitions)
     print(f"\n{name}, {workload}: trial-steps per second, {repetitions} repetitions")
@@ -78,7 +80,13 @@ def compare(name: str, workload: Workload, repetitions: int) -> None:
             f"  {label:44s}{statistics.median(rates[label]):10.0f}   {ratio(rates[label], rates[PLAIN]):5.2f} x plain"
             f"   {100 * share:3.0f} % of the peak"
         )
-    print(f"  {'with statistics / without':44s}{ratio(rates[FULL], rates[BARE]):10.2f}", flush=True)
+    for what, one, other in (
+        ("core / without", CORE, BARE),
+        ("with statistics / without", FULL, BARE),
+        ("with statistics / core", FULL, CORE),
+    ):
+        print(f"  {what:44s}{ratio(rates[one], rates[other]):10.2f}")
+    sys.stdout.flush()
 
 
 def growth(repetitions: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sides import SECONDS, TRAINER, Side, engine, in_turns, ratio
+from benchmarks.sides import NOTHING, SECONDS, TRAINER, Side, engine, in_turns, ratio
 from benchmarks.workloads import WORKLOADS, Workload, shard
 from workers.contract.statistics import recorded
 
@@ -133,7 +133,8 @@ def main() -> None:
             given = Path(folder) / "workload.npz"
             ours = prepare(workload, given)
             peers = {label: Jax(python, given, workload, label == FULL) for label in (BARE, FULL)}
-            engines = {label: Side(engine, workload, [int(label == FULL)], TRAINER) for label in (BARE, FULL)}
+            measured = {BARE: NOTHING, FULL: "default"}
+            engines = {label: Side(engine, workload, [names], TRAINER) for label, names in measured.items()}
             jax_sides = {f"JAX, {label}": side for label, side in peers.items()}
             rates = in_turns(
                 {**jax_sides, **{f"engine, {label}": side for label, side in engines.items()}}, repetitions

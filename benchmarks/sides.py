@@ -5,7 +5,7 @@ import multiprocessing as mp
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ SECONDS = 1.5
 """Of one measurement, about."""
 PIECE = 256
 """Steps after which the engine's records are let go of, as a worker does."""
+NOTHING = "nothing"
 TRAINER = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
@@ -48,7 +49,11 @@ class Side:
     """Processes that measure the same thing together; the rate is their sum."""
 
     def __init__(
-        self, target: Any, workload: Workload, arguments: list[int], environment: Mapping[str, str] | None = None
+        self,
+        target: Any,
+        workload: Workload,
+        arguments: Sequence[int | str],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         context = mp.get_context("spawn")
         self.pipes, self.processes = [], []
@@ -156,19 +161,21 @@ def plain(pipe: Connection, workload: Workload, part: int) -> None:
         pipe.send(len(members) * steps / (time.perf_counter() - started))
 
 
-def engine(pipe: Connection, workload: Workload, recorded: int) -> None:
-    """The whole workload as a worker would train it; the default statistics at every step if `recorded`, else at none."""
+def engine(pipe: Connection, workload: Workload, measured: str) -> None:
+    """The whole workload as a worker would train it; that set of statistics at every step, or `NOTHING`."""
     import torch
 
+    from workers.contract.statistics import recorded
     from workers.engine.execution import choose
     from workers.engine.shard import Training
 
     logging.disable()  # the portable path says that it is
     torch.set_num_threads(1)
     most = 100_000
-    plan = shard(workload, most, [*range(most + 1)] if recorded else [0, most])
+    plan = shard(workload, most, [0, most])
+    if measured != NOTHING:
+        plan = plan.model_copy(update={"recorded": [*range(most + 1)], "statistics": recorded(measured)})
     training = Training(plan, choose(plan, "cpu", THREADS))
-
     let_go(training)
     pipe.send("ready")
     while steps := pipe.recv():

@@ -24,6 +24,7 @@ from engine_samples import (
 
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
+from workers.contract.statistics import GROUPS, SETS, recorded
 from workers.engine import native
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.execution import choose
@@ -112,7 +113,7 @@ def assert_tables_agree(mine: list[dict[str, Any]], expected: list[dict[str, Any
     for own, other in zip(mine, expected, strict=True):
         for name, value in own.items():
             scale = SCALE.get(name, name)
-            size = 1.0 if scale is None else other[scale] if isinstance(other[scale], float) else 0.0
+            size = 1.0 if scale is None else wide if isinstance(wide := other.get(scale), float) else 0.0
             told = other[name]
             assert value == told or value == pytest.approx(told, rel=tolerance, abs=tolerance * abs(size), nan_ok=True), (
                 name, own["optimizer"], own["layer"]
@@ -124,6 +125,18 @@ def assert_tables_agree(mine: list[dict[str, Any]], expected: list[dict[str, Any
 def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> None:
     """With a kernel or run by torch between the steps."""
     one_step(shard(MIXED, *comparable(SETTINGS, precision), seeds=(0, 1), precision=precision), start, tmp_path)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("asked", [*SETS, *GROUPS, ["sign_flip_rate", "gradient_max_abs"], ["update_norm"]], ids=str)
+def test_one_step_records_what_is_asked_for(asked: Any, precision: str, tmp_path: Path) -> None:
+    """Layers of one block of elements and of several; rules with a kernel and without."""
+    names = recorded([asked] if isinstance(asked, str) else asked)
+    for number, network in enumerate((MIXED, mlp("gaussian", depth=2, width=61))):
+        planned = shard(network, "sgd", "rmsprop", "adam", "rprop", "lion", precision=precision)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        one_step(planned.model_copy(update={"statistics": names}), 2, folder)
 
 
 def comparable(optimizers: list[Optimizer], precision: str) -> list[Optimizer]:

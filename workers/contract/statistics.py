@@ -16,13 +16,26 @@ Occasional = Literal["trajectory", "noise", "histogram", "units", "rank", "jacob
 """Groups that may be measured at fewer steps than are recorded."""
 Group = Literal["backward", "forward", "update"] | Occasional
 """Statistics that are computed from the same tensors."""
-Pass = Literal["gradient", "agreement", "error_signal", "samples", "activation", "slope", "weight", "movement", "eps"]
+Pass = Literal[
+    "gradient",
+    "moments",
+    "signs",
+    "agreement",
+    "error_signal",
+    "samples",
+    "activation",
+    "slope",
+    "weight",
+    "movement",
+    "eps",
+]
 """What is computed in one go over a layer's tensors, and left out where no recorded statistic needs it."""
 Set = Literal["core", "default", "full"]
 """Names for what to record, each with all of those before it."""
 
 OCCASIONAL: tuple[Occasional, ...] = get_args(Occasional)
 GROUPS: tuple[Group, ...] = ("backward", "forward", "update", *OCCASIONAL)
+PASSES: tuple[Pass, ...] = get_args(Pass)
 SETS: tuple[Set, ...] = get_args(Set)
 
 
@@ -47,11 +60,11 @@ def _decade(place: int) -> str:
 STATISTICS: dict[str, Statistic] = {
     "gradient_norm": Statistic("backward", ("gradient",), "core", "‖g‖₂"),
     "gradient_rms": Statistic("backward", ("gradient",), "default", "‖g‖₂/√n over the layer's n parameters"),
-    "gradient_mean": Statistic("backward", ("gradient",), "default", "mean of g over the layer's parameters"),
+    "gradient_mean": Statistic("backward", ("moments",), "default", "mean of g over the layer's parameters"),
     "gradient_std": Statistic(
-        "backward", ("gradient",), "default", "√(mean g² − (mean g)²) over the layer's parameters"
+        "backward", ("moments",), "default", "√(mean g² − (mean g)²) over the layer's parameters"
     ),
-    "gradient_max_abs": Statistic("backward", (), "default", "max |g|"),
+    "gradient_max_abs": Statistic("backward", ("moments",), "default", "max |g|"),
     "gradient_log10_rms": Statistic(
         "backward", ("gradient",), "default", "log₁₀ of gradient_rms; null where g is exactly zero"
     ),
@@ -59,7 +72,7 @@ STATISTICS: dict[str, Statistic] = {
         "backward", ("gradient",), "core", "share of elements of g that are exactly zero"
     ),
     "gradient_nonfinite_fraction": Statistic(
-        "backward", ("gradient",), "default", "share of elements of g that are NaN or infinite"
+        "backward", ("moments",), "default", "share of elements of g that are NaN or infinite"
     ),
     "gradient_snr": Statistic(
         "backward",
@@ -70,7 +83,7 @@ STATISTICS: dict[str, Statistic] = {
     ),
     "sign_flip_rate": Statistic(
         "backward",
-        ("agreement",),
+        ("signs",),
         "core",
         "share of elements whose sign is opposite to the previous step's; a zero is opposite to nothing",
     ),

@@ -22,6 +22,7 @@ from workers.contract.activations import ActivationSpec
 from workers.contract.compiled import compilable
 from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard, Trial
+from workers.contract.statistics import PASSES
 from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
@@ -77,7 +78,10 @@ class _Task(Structure):
     _fields_ = [
         *(
             (name, c_int64)
-            for name in ("trials", "parameters", "layer_count", "samples", "batch", "step_count", "loss", "first_step")
+            for name in (
+                *("trials", "parameters", "layer_count", "samples", "batch", "step_count", "loss", "first_step"),
+                "passes",
+            )
         ),
         *(
             (name, c_void_p)
@@ -244,6 +248,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         batch=program.shard.batch_size,
         step_count=len(steps),
         first_step=start,
+        passes=sum(1 << place for place, name in enumerate(PASSES) if name in program.shard.passes),
         rows=rows.data_ptr() if rows is not None else None,
         record=record.data_ptr(),
         keep=keep.data_ptr(),

@@ -37,15 +37,23 @@ template <class T> double bring_in_range(T* delta, Count n, bool& silent) {
     return exponent;
 }
 
-// ĝ as the rule is to see it, in place, and what the rule remembers on the same scale.
-template <class T>
-void give(const Extended& extended, const Rule& rule, T* g, Count offset, Count n, Count place, bool free, double exponent, bool silent) {
+// By which powers of two a layer's ĝ, and what the rule remembers on the same scale, are to be multiplied.
+struct Given {
+    double gradient, remembered;
+};
+
+inline Given rebase(const Extended& extended, Count place, bool free, double exponent, bool silent) {
     double before = extended.reference[place], now = before;
     if (!silent && !(std::fabs(exponent - before) <= DRIFT)) now = exponent;
     double shift = std::isnan(before) ? 0 : before - now;
     extended.reference[place] = now;
     extended.shift[place] = shift;
-    scale(g, n, !free ? exponent : std::isnan(now) ? 0 : exponent - now);
+    return {!free ? exponent : std::isnan(now) ? 0 : exponent - now, shift};
+}
+
+// ĝ as the rule is to see it, in place, and what the rule remembers.
+template <class T> void present(const Given& given, const Rule& rule, T* g, Count offset, Count n) {
+    scale(g, n, given.gradient);
     for (Count i = 0; i < 4; i++)
-        if (rule.state[i] && rule.degree[i]) scale((T*)rule.state[i] + offset, n, double(rule.degree[i]) * shift);
+        if (rule.state[i] && rule.degree[i]) scale((T*)rule.state[i] + offset, n, double(rule.degree[i]) * given.remembered);
 }

@@ -35,6 +35,7 @@ struct LayerSpec {
 
 struct Task {
     Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
+    Count passes;                // a bit for each of Pass below
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
@@ -52,6 +53,19 @@ struct Task {
 }
 
 namespace {
+
+// What recorded statistics need, as in the contract's statistics.py.
+enum Pass { GRADIENT, MOMENTS, SIGNS, AGREEMENT, ERROR_SIGNAL, SAMPLES, ACTIVATION, SLOPE, WEIGHT, MOVEMENT, EPS };
+
+// Elements of a layer's gradient that are looked at, make their update and are looked at again together, in the first cache.
+// Of float64, which is brought into range by its largest element first, all.
+template <class T> constexpr Count BLOCK = needs_range<T> ? std::numeric_limits<Count>::max() / 2 : 2048;
+
+// The size of blocks that are all about as large, and whole cache lines.
+template <class T> Count block(Count n) {
+    Count parts = (n - 1) / BLOCK<T> + 1;
+    return ((n - 1) / parts / 16 + 1) * 16;
+}
 
 template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
 
@@ -72,7 +86,7 @@ template <class T> struct Scratch {
         Count largest = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
-            largest = std::max(largest, layer.out * (layer.into + 1));
+            largest = std::max(largest, block<T>(layer.out * (layer.into + 1)));
             z.emplace_back(task.batch * layer.out);
             a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
         }
@@ -111,37 +125,60 @@ void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B
     raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
 }
 
-// One pass; the spread round the mean is taken from the first element, as deviations are in look_at_units.
-template <class T, bool HAS_BEFORE> void look_at_gradient(const T* g, const T* before, Count n, Raw& raw) {
-    double exponent = needs_range<T> ? range_of([g](Count i) { return g[i]; }, n) : 0, unit = power(-exponent);
-    double exponent_before = HAS_BEFORE && needs_range<T> ? range_of([before](Count i) { return before[i]; }, n) : 0;
-    double unit_before = power(-exponent_before), first = g[0] * unit;
-    double shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
-    T largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
-#pragma omp simd reduction(+ : shifted, shifted_square, square, product, square_before, size, zeros, bad, flips) reduction(max : largest)
-    for (Count i = 0; i < n; i++) {
-        T own = g[i], magnitude = std::fabs(own);
-        double x = needs_range<T> ? own * unit : double(own), deviation = x - first;
-        shifted += deviation;
-        shifted_square += deviation * deviation;
-        square += x * x;
-        largest = magnitude > largest ? magnitude : largest;
-        size += magnitude;
-        zeros += own == 0 ? T(1) : T(0);
-        bad += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
-        if (HAS_BEFORE) {
-            double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
-            product += x * y;
-            square_before += y * y;
-            flips += sign(own) * before[i] < 0 ? T(1) : T(0);
-        }
-    }
-    double shift = shifted / n;
-    raw.peak = bad == 0 ? double(largest) : std::isnan(size) ? NAN : INFINITY;
-    raw.exponent = exponent, raw.zeros = zeros, raw.nonfinite = bad;
-    raw.square = square, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
-    if (HAS_BEFORE) raw.product = product, raw.square_before = square_before, raw.flips = flips;
+template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
+    auto element = [delta](Count i) { return delta[i]; };
+    raw.delta_exponent = needs_range<T> ? range_of(element, n) : 0;
+    raw.delta_square = squares<T>(element, n, raw.delta_exponent);
 }
+
+// Sums over a layer's gradient, block by block; the spread round the mean is taken from the first element, as deviations are in
+// look_at_units. WHOLE: with what is not in `core`.
+template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
+    double exponent = 0, first, shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
+    double largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
+
+    void add(const T* g, const T* before, Count n, bool from_start) {
+        if (needs_range<T>) exponent = range_of([g](Count i) { return g[i]; }, n);
+        double exponent_before = needs_range<T> && HAS_BEFORE && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
+        double unit = power(-exponent), unit_before = power(-exponent_before);
+        if (from_start) first = g[0] * unit;
+        double origin = first, deviations = 0, deviation_squares = 0, squares = 0, products = 0, squares_before = 0;
+        T highest = 0, sizes = 0, nothings = 0, wrong = 0, turned = 0;
+#pragma omp simd reduction(+ : deviations, deviation_squares, squares, products, squares_before, sizes, nothings, wrong, turned) reduction(max : highest)
+        for (Count i = 0; i < n; i++) {
+            T own = g[i];
+            double x = needs_range<T> ? own * unit : double(own);
+            squares += x * x;
+            nothings += own == 0 ? T(1) : T(0);
+            if (HAS_BEFORE) turned += sign(own) * before[i] < 0 ? T(1) : T(0);
+            if (!WHOLE) continue;
+            T magnitude = std::fabs(own);
+            double deviation = x - origin;
+            deviations += deviation;
+            deviation_squares += deviation * deviation;
+            highest = magnitude > highest ? magnitude : highest;
+            sizes += magnitude;
+            wrong += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
+            if (!HAS_BEFORE) continue;
+            double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
+            products += x * y;
+            squares_before += y * y;
+        }
+        shifted += deviations, shifted_square += deviation_squares, square += squares;
+        product += products, square_before += squares_before;
+        largest = std::fmax(largest, double(highest)), size += sizes, zeros += nothings, bad += wrong, flips += turned;
+    }
+
+    void write(Count n, Raw& raw) const {
+        raw.exponent = exponent, raw.square = square, raw.zeros = zeros;
+        if (HAS_BEFORE) raw.flips = flips;
+        if (!WHOLE) return;
+        double shift = shifted / n;
+        raw.peak = bad == 0 ? largest : std::isnan(size) ? NAN : INFINITY;
+        raw.nonfinite = bad, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
+        if (HAS_BEFORE) raw.product = product, raw.square_before = square_before;
+    }
+};
 
 // The loss of the batch, and ∂(mean loss)/∂output into delta.
 template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, Count B, Count O) {
@@ -179,37 +216,23 @@ template <class T> double mean_squared_error(const T* output, const T* targets, 
     return loss / (double(B) * O);
 }
 
-template <class T> double weight_norm(const T* theta, Count n) {
-    return norm<T>([theta](Count i) { return theta[i]; }, n);
-}
-
-template <class T, class R> void update(const R& rule, T* theta, const T* g, Count offset, Count n, T* before, Raw* raw) {
-    if (!raw) return rule.update(theta, g, offset, n);
-    raw->weight_norm = weight_norm(theta, n);
-    std::memcpy(before, theta, n * sizeof(T));
-    rule.update(theta, g, offset, n);
-    raw->update_norm = norm<T>([theta, before](Count i) { return theta[i] - before[i]; }, n);
-    if (!R::has_eps) return;
-    T dominated = 0;
-#pragma omp simd reduction(+ : dominated)
-    for (Count i = 0; i < n; i++) dominated += rule.dominated(offset + i) ? T(1) : T(0);
-    raw->eps_dominated = dominated;
-}
-
-template <class T>
-void update_by(const Rule& rule, T* theta, const T* g, Count offset, Count n, T* before, Raw* raw) {
-    switch (rule.kind) {  // in the order of RULES in rules.py
-        case 0: return update(Sgd<T>::of(rule), theta, g, offset, n, before, raw);
-        case 1: return update(RmsProp<T>::of(rule), theta, g, offset, n, before, raw);
-        case 2: return update(Adam<T>::of(rule), theta, g, offset, n, before, raw);
-        case 3: return update(Rprop<T>::of(rule), theta, g, offset, n, before, raw);
-        case 4: return update(SignSgd<T>::of(rule), theta, g, offset, n, before, raw);
-        case 5: return update(Signum<T>::of(rule), theta, g, offset, n, before, raw);
-        case 6: return update(Smorms3<T>::of(rule), theta, g, offset, n, before, raw);
-        default:
-            if (raw) raw->weight_norm = weight_norm(theta, n);
+// ‖x‖₂, block by block.
+template <class T> struct Norm {
+    double exponent = 0, square = 0;
+    template <class X> void add(X x, Count n) {
+        if (needs_range<T>) exponent = range_of(x, n);
+        square += squares<T>(x, n, exponent);
     }
-}
+    double value() const { return std::sqrt(square) * power(exponent); }
+};
+
+// A rule that torch runs, later.
+template <class T> struct ByTorch {
+    static ByTorch of(const Rule&) { return {}; }
+    void update(T*, const T*, Count, Count) const {}
+    static constexpr bool has_eps = false;
+    bool dominated(Count) const { return false; }
+};
 
 // The first of the highest; a NaN is higher than any number, as in torch.
 template <class T> Count highest(const T* z, Count O) {
@@ -275,6 +298,8 @@ template <class T> class Trial {
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
+    bool wanted(Pass pass) const { return task.passes >> pass & 1; }
+
     const T* gathered() {
         Count F = task.layers[0].into;
         const T* whole = (const T*)task.x;
@@ -294,7 +319,7 @@ template <class T> class Trial {
             if (!finite && bad_output < 0) bad_output = l;
             if (raw) {
                 raw[l].nothing = finite ? 0 : NAN;
-                theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
+                if (wanted(ACTIVATION) || wanted(SLOPE)) theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
             }
             x = a;
         }
@@ -309,34 +334,89 @@ template <class T> class Trial {
     }
 
     void backward(Count k, Raw* raw) {
-        bool has_before = task.first_step + k > 0;
         T *delta = s.delta.data(), *below = s.below.data();
         double carried = 0;
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
             Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
-            T *g = gradient + start, *before = previous + start;
             const T* x = l ? s.value(l - 1) : bottom;
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
             non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
-            multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, g);
+            multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, gradient + start);
             if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
             Raw* own = raw ? raw + l : nullptr;
-            if (own) {
-                look_at_samples(delta, x, layer, B, s.sums.data(), *own);
-                has_before ? look_at_gradient<T, true>(g, before, n, *own) : look_at_gradient<T, false>(g, before, n, *own);
-            }
-            if (task.keep[k]) std::memcpy(before, g, n * sizeof(T));
-            if (task.extended) {
-                if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
-                give(*task.extended, rule, g, start, n, l * task.trials + trial, task.extended->free[trial], carried, silent);
-            }
-            if (bad_gradient < 0 && !all_finite(g, n)) bad_gradient = l;
-            update_by(rule, theta + start, g, start, n, s.before.data(), own);
+            if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
+            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, B * layer.out, *own);
+            Change change{l, k, start, n, own};
+            if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
+            update_by(change);
+            if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
             std::swap(delta, below);
         }
+    }
+
+    // What a layer's gradient does.
+    struct Change {
+        Count layer, step, start, count;  // where its parameters start, how many they are
+        Raw* raw;                         // null where nothing is recorded
+        Given given{0, 0};
+    };
+
+    void update_by(const Change& change) {
+        switch (rule.kind) {  // in the order of KERNELS in rules.py
+            case 0: return look_by(change, Sgd<T>::of(rule));
+            case 1: return look_by(change, RmsProp<T>::of(rule));
+            case 2: return look_by(change, Adam<T>::of(rule));
+            case 3: return look_by(change, Rprop<T>::of(rule));
+            case 4: return look_by(change, SignSgd<T>::of(rule));
+            case 5: return look_by(change, Signum<T>::of(rule));
+            case 6: return look_by(change, Smorms3<T>::of(rule));
+            default: return look_by(change, ByTorch<T>{});
+        }
+    }
+
+    template <class R> void look_by(const Change& change, const R& update) {
+        bool has_before = task.first_step + change.step > 0;
+        if (!change.raw) return apply<R, false, false, false>(change, update);
+        if (!wanted(MOMENTS) && !wanted(AGREEMENT))
+            return has_before ? apply<R, true, true, false>(change, update) : apply<R, true, false, false>(change, update);
+        has_before ? apply<R, true, true, true>(change, update) : apply<R, true, false, true>(change, update);
+    }
+
+    // Block by block: look at the gradient, keep it, update, look at what moved.
+    template <class R, bool LOOK, bool HAS_BEFORE, bool WHOLE> void apply(const Change& change, const R& update) {
+        Count n = change.count;
+        GradientSums<T, HAS_BEFORE, WHOLE> sums;
+        Norm<T> weights, moved;
+        double dominated = 0;
+        T* before = s.before.data();
+        for (Count done = 0, step = block<T>(n); done < n; done += step) {
+            Count at = change.start + done, m = std::min(step, n - done);
+            T *w = theta + at, *g = gradient + at;
+            if (LOOK) {
+                sums.add(g, previous + at, m, done == 0);
+                if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
+                if (wanted(MOVEMENT)) std::memcpy(before, w, m * sizeof(T));
+            }
+            if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
+            if (task.extended) present(change.given, rule, g, at, m);
+            if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
+            update.update(w, g, at, m);
+            if (LOOK && wanted(MOVEMENT)) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);
+            if (LOOK && R::has_eps && wanted(EPS)) {
+                T held = 0;
+#pragma omp simd reduction(+ : held)
+                for (Count i = 0; i < m; i++) held += update.dominated(at + i) ? T(1) : T(0);
+                dominated += held;
+            }
+        }
+        if (!LOOK) return;
+        sums.write(n, *change.raw);
+        if (wanted(WEIGHT)) change.raw->weight_norm = weights.value();
+        if (wanted(MOVEMENT)) change.raw->update_norm = moved.value();
+        if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = dominated;
     }
 
     // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.

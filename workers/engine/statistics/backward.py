@@ -60,12 +60,13 @@ def backward(
     gradients = [signal.gradient for signal in signals]
     peak = peaks(gradients)
     scaled, exponent = in_range(gradients, peak)
-    compared = previous if "agreement" in passes else None
+    compared = previous if {"signs", "agreement"} & set(passes) else None
     scaled_before, _ = in_range(compared, peaks(compared)) if compared is not None else (None, None)
     sums: dict[str, list[Tensor]] = {}
     for gradient, g in zip(gradients, scaled, strict=True):
         found = _sums(gradient, g) if "gradient" in passes else {}
-        found |= _agreement(g, next(scaled_before)) if scaled_before is not None else {}
+        found |= _moments(gradient, g) if "moments" in passes else {}
+        found |= _compared(g, next(scaled_before), passes) if scaled_before is not None else {}
         for name, value in found.items():
             sums.setdefault(name, []).append(value)
     raw = dict.fromkeys(RAW, torch.full_like(exponent, torch.nan))
@@ -113,24 +114,26 @@ def backward_columns(raw: Mapping[str, Tensor], counts: Sequence[int], dtype: to
 
 def _sums(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
     """[T] each, of one layer's gradient and the same in range."""
+    return {"square": dot(g, g), "zeros": count(torch.eq, gradient, 0)}
+
+
+def _moments(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
+    """[T] each, of the same."""
     mean = g.mean(1, keepdim=True)
     centred = g - mean
     return {
-        "square": dot(g, g),
         "mean": mean.flatten(),
         "centred_square": dot(centred, centred),
-        "zeros": count(torch.eq, gradient, 0),
         "nonfinite": (gradient * 0).nan_to_num_(nan=1.0).sum(1),
     }
 
 
-def _agreement(g: Tensor, before: Tensor) -> dict[str, Tensor]:
+def _compared(g: Tensor, before: Tensor, passes: Collection[Pass]) -> dict[str, Tensor]:
     """[T] each, of one layer's gradient and the step's before, both in range."""
-    return {
-        "flips": count(torch.lt, g.sign() * before.sign(), 0),
-        "product": dot(g, before),
-        "square_before": dot(before, before),
-    }
+    found = {"flips": count(torch.lt, g.sign() * before.sign(), 0)} if "signs" in passes else {}
+    if "agreement" in passes:
+        found |= {"product": dot(g, before), "square_before": dot(before, before)}
+    return found
 
 
 def _error_signals(signals: Sequence[Signal], with_inputs: bool) -> dict[str, Tensor]:

@@ -261,7 +261,7 @@ def build() -> Catalogue:
     )
 
 
-INTERVALS: dict[str, int] = {**DEFAULT_INTERVALS}
+INTERVALS: dict[str, int] = {str(group): interval for group, interval in DEFAULT_INTERVALS.items()}
 
 
 def _kind(model: type[BaseModel]) -> str:

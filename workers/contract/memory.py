@@ -17,7 +17,7 @@ OPTIONS = ("momentum", "centered", "amsgrad")
 """Hyper-parameters that are off by default in some rules; each of them on is a [T, P] tensor more that the rule remembers."""
 PARAMETER_TENSORS = 3
 """[T, P] tensors that are always there: θ, its gradient and the one before."""
-UPDATE_TENSORS = 3
+UPDATE_TENSORS = 2
 """[T, P] tensors while an update is measured: θ before it, and scratch."""
 MORE_TENSORS: dict[Pattern, int] = {
     "one_gradient": 0,

@@ -65,7 +65,14 @@ def slopes(sizes: list[int], seconds: list[float]) -> list[float]:
 
 
 def first_steps(pipe: Connection, workloads: list[Workload], repetitions: int) -> None:
-    """Seconds in a trainer that has trained before: building the programs, and building them and taking the first step."""
+    """Of a trainer that has trained before: what `begin` says."""
+    begin(Workload(2, 16, 32, 4))
+    rounds = [[begin(workload) for workload in workloads] for _ in range(repetitions)]
+    pipe.send([tuple(map(statistics.median, zip(*own, strict=True))) for own in zip(*rounds, strict=True)])
+
+
+def begin(workload: Workload) -> tuple[float, float]:
+    """Seconds of building the programs, and of building them, passing over the whole data at step 0 and taking the first step."""
     import torch
 
     from workers.engine.execution import choose
@@ -73,18 +80,23 @@ def first_steps(pipe: Connection, workloads: list[Workload], repetitions: int) -
 
     logging.disable()
     torch.set_num_threads(1)
+    plan = shard(workload, 1000, [*range(1001)])
+    started = time.perf_counter()
+    training = Training(plan, choose(plan, "cpu", THREADS))
+    built = time.perf_counter()
+    training.advance(1)
+    return built - started, time.perf_counter() - started
 
-    def begin(workload: Workload) -> tuple[float, float]:
-        plan = shard(workload, 1000, [*range(1001)])
-        started = time.perf_counter()
-        training = Training(plan, choose(plan, "cpu", THREADS))
-        built = time.perf_counter()
-        training.advance(1)
-        return built - started, time.perf_counter() - started
 
-    begin(Workload(2, 16, 32, 4))
-    rounds = [[begin(workload) for workload in workloads] for _ in range(repetitions)]
-    pipe.send([tuple(map(statistics.median, zip(*own, strict=True))) for own in zip(*rounds, strict=True)])
+def fresh_seconds(workload: Workload) -> float:
+    """From starting an interpreter, torch not yet loaded, until the first step is done; with what is compiled in its cache."""
+    program = (
+        "from benchmarks.growth import begin; from benchmarks.workloads import Workload;"
+        f"begin(Workload(*{tuple(workload)!r}))"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1], check=True)
+    return time.perf_counter() - started
 
 
 def compile_seconds() -> float:

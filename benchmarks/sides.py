@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from benchmarks.workloads import Workload, shard
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from workers.contract.plan import Trial
     from workers.engine.shard import Training
 
 THREADS = 2
@@ -117,36 +121,20 @@ def ratio(mine: list[float], theirs: list[float]) -> float:
 
 
 def plain(pipe: Connection, workload: Workload, part: int) -> None:
-    """Every second trial of the workload, one after another, as one would write it: nn.Sequential, torch.optim, no statistics."""
+    """Every second trial of the workload, one after another, as one would write it: torch.nn, torch.optim, no statistics."""
     import torch
     from torch import nn
 
-    from workers.contract.problems import Digits
     from workers.engine.problems import load
 
-    class Gaussian(nn.Module):
-        def forward(self, z: torch.Tensor) -> torch.Tensor:
-            return torch.exp(-z.square())
-
     torch.set_num_threads(1)
-    data = load(Digits(), torch.float32, torch.device("cpu")).training
-    activation: Any = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gaussian": Gaussian}[workload.activation]
-    make: dict[str, Any] = {
-        "adam": lambda p: torch.optim.Adam(p, lr=1e-3),
-        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
-        "rprop": lambda p: torch.optim.Rprop(p, lr=1e-3),
-        "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
-    }
+    planned = shard(workload, 10, [0, 10])
+    data = load(planned.problem, torch.float32, torch.device("cpu")).training
     members = []
-    for trial in shard(workload, 10, [0, 10]).trials[part::2]:
-        layers: list[nn.Module] = []
-        into = 64
-        for _ in range(workload.depth):
-            layers += [nn.Linear(into, workload.width), activation()]
-            into = workload.width
-        network = nn.Sequential(*layers, nn.Linear(into, 10))
-        members.append((network, make[trial.kind](network.parameters()), torch.randperm(len(data.x))))
-    loss_of = nn.CrossEntropyLoss()
+    for trial in planned.trials[part::2]:
+        network = written(workload, data.x.shape[1:], planned.problem.outputs)
+        members.append((network, its_optimizer(trial, network), torch.randperm(len(data.x))))
+    loss_of = nn.MSELoss() if planned.problem.loss == "mean_squared_error" else nn.CrossEntropyLoss()
     per_epoch = len(data.x) // workload.batch
     pipe.send("ready")
     while steps := pipe.recv():
@@ -159,6 +147,58 @@ def plain(pipe: Connection, workload: Workload, part: int) -> None:
                 loss_of(network(data.x[rows]), data.y[rows]).backward()
                 optimizer.step()
         pipe.send(len(members) * steps / (time.perf_counter() - started))
+
+
+def written(workload: Workload, shape: Sequence[int], outputs: int) -> "nn.Module":
+    """The network as one writes it in torch."""
+    import torch
+    from torch import nn
+
+    class Gaussian(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.exp(-z.square())
+
+    class Last(nn.Module):
+        """What a recurrent layer gives at its last step."""
+
+        def __init__(self, recurrent: nn.RNNBase) -> None:
+            super().__init__()
+            self.recurrent = recurrent
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.recurrent(x)[0][:, -1]
+            return found
+
+    width, depth = workload.width, workload.depth
+    if workload.kind in ("rnn", "lstm"):
+        recurrent = {"rnn": nn.RNN, "lstm": nn.LSTM}[workload.kind]
+        return nn.Sequential(
+            Last(recurrent(shape[-1], width, num_layers=depth, batch_first=True)), nn.Linear(width, outputs)
+        )
+    activation: Any = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gaussian": Gaussian}[workload.activation]
+    layers: list[nn.Module] = []
+    into, side = shape[0], shape[-1]
+    for place in range(depth):
+        if workload.kind == "conv":
+            out, side = width << place, side // 2
+            layers += [nn.Conv2d(into, out, 3, padding=1), activation(), nn.MaxPool2d(2)]
+        else:
+            out = width
+            layers += [nn.Linear(into, out), activation()]
+        into = out
+    features = into * side**2 if workload.kind == "conv" else into
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, outputs))
+
+
+def its_optimizer(trial: "Trial", network: "nn.Module") -> "torch.optim.Optimizer":
+    import torch
+
+    lr = float(str(trial.hyperparameters["lr"]))
+    if trial.kind == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
+    makes: dict[str, Any] = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "rprop": torch.optim.Rprop}
+    made: torch.optim.Optimizer = makes[trial.kind](network.parameters(), lr=lr)
+    return made
 
 
 def engine(pipe: Connection, workload: Workload, measured: str) -> None:

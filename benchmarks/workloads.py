@@ -1,30 +1,66 @@
-"""The workloads that figures are quoted for: a mix of optimizers on a stack of dense layers."""
+"""The workloads that figures are quoted for: a mix of optimizers on stacks of dense layers, recurrent layers, convolutions."""
 
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Shard, Trial
-from workers.contract.problems import Digits
+
+Kind = Literal["dense", "rnn", "lstm", "conv"]
+
+DIGITS = {"kind": "digits"}
+IMAGES = {"kind": "digits", "images": True}
+ADDING = {"kind": "adding", "length": 100, "count": 2000}
+PROBLEMS: dict[Kind, dict[str, Any]] = {"dense": DIGITS, "rnn": ADDING, "lstm": ADDING, "conv": IMAGES}
 
 
 class Workload(NamedTuple):
     depth: int
     """Hidden layers."""
     width: int
+    """Units of each; of convolutions the channels of the first, and every next has twice as many."""
     batch: int
     trials: int
     activation: str = "tanh"
+    kind: Kind = "dense"
 
     def __str__(self) -> str:
-        return f"depth {self.depth}, width {self.width}, batch {self.batch}, {self.trials} trials, activation {self.activation}"
+        sizes = f"depth {self.depth}, width {self.width}, batch {self.batch}, {self.trials} trials, activation {self.activation}"
+        return sizes if self.kind == "dense" else f"{self.kind}, {sizes}"
+
+    @property
+    def network(self) -> dict[str, Any]:
+        if self.kind == "dense":
+            return {"kind": "mlp", "depth": self.depth, "width": self.width, "activation": self.activation}
+        if self.kind == "conv":
+            layers = [layer for place in range(self.depth) for layer in self._convolution(self.width << place)]
+            return {"kind": "layers", "layers": [*layers, "flatten"]}
+        outputs = ["sequence"] * (self.depth - 1) + ["last"]
+        layers = [
+            {"kind": self.kind, "hidden_size": self.width, "activation": self.activation, "output": output}
+            for output in outputs
+        ]
+        return {"kind": "layers", "layers": layers}
+
+    def _convolution(self, channels: int) -> list[dict[str, Any]]:
+        return [
+            {"kind": "conv2d", "out_channels": channels, "kernel_size": 3, "padding": 1},
+            {"kind": "activation", "activation": self.activation},
+            {"kind": "max_pool", "kernel_size": 2},
+        ]
 
     @property
     def flops(self) -> int:
-        """Of the matrix products of one step of one trial: forward, gradient of W and of x, the latter not at the input."""
-        _, features, classes = Digits.size
-        first, hidden, last = features * self.width, self.width**2, self.width * classes
-        return 6 * self.batch * (first + (self.depth - 1) * hidden + last) - 2 * self.batch * first
+        """Of the products of one step of one trial: forward, gradient of W and of x, the latter not at the input."""
+        layers = shard(self, 1, [0, 1]).network
+        weights = [
+            layer.spec.positions(layer.in_shape) * prod(tensor)
+            for layer in layers
+            for tensor in layer.tensors
+            if len(tensor) > 1
+        ]
+        return self.batch * (6 * sum(weights) - 2 * weights[0])
 
 
 WORKLOADS = {
@@ -32,6 +68,9 @@ WORKLOADS = {
     "W2": Workload(50, 128, 128, 24),
     "W3": Workload(10, 512, 256, 12),
     "W4": Workload(6, 32, 64, 200),
+    "W5": Workload(1, 64, 64, 24, kind="rnn"),
+    "W5, LSTM": Workload(1, 64, 64, 24, kind="lstm"),
+    "W6": Workload(2, 8, 128, 16, kind="conv"),
 }
 
 MIX: list[dict[str, Any]] = [
@@ -46,13 +85,8 @@ def shard(workload: Workload, steps: int, recorded: list[int]) -> Shard:
     """The workload's trials, sorted by optimizer, one seed for each place among its optimizer's trials."""
     spec = ComparisonSpec.model_validate(
         {
-            "problem": "digits",
-            "network": {
-                "kind": "mlp",
-                "depth": workload.depth,
-                "width": workload.width,
-                "activation": workload.activation,
-            },
+            "problem": PROBLEMS[workload.kind],
+            "network": workload.network,
             "optimizers": MIX,
             "steps": steps,
             "batch_size": workload.batch,

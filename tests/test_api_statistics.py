@@ -178,10 +178,6 @@ def test_unknown_names_are_told_with_what_there_is(
 def test_running_comparisons_show_the_parts_so_far(finished: Finished) -> None:
     """Before anything is trained the table is empty in every format; after a slice it holds the slice."""
     service = finished.service
-    usual = submit(service)
-    answer = service.client.get(f"/v1/comparisons/{usual['id']}/statistics")
-    assert answer.json() == {"columns": [*KEYS, *recorded("default")], "rows": []}
-    service.client.post(f"/v1/comparisons/{usual['id']}/cancel")
     made = submit(service, record={"statistics": "full"})
     path = f"/v1/comparisons/{made['id']}/statistics"
     assert service.client.get(path).json() == {"columns": list(COLUMNS), "rows": []}
@@ -192,6 +188,10 @@ def test_running_comparisons_show_the_parts_so_far(finished: Finished) -> None:
     assert_rows(read(running), [as_json(row) for row in running.rows])
     service.client.post(f"/v1/comparisons/{made['id']}/cancel")
     assert_rows(read(running), [as_json(row) for row in running.rows])
+    usual = submit(service)
+    answer = service.client.get(f"/v1/comparisons/{usual['id']}/statistics")
+    assert answer.json() == {"columns": [*KEYS, *recorded("default")], "rows": []}
+    service.client.post(f"/v1/comparisons/{usual['id']}/cancel")
 
 
 def test_merged_files_tell_the_same(tmp_path: Path) -> None:

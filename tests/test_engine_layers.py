@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_samples import DROPPING, TEACHER, layers, mlp, program, shard
+from engine_samples import DROPPING, TEACHER, layers, mlp, only, parameters, program, shard, training
 from reference.networks import ACTIVATIONS, LOSSES, Recurrent, flat_gradient, sequential
 from torch import Tensor
 
@@ -262,6 +262,16 @@ def test_is_torch_nn_for_every_trial(network: str, problem: str | dict[str, Any]
             torch.testing.assert_close(output.output[row], twin(x[row]), rtol=1e-10, atol=1e-10)
             torch.testing.assert_close(loss[row], expected, rtol=1e-10, atol=1e-10)
             torch.testing.assert_close(planned.gradient[row], flat_gradient(twin, expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_chunk_that_copies_its_start_trains_as_if_alone(network: str) -> None:
+    """Bit for bit: weights of seeds that an earlier chunk has drawn, and what a layer starts with besides."""
+    given = shard(NETWORKS[network], "sgd", "adam", seeds=(0, 1), steps=2)
+    together, alone = training(given, [2, 2]), training(only(given, 2, 3))
+    for running in (together, alone):
+        running.advance(1)
+    assert torch.equal(parameters(together)[2:], parameters(alone))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -26,8 +26,8 @@ Columns = dict[str, Tensor]
 def of_trajectory(program: Program, step: int, loss: Tensor) -> Columns:
     """What is not recorded may be left out."""
     parameters, found = program.of_layers(program.theta), Columns()
-    if program.start is not None:
-        found["distance"] = distances(parameters, program.of_layers(program.start))
+    if program.origin is not None:
+        found["distance"] = distances(parameters, program.of_layers(program.origin))
     if program.trail and step:
         exponents = _exponents(program) - program.trail["exponents"]
         last = Last(program.of_layers(program.trail["theta"]), program.of_layers(program.previous), exponents)

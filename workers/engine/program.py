@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 from math import prod
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -125,6 +125,15 @@ class Measured:
         return Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
 
 
+class Start(NamedTuple):
+    """What is so at step 0, by seed, under every optimizer. The chunks of a shard share what the first of them finds."""
+
+    theta: dict[int, Tensor]
+    """[P] each, of networks without a state besides; rows of programs that have not been trained."""
+    scores: dict[int, Tensor]
+    """Loss and accuracy on the training split, and on the validation split, [4] each."""
+
+
 @dataclass(frozen=True)
 class Program:
     shard: Shard
@@ -156,7 +165,8 @@ class Program:
     """On weights and constants: what the rules are given has them, what is measured has not."""
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
-    start: Tensor | None
+    start: Start
+    origin: Tensor | None
     """θ at step 0, [T, P], where a statistic is held against it."""
     trail: dict[str, Tensor]
     """`theta` [T, P] and `exponents` float64 [L, T] of the step before, where a statistic looks back; else empty."""
@@ -182,8 +192,9 @@ class Program:
             self.extended.back(self.layers, self.lowest, delta)
 
 
-def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
+def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = None) -> Program:
     """The program of these trials at step 0. Data is on the device to train on, in the shard's precision."""
+    start = start or Start({}, {})
     device, dtype = data.training.x.device, data.training.x.dtype
     count = sum(layer.parameters for layer in shard.network)
     theta, gradient, previous = (torch.zeros(len(trials), count, device=device, dtype=dtype) for _ in range(3))
@@ -191,12 +202,14 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
     seeds = [trial.seed for trial in trials]
     layers = _built(shard.network, _slots(shard.network, theta, gradient, seeds, step))
     everything = list(every(layers))
-    for layer in everything:
-        layer.initialise()
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
-    _start_from_data(layers, everything, seeds, data.training.x)
+    if not _started(everything, theta, seeds, start):
+        for layer in everything:
+            layer.initialise()
+        _start_from_data(layers, everything, seeds, data.training.x)
+        start.theta.update(zip(seeds, theta, strict=True))
     groups = _groups(shard, trials, theta, layout, step)
     hidden = [layer for layer in everything if layer is not measured[-1].layer]
     watch_activations(shard.regularizers, hidden)
@@ -224,7 +237,8 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
         heads=heads,
         penalties=penalties(shard.regularizers, hidden),
         extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
-        start=theta.clone() if "distance" in shard.statistics else None,
+        start=start,
+        origin=theta.clone() if "distance" in shard.statistics else None,
         trail=_trail(theta, len(measured)) if "alpha" in shard.statistics else {},
     )
 
@@ -232,6 +246,15 @@ def build(shard: Shard, trials: list[Trial], data: Data) -> Program:
 def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
     exponents = torch.zeros(layers, len(theta), dtype=torch.float64, device=theta.device)
     return {"theta": theta.clone(), "exponents": exponents}
+
+
+def _started(layers: Sequence[Layer], theta: Tensor, seeds: list[int], start: Start) -> bool:
+    """Copies the weights of seeds that are known, if layers start from nothing else: to draw them takes longer than the rest of `build`."""
+    if not start.theta.keys() >= set(seeds) or any(getattr(layer, "state", None) for layer in layers):
+        return False
+    for row, seed in zip(theta, seeds, strict=True):
+        row.copy_(start.theta[seed])
+    return True
 
 
 def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds: list[int], x: Tensor) -> None:

@@ -13,7 +13,7 @@ from workers.engine import native, train
 from workers.engine.divergence import NEVER
 from workers.engine.initialisers import drawn_once
 from workers.engine.problems import Files, load, none_kept
-from workers.engine.program import DTYPES, Program, build, checkpoint, restore
+from workers.engine.program import DTYPES, Program, Start, build, checkpoint, restore
 from workers.engine.recording import Recording
 
 ADVANCE = {"portable": train.advance, "native": native.advance}
@@ -40,8 +40,10 @@ class Training:
         self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
+        start = Start({}, {})
         with drawn_once():
-            self.programs = [build(shard, shard.trials[start:end], data) for start, end in pairwise(bounds)]
+            self.programs = [build(shard, shard.trials[first:end], data, start) for first, end in pairwise(bounds)]
+        start.theta.clear()  # from here on they are trained
         self.recordings = [Recording(program) for program in self.programs]
         self.pool = ThreadPoolExecutor(execution.threads)
         self.step = 0

@@ -34,15 +34,15 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     batch that would follow, nothing moves, and the test split is looked at for the first time.
     """
     for step in range(start, until + (until == program.shard.steps)):
+        if step in recording.evaluated:
+            training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
+            recording.evaluation(step, training, validation)
         advance_once(program, recording, step)
 
 
 def advance_once(program: Program, recording: Recording, step: int) -> None:
-    """One step of `advance`."""
+    """One step of `advance`, which evaluates whole splits before it."""
     program.step.fill_(step)
-    if step in recording.evaluated:
-        training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
-        recording.evaluation(step, training, validation)
     x, y = program.batches.at(step)
     if recentre(program.shard.regularizers, program.hidden, step):
         program.forward(x, training=False)

@@ -116,16 +116,15 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     """As train.advance, which sees to the last measurement itself: nothing moves there."""
     native = _prepare(program)
     step, last = start, program.shard.steps
-    splits = program.data.training, program.data.validation
     step_bytes = 8 * len(RAW) * len(program.trials) * len(program.measured)
     longest = max(1, min(MOST_STEPS, RECORD_BYTES // step_bytes))
     while step < min(until, last):
+        if step in recording.evaluated:
+            recording.evaluation(step, *_scores(program, native, step))
         if alone(program, step):
             train.advance_once(program, recording, step)
             step += 1
             continue
-        if step in recording.evaluated:
-            recording.evaluation(step, *(evaluate(program, native, each) for each in splits))
         end = min(until, last, step + (1 if native.by_torch else longest))
         breaks = (other for other in range(step + 1, end) if other in recording.evaluated or alone(program, other))
         end = next(breaks, end)
@@ -195,6 +194,20 @@ def _lay_out(program: Program, group: Group, rules: Any) -> bool:
             slot.degree[index] = (group.rule.degrees or {}).get(name, 0)
         slot.step = group.state["step"][place].data_ptr() if "step" in group.state else None
     return True
+
+
+def _scores(program: Program, native: _Native, step: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """On the training and on the validation split. Before the first update those of a seed are everybody's: they are taken once."""
+    seeds, known = [trial.seed for trial in program.trials], program.start.scores
+    if step or not known.keys() >= set(seeds):
+        training, validation = (
+            evaluate(program, native, split) for split in (program.data.training, program.data.validation)
+        )
+        if step:
+            return training, validation
+        known.update(zip(seeds, torch.stack([*training, *validation]).T, strict=True))
+    loss, correct, loss_beside, correct_beside = torch.stack([known[seed] for seed in seeds], 1)
+    return (loss, correct), (loss_beside, correct_beside)
 
 
 def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, Tensor]:

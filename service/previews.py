@@ -184,6 +184,7 @@ def _bytes(group: Group, device: str) -> int:
         precision=spec.precision,
         recorded=len(spec.record.steps(spec.steps)),
         remembered=remembered_by(trials),
+        statistics=spec.record.names,
         compiled=_compiled(group, device),
     )
 

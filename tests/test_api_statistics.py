@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from api_server import Service, claim_next, finish, serving, submit, train
 
-from workers.contract.statistics import COLUMNS, KEYS
+from workers.contract.statistics import COLUMNS, KEYS, recorded
 from workers.store import artifacts, jobs
 from workers.store.parts import Kind
 
@@ -38,6 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             service,
             variants={"a,b": {"init": "orthogonal"}},
             optimizers=["sgd", {"kind": "rmsprop", "lr": [0.001, 0.01]}, "vsgd_fd"],
+            record={"statistics": "full"},
         )
         rows = finish(service, made["id"])
         yield Finished(service, f"/v1/comparisons/{made['id']}/statistics", in_order(rows))
@@ -177,7 +178,7 @@ def test_unknown_names_are_told_with_what_there_is(
 def test_running_comparisons_show_the_parts_so_far(finished: Finished) -> None:
     """Before anything is trained the table is empty in every format; after a slice it holds the slice."""
     service = finished.service
-    made = submit(service)
+    made = submit(service, record={"statistics": "full"})
     path = f"/v1/comparisons/{made['id']}/statistics"
     assert service.client.get(path).json() == {"columns": list(COLUMNS), "rows": []}
     for format_ in ("csv", "parquet", "arrow"):
@@ -187,6 +188,10 @@ def test_running_comparisons_show_the_parts_so_far(finished: Finished) -> None:
     assert_rows(read(running), [as_json(row) for row in running.rows])
     service.client.post(f"/v1/comparisons/{made['id']}/cancel")
     assert_rows(read(running), [as_json(row) for row in running.rows])
+    usual = submit(service)
+    answer = service.client.get(f"/v1/comparisons/{usual['id']}/statistics")
+    assert answer.json() == {"columns": [*KEYS, *recorded("default")], "rows": []}
+    service.client.post(f"/v1/comparisons/{usual['id']}/cancel")
 
 
 def test_merged_files_tell_the_same(tmp_path: Path) -> None:

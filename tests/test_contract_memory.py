@@ -74,6 +74,7 @@ def counted(of: ComparisonSpec, compiled: bool = False) -> list[int]:
             remembered=memory.remembered_by(
                 [(one, sum(t.optimizer == one.label for t in shard.trials)) for one in of.optimizers]
             ),
+            statistics=shard.statistics,
             compiled=compiled,
         )
         for shard in first_round(of).shards
@@ -88,8 +89,13 @@ def counted(of: ComparisonSpec, compiled: bool = False) -> list[int]:
         {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 50, "optimizers": ["vsgd_fd"]},
         {"network": {"kind": "mlp", "depth": 12, "width": 64}, "seeds": 40, "batch_size": "full"},
         {"network": {"kind": "mlp", "depth": 2, "width": 512}, "seeds": 20, "precision": "float64"},
+        {
+            "network": {"kind": "mlp", "depth": 2, "width": 64},
+            "seeds": 60,
+            "record": {"points": 3, "statistics": "full", "intervals": {"curvature": 1}},
+        },
     ],
-    ids=["parameters", "two gradients", "activations", "float64"],
+    ids=["parameters", "two gradients", "activations", "float64", "curvature"],
 )
 def test_the_count_is_about_what_is_taken(changes: dict[str, Any]) -> None:
     """Within a factor of three of what a process grows by, whatever it is that takes most."""

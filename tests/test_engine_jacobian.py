@@ -8,7 +8,7 @@ from engine_samples import TEACHER, layers, program, shard
 from reference.networks import LOSSES, flat, sequential
 from torch import nn
 
-from workers.engine.gauss_newton import traces
+from workers.engine.gauss_newton import blocks
 from workers.engine.jacobian import spectrum, to_output
 from workers.engine.train import differentiate
 
@@ -27,7 +27,7 @@ def test_is_what_autograd_finds(activation: str, problem: Any) -> None:
     made = program(shard(layers(*stack), "sgd", problem=problem, seeds=(0, 1), batch_size=6))
     x, y = made.batches.at(0)
     differentiate(made, x, y)
-    found = list(to_output(made, SAMPLES))
+    found = [jacobian for _, jacobian, _ in to_output(made, SAMPLES)]
     for row in range(2):
         modules = list(sequential(made, row))
         places = [place for place, one in enumerate(modules) if isinstance(one, nn.Linear)]
@@ -52,7 +52,7 @@ def test_traces_are_those_of_the_gauss_newton_blocks(problem: Any) -> None:
     made = program(shard(layers(*hidden, *hidden), "sgd", problem=problem, seeds=(0, 1), batch_size=6))
     x, y = made.batches.at(0)
     differentiate(made, x, y)
-    found = traces(made, 6)
+    found = [block.trace() for block in blocks(made, 6)][::-1]
     loss = LOSSES[made.shard.problem.loss]()
     for row in range(2):
         twin = sequential(made, row)
@@ -69,4 +69,4 @@ def test_traces_are_those_of_the_gauss_newton_blocks(problem: Any) -> None:
                     [flat(list(torch.autograd.grad(one, parameters, retain_graph=True))) for one in output[0]]
                 )
                 expected += (jacobian.T @ inner @ jacobian).trace() / 6
-            torch.testing.assert_close(found[place, row], expected, rtol=1e-9, atol=0)
+            torch.testing.assert_close(found[place][row], expected, rtol=1e-9, atol=0)

@@ -31,7 +31,7 @@ from torch import Tensor
 from workers.contract.initialisers import InitSpec
 from workers.contract.optimizers import OPTIMIZERS, Pattern
 from workers.contract.plan import Shard
-from workers.contract.statistics import STATISTICS
+from workers.contract.statistics import recorded
 from workers.engine import initialisers
 from workers.engine.execution import choose
 from workers.engine.network import Dropout
@@ -192,7 +192,7 @@ def test_tables_carry_the_keys_of_the_contract() -> None:
     first = train(given).statistics.to_pylist()
     assert [(row["layer"], row["depth"]) for row in first[:2]] == [("hidden.0.linear", 0), ("output", 1)]
     assert {(row["variant"], row["optimizer"], row["seed"], row["lr"]) for row in first} == {("base", "0 sgd", 7, 0.25)}
-    assert set(STATISTICS) <= set(first[0])
+    assert set(recorded("default")) <= set(first[0])
     assert {row["lr"] for row in train(shard(mlp(), "vsgd_fd", steps=1)).statistics.to_pylist()} == {None}
 
 

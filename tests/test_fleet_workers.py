@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
     "steps": 20,
     "batch_size": 32,
 }
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module")

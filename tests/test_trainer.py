@@ -16,12 +16,15 @@ import pytest
 from engine_samples import layers, mlp, only, rows, shard, sorted_, train, with_a_diverging
 
 from workers.contract.plan import Execution, Shard
+from workers.contract.statistics import recorded
 from workers.trainer_process import COMMAND, Message, TrainerDied, TrainerProcess
 
 PATIENCE = 60.0
 THREADS = {"PLUMBLINE_THREADS": "2"}
 
-SHORT = shard(mlp("sigmoid"), "sgd", "adam", seeds=(0, 1), precision="float32", steps=40, recorded=[0, 7, 30, 40])
+SHORT = shard(
+    mlp("sigmoid"), "sgd", "adam", seeds=(0, 1), precision="float32", steps=40, recorded=[0, 7, 30, 40]
+).model_copy(update={"statistics": recorded("full")})
 ENDLESS = SHORT.model_copy(update={"steps": 10_000_000, "recorded": [0, 10_000_000]})
 EXECUTION: Message = {"device": "cpu", "threads": 2, "chunks": [1, 3], "path": "portable"}
 
@@ -152,6 +155,7 @@ def test_a_slice_cut_by_time_is_resumed_by_another_process(
 ) -> None:
     """Slices of no time, in one process and the other by turns, give rows and endings of an undisturbed training, bit for bit."""
     wild = with_a_diverging(shard(layers({"kind": "linear", "out_features": 5}, "dropout"), "rmsprop", steps=9))
+    wild = wild.model_copy(update={"statistics": recorded("full")})
     execution = {**EXECUTION, "chunks": [1, 1]}
     trainers = (warm, start())
     slices: list[Message] = [{"checkpoint": None, "steps_done": 0, "finished": False, "parts": []}]

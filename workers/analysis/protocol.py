@@ -191,6 +191,7 @@ def _shards_of(spec: ComparisonSpec, problem: str, plan: _Plan, numbers: Iterato
                 recorded=spec.record.steps(spec.steps),
                 backpropagation=spec.record.backpropagation,
                 statistics=spec.record.names,
+                intervals=spec.record.intervals,
                 device=spec.device,
                 regularizers=spec.networks()[variant].regularizers,
                 wrappers={

@@ -79,6 +79,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
                 precision=spec.precision,
                 recorded=len(spec.record.steps(spec.steps)),
                 remembered=remembered_by(counts),
+                statistics=spec.record.names,
             )
             if needed > limits.memory_bytes:
                 message = (

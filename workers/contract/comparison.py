@@ -12,7 +12,7 @@ from workers.contract.network import Layers, Mlp, NetworkSpec, Variant, vary
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, Misfit, expand, walk
-from workers.contract.statistics import Recorded, recorded
+from workers.contract.statistics import OCCASIONAL, Occasional, Recorded, recorded
 
 BASE = "base"
 """The variant that always runs: the network as given."""
@@ -49,6 +49,11 @@ class Record(Spec):
     def names(self) -> tuple[str, ...]:
         """The recorded statistics, in the order of the table."""
         return recorded(self.statistics)
+
+    intervals: dict[Occasional, Annotated[Whole, Field(ge=1, le=100_000)]] = Field(
+        default={}, max_length=len(OCCASIONAL), examples=[{"trajectory": 4}]
+    )
+    """Groups that are measured at every so many recorded steps only, at step 0 first, and are null at the others."""
 
     backpropagation: bool = Field(default=True, examples=[True])
     """Whether the gradient of gradient-free rules is taken on recorded steps, only to measure it. If not, their `gradient_*`,

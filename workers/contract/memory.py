@@ -4,20 +4,20 @@ T trials, P parameters of a trial, B samples. Counted is a shard trained as one 
 torch, as on a CPU, it takes less, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 
 from workers.contract.invariance import measured
 from workers.contract.optimizers import GRADIENT_FREE, Optimizer, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
-from workers.contract.statistics import STATISTICS
+from workers.contract.statistics import STATISTICS, Occasional, recorded, samples_of_jacobian
 
 OPTIONS = ("momentum", "centered", "amsgrad")
 """Hyper-parameters that are off by default in some rules; each of them on is a [T, P] tensor more that the rule remembers."""
 PARAMETER_TENSORS = 3
 """[T, P] tensors that are always there: θ, its gradient and the one before."""
-UPDATE_TENSORS = 3
+UPDATE_TENSORS = 2
 """[T, P] tensors while an update is measured: θ before it, and scratch."""
 MORE_TENSORS: dict[Pattern, int] = {
     "one_gradient": 0,
@@ -40,10 +40,18 @@ EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
 STARTING_SAMPLES = 1024
 """Training inputs that a layer which starts from data is shown."""
+LOOKING_BACK = ("distance", "alpha")
+"""Statistics for each of which [T, P] tensors are kept from earlier steps."""
+NOISE_TENSORS = 5
+"""Of a layer's parameters: means, squares and quotients of its samples' gradients."""
+JACOBIANS: dict[Occasional, int] = {"jacobian": 4, "curvature": 4}
+"""Copies of the widest layer's Jacobian, in float64, of its samples; of the curvature's products between samples as well."""
 BUFFER_BYTES = 128 * 2**20
 """Recorded statistics, beyond which they are written out within a slice."""
 BUFFER_COPIES = 4
 """Of the buffer while it is written: stacked, transposed, as columns, sorted."""
+
+DEFAULT = recorded("default")
 
 BYTES = {"float32": 4, "float64": 8}
 
@@ -76,6 +84,7 @@ def shard_bytes(
     precision: str,
     recorded: int,
     remembered: float,
+    statistics: Collection[str] = DEFAULT,
     compiled: bool = False,
 ) -> int:
     """Of all tensors at the worst moment: in a recorded step, in a pass over a split, or at the start: while weights are drawn, or
@@ -85,12 +94,14 @@ def shard_bytes(
         problem, network, trials, batch_size, pattern, precision: the shard's.
         recorded: number of recorded steps.
         remembered: numbers that a rule keeps for each parameter, on average over the trials.
+        statistics: what is recorded.
         compiled: whether it trains in compiled code, which keeps the activations of a trial or two.
     """
     layers = list(walk(network))
     parameters = sum(layer.parameters for layer in network)
     beside = sum(layer.spec.kept(layer.in_shape) for layer in layers)
-    always = beside + parameters * (PARAMETER_TENSORS + remembered)
+    kept = sum(name in statistics for name in LOOKING_BACK)
+    always = beside + parameters * (PARAMETER_TENSORS + remembered + kept)
     widths = [prod(layer.out_shape) for layer in layers]
     inside = [layer.spec.workspace(layer.in_shape) for layer in layers]
     forward = problem.features + sum(widths) + sum(inside)
@@ -111,8 +122,29 @@ def shard_bytes(
         parameters,
         0 if compiled else max(step, look),
         start if any(layer.starts_from_data for layer in layers) else 0,
+        _occasional(statistics, layers, batch_size * (forward + backward), 8 // BYTES[precision]),
     ]
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
-    buffered = min(8 * len(STATISTICS) * rows, BUFFER_BYTES) * BUFFER_COPIES
+    buffered = min(8 * len(statistics) * rows, BUFFER_BYTES) * BUFFER_COPIES
     data = problem.samples * problem.features * BYTES[precision]
     return round(HEAP * (trials * (always + max(moments)) * BYTES[precision] + buffered + data))
+
+
+def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], beneath: int, doubles: int) -> int:
+    """Numbers of a trial while the groups of statistics are measured that need more than those of every step.
+
+    Args:
+        beneath: what is there at that moment: activations and error signals.
+        doubles: numbers that one of float64 takes.
+    """
+    groups = {STATISTICS[name].group for name in statistics}
+    scratch = [0]
+    if "noise" in groups:
+        scratch.append(NOISE_TENSORS * max(layer.parameters for layer in layers))
+    outputs, widest = prod(layers[-1].out_shape), max(prod(layer.out_shape) for layer in layers)
+    for group, copies in JACOBIANS.items():
+        if group in groups:
+            together = samples_of_jacobian(outputs, group) * outputs
+            gram = together**2 if group == "curvature" else 0
+            scratch.append(copies * doubles * (together * widest + gram))
+    return beneath + max(scratch) if max(scratch) else 0

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from workers.contract.optimizers import Pattern
+from workers.contract.optimizers import GRADIENT_FREE, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer
-from workers.contract.statistics import Pass, passes, recorded
+from workers.contract.statistics import DEFAULT_INTERVALS, OCCASIONAL, STATISTICS, Occasional, Pass, passes, recorded
 
 Role = Literal["tuning", "final", "defaults"]
 """tuning chooses hyper-parameters; final is reported; defaults is the untuned row beside it."""
@@ -78,6 +78,8 @@ class Shard(BaseModel):
     """Increasing; 0 and `steps` among them."""
     statistics: tuple[str, ...] = DEFAULT
     """What is recorded, in the order of the contract's table."""
+    intervals: dict[Occasional, int] = {}
+    """Every how many recorded steps a group is measured, where it is not as by default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_range: GradientRange = "standard"
     """extended: powers of two are carried beside the error signal, so that it neither underflows nor overflows."""
@@ -92,6 +94,18 @@ class Shard(BaseModel):
     def passes(self) -> frozenset[Pass]:
         """What has to be computed for the statistics."""
         return passes(self.statistics)
+
+    @property
+    def gradient_taken(self) -> bool:
+        """Whether there is one at recorded steps."""
+        return self.backpropagation or self.pattern not in GRADIENT_FREE
+
+    @cached_property
+    def occasional(self) -> dict[Occasional, frozenset[int]]:
+        """The steps at which each of these groups is measured, where it is recorded at all."""
+        groups = {STATISTICS[name].group for name in self.statistics}
+        every = DEFAULT_INTERVALS | self.intervals
+        return {group: frozenset(self.recorded[:: every[group]]) for group in OCCASIONAL if group in groups}
 
     @property
     def evaluated(self) -> list[int]:

@@ -12,7 +12,9 @@ from typing import Annotated, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-Group = Literal["backward", "forward", "update"]
+Occasional = Literal["trajectory", "noise", "histogram", "units", "rank", "jacobian", "curvature"]
+"""Groups that may be measured at fewer steps than are recorded."""
+Group = Literal["backward", "forward", "update"] | Occasional
 """Statistics that are computed from the same tensors."""
 Pass = Literal[
     "gradient",
@@ -31,7 +33,8 @@ Pass = Literal[
 Set = Literal["core", "default", "full"]
 """Names for what to record, each with all of those before it."""
 
-GROUPS: tuple[Group, ...] = get_args(Group)
+OCCASIONAL: tuple[Occasional, ...] = get_args(Occasional)
+GROUPS: tuple[Group, ...] = ("backward", "forward", "update", *OCCASIONAL)
 PASSES: tuple[Pass, ...] = get_args(Pass)
 SETS: tuple[Set, ...] = get_args(Set)
 
@@ -42,6 +45,16 @@ class Statistic(NamedTuple):
     set: Set
     """The smallest that it is in."""
     description: str
+
+
+DECADES = 10
+"""Bins of the histogram of log₁₀|g|."""
+
+
+def _decade(place: int) -> str:
+    if place == DECADES - 1:
+        return f"share of elements of g, zeros apart, below 1e-{place} of the largest; null where g is exactly zero"
+    return f"share of elements of g from 1e-{place + 1} to 1e-{place} of the largest"
 
 
 STATISTICS: dict[str, Statistic] = {
@@ -107,7 +120,136 @@ STATISTICS: dict[str, Statistic] = {
         "default",
         "cosine with g of what a gradient-free rule takes it to be, or of −Δθ where it has no estimate; null for rules given g",
     ),
+    "clipped_gradient_norm": Statistic(
+        "update",
+        ("gradient", "movement"),
+        "full",
+        "‖g‖₂ of what is left of g where the optimizer clips it; null for optimizers that do not. All others are of g itself",
+    ),
+    "distance": Statistic("trajectory", (), "full", "‖θ − θ₀‖₂, from where training started"),
+    "alpha": Statistic(
+        "trajectory",
+        ("gradient",),
+        "full",
+        "−s₁/s₀ with sᵢ the slopes of the loss along the last step's Δθ of the layer, at its start and its end: −1 no curvature seen, "
+        "0 stepped to the minimum of the parabola, 1 as far beyond as before; null at step 0. Each slope is of its own step's batch",
+    ),
+    "gradient_noise_scale": Statistic(
+        "noise",
+        ("gradient",),
+        "full",
+        "tr Σ/‖G‖², unbiased, with Σ the covariance of the samples' gradients and G their expectation: the batch size from which more "
+        "samples hardly help; null where ‖G‖² may be zero",
+    ),
+    "norm_test": Statistic(
+        "noise", ("gradient",), "full", "√(tr Σ/(B‖g‖²)): standard error of g's length, relatively (Byrd 2012)"
+    ),
+    "inner_product_test": Statistic(
+        "noise", ("gradient",), "full", "standard error, relative to ‖g‖², of the samples' g_b·g (Bollapragada 2017)"
+    ),
+    "orthogonality_test": Statistic(
+        "noise",
+        ("gradient",),
+        "full",
+        "standard error, relative to ‖g‖, of what is orthogonal to g in the samples' gradients (Bollapragada 2017)",
+    ),
+    "cabs_batch_size": Statistic(
+        "noise",
+        ("gradient",),
+        "full",
+        "lr·tr Σ/loss: the batch size that SGD's lr asks for (Balles 2017); null without an lr",
+    ),
+    "mean_gsnr": Statistic(
+        "noise", ("gradient",), "full", "mean over the parameters of g²/variance of the samples' gradients (Liu 2020)"
+    ),
+    "early_stopping": Statistic(
+        "noise", ("gradient",), "full", "1 − (B − 1)·mean_gsnr: above 0, what is left of g is noise (Mahsereci 2017)"
+    ),
+    **{
+        f"gradient_decade_{place}": Statistic("histogram", ("gradient",), "full", _decade(place))
+        for place in range(DECADES)
+    },
+    "sample_correlation": Statistic(
+        "units", (), "full", "mean cosine of two different samples' activations: 1 where all inputs look alike"
+    ),
+    "saturated_unit_fraction": Statistic(
+        "units", (), "full", "share of units with |θ′(z)| below a tenth of its maximum on at least 90 % of the samples"
+    ),
+    "flat_top_fraction": Statistic(
+        "units",
+        (),
+        "full",
+        "share of (sample, unit) saturated between the places where θ is steepest, as on a Gaussian's top; the rest of "
+        "saturation_fraction lies in the tails",
+    ),
+    "effective_rank": Statistic(
+        "rank",
+        (),
+        "full",
+        "(Σσ²)²/Σσ⁴ of the activations less their means over the samples: directions that tell samples apart",
+    ),
+    "gradient_effective_rank": Statistic(
+        "rank", ("gradient",), "full", "(Σσ²)²/Σσ⁴ of the gradient of the layer's largest matrix"
+    ),
+    "jacobian_largest": Statistic(
+        "jacobian",
+        (),
+        "full",
+        "largest singular value of ∂output/∂(the layer's input), mean over 4 samples, fewer with more than 64 outputs; in the first layer "
+        "that of the whole network. "
+        "All of this group and the next: null unless linear layers, non-linearities and dropout are all there is",
+    ),
+    "jacobian_median": Statistic(
+        "jacobian", (), "full", "median singular value of the same; 0 below 1e-7 of the largest"
+    ),
+    "jacobian_mean_square": Statistic("jacobian", (), "full", "‖∂output/∂(the layer's input)‖²_F/outputs"),
+    "layer_jacobian_largest": Statistic(
+        "jacobian", (), "full", "largest singular value of ∂z_l/∂z_{l−1}, by Lanczos' method; null in the first layer"
+    ),
+    "layer_jacobian_mean_square": Statistic(
+        "jacobian", (), "full", "‖∂z_l/∂z_{l−1}‖²_F/outputs: what mean-field theory calls χ; null in the first layer"
+    ),
+    "curvature_trace": Statistic(
+        "curvature",
+        (),
+        "full",
+        "trace of the layer's block of the Gauss-Newton matrix of the mean loss, over 16 samples, fewer with more than 16 outputs",
+    ),
+    "curvature_largest": Statistic("curvature", (), "full", "its largest eigenvalue, by Lanczos' method"),
+    "tic_trace": Statistic(
+        "curvature",
+        ("gradient",),
+        "full",
+        "mean ‖g_b‖²/curvature_trace over those samples (Takeuchi's criterion, by traces)",
+    ),
+    "tic_diagonal": Statistic(
+        "curvature",
+        ("gradient",),
+        "full",
+        "Σ over the parameters of mean g_b²/the block's diagonal, over those samples",
+    ),
 }
+
+JACOBIAN_SAMPLES: dict[Occasional, int] = {"jacobian": 4, "curvature": 16}
+"""Samples of a batch that a group's Jacobians are means over, at most."""
+JACOBIAN_ROWS = 256
+"""Samples times outputs, where there are more outputs than that one sample's."""
+
+
+def samples_of_jacobian(outputs: int, group: Occasional) -> int:
+    return min(JACOBIAN_SAMPLES[group], max(1, JACOBIAN_ROWS // outputs))
+
+
+DEFAULT_INTERVALS: dict[Occasional, int] = {
+    "trajectory": 1,
+    "noise": 1,
+    "histogram": 1,
+    "units": 1,
+    "rank": 1,
+    "jacobian": 4,
+    "curvature": 4,
+}
+"""Every how many recorded steps a group is measured."""
 
 KEYS: dict[str, str] = {
     "variant": "name of the variant; `base` is the network as given",

@@ -1,48 +1,76 @@
-"""Trace of each linear layer's block of the Gauss-Newton matrix of the mean loss, exactly, from Jacobians. T trials, N samples, K outputs.
+"""Curvature of each linear layer: its block of the Gauss-Newton matrix of the mean loss, exactly, from Jacobians.
 
-    tr G_l = 1/N Σ_b tr(Jᵀ H J)·(‖x_b‖² + 1)        the 1 with a bias; J = ∂output/∂z_l of sample b, H = ∂²loss_b/∂output²
-    cross entropy        tr(Jᵀ H J) = Σ_o Var_p J_·o over the softmax's p, since H = diag p − p pᵀ
-    mean squared error   tr(Jᵀ H J) = 2/K ‖J‖²_F
+T trials, N samples, K outputs, O/I outputs/inputs of a layer. G_l = 1/N Σ_b JᵀHJ ⊗ x̃x̃ᵀ with J = ∂output/∂z_l, H = ∂²loss_b/∂output² and
+x̃ = (x, 1) (Botev et al. 2017, "Practical Gauss-Newton optimisation"), so with H = SSᵀ and V = SᵀJ, [T, N, K, O],
 
-since z = W x + b makes the block of a sample JᵀHJ ⊗ x̃ x̃ᵀ (Botev et al. 2017, "Practical Gauss-Newton optimisation").
-No draws are made.
+    cross entropy        S = diag √p − p √pᵀ, since SSᵀ = diag p − p pᵀ
+    mean squared error   S = √(2/K)
+    trace                1/N Σ_b ‖V_b‖²_F ‖x̃_b‖²
+    diagonal             1/N Σ_b Σ_k V_bko² x̃_bi²
+    largest eigenvalue   that of the NK × NK matrix of (V_bk · V_b′k′)(x̃_b · x̃_b′)/N, whose other eigenvalues are G's, too
+                         (Dangel et al. 2022, "ViViT")
+
+No draws are made, and G itself is never in memory.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from workers.engine.jacobian import to_output
-from workers.engine.network import Linear
+from workers.engine.jacobian import largest_eigenvalue, to_output
 from workers.engine.program import Program
 
 
 def _of_classes(jacobian: Tensor, output: Tensor) -> Tensor:
-    """As a variance, which does not cancel where one class has nearly all of the probability."""
-    p = output.softmax(2).unsqueeze(3)
-    centred = jacobian - (p * jacobian).sum(2, keepdim=True)
-    return (p * centred.square()).sum((2, 3))
+    root: Tensor = output.softmax(2).sqrt().unsqueeze(3)
+    return root * (jacobian - (root * root * jacobian).sum(2, keepdim=True))
 
 
 def _of_squares(jacobian: Tensor, output: Tensor) -> Tensor:
-    return jacobian.square().sum((2, 3)) * (2 / output.shape[2])
+    return jacobian * math.sqrt(2 / output.shape[2])
 
 
 INNER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": _of_classes,
     "mean_squared_error": _of_squares,
 }
-"""(J, output) -> tr(JᵀHJ) of each sample [T, N]."""
+"""(J, output) -> SᵀJ. With classes (SᵀJ)_k = √p_k (J_k − Σ p J): a difference that does not cancel where one class has nearly all of p."""
 
 
-def traces(program: Program, samples: int) -> Tensor:
-    """float64 [L, T] of the linear layers from the bottom up, over the first samples of the batch that was passed forward last."""
+class Block(NamedTuple):
+    """Of one layer."""
+
+    v: Tensor
+    """[T, N, K, O]"""
+    inputs: Tensor
+    """x̃, [T, N, I + 1] or [T, N, I]."""
+
+    def trace(self) -> Tensor:
+        """[T]"""
+        return (self.v.square().sum((2, 3)) * self.inputs.square().sum(2)).mean(1)
+
+    def diagonal(self) -> Tensor:
+        """[T, O, I + 1]"""
+        return torch.bmm(self.v.square().sum(2).mT, self.inputs.square()) / self.v.shape[1]
+
+    def largest(self) -> Tensor:
+        """[T]"""
+        _, samples, outputs, _ = self.v.shape
+        rows = self.v.flatten(1, 2)
+        near = torch.bmm(self.inputs, self.inputs.mT).repeat_interleave(outputs, 1).repeat_interleave(outputs, 2)
+        gram = torch.bmm(rows, rows.mT) * near / samples
+        return largest_eigenvalue(lambda v: torch.bmm(gram, v[..., None])[..., 0], rows[..., 0])
+
+
+def blocks(program: Program, samples: int) -> Iterator[Block]:
+    """Of the linear layers from the top down, over the first samples of the batch that was passed forward last."""
     inner = INNER[program.shard.problem.loss]
     output = program.measured[-1].layer.output[:, :samples].double()
-    linears = [layer for layer in program.layers if isinstance(layer, Linear)]
-    found: list[Tensor] = []
-    for layer, jacobian in zip(reversed(linears), to_output(program, samples), strict=True):
-        into = layer.input[:, :samples].double().square().sum(2) + (layer.bias is not None)
-        found.append((inner(jacobian.double(), output) * into).mean(1))
-    return torch.stack(found[::-1])
+    for layer, jacobian, _ in to_output(program, samples):
+        x = layer.input[:, :samples].double()
+        if layer.bias is not None:
+            x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)
+        yield Block(inner(jacobian, output), x)

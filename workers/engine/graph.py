@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workers.contract.optimizers import BRIDGED
+from workers.engine.occasional import alone
 from workers.engine.program import Program
 from workers.engine.train import Columns, Take, take
 
@@ -31,7 +32,9 @@ def capturable(program: Program) -> bool:
 
 
 def captured(program: Program) -> Take:
-    """`take` of this program, on a CUDA device. The first step, compared with none, and the last, which moves nothing, are no graphs."""
+    """`take` of this program, on a CUDA device. The first step, compared with none, the last, which moves nothing, and those of
+    statistics that are measured now and then are taken as they are.
+    """
     device = program.theta.device
     side = torch.cuda.Stream(device)
     taken: Counter[tuple[bool, bool]] = Counter()
@@ -40,7 +43,7 @@ def captured(program: Program) -> Take:
 
     def step_of(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept: bool) -> Columns | None:
         way = recorded, kept
-        if step in (0, program.shard.steps):
+        if step in (0, program.shard.steps) or alone(program, step):
             return take(program, x, y, step, recorded, kept)
         if taken[way] < WARMING:
             taken[way] += 1

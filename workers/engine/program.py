@@ -29,6 +29,7 @@ from workers.engine.network import (
     AuxiliaryHead,
     Highway,
     Layer,
+    Linear,
     Residual,
     Slots,
     Units,
@@ -44,6 +45,7 @@ from workers.engine.population import Candidates, at_once
 from workers.engine.problems import Data
 from workers.engine.regularizers import WeightPenalty, penalties, watch_activations
 from workers.engine.seeding import numpy_generator
+from workers.engine.statistics import Activity, Samples
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -102,6 +104,26 @@ class Measured:
     def non_linearity(self) -> NonLinearity:
         return self.units.non_linearity if self.units else NON_LINEARITIES["identity"]
 
+    @property
+    def activity(self) -> Activity:
+        """After a pass forward."""
+        if self.units is None:
+            return Activity(self.non_linearity, self.layer.output, self.layer.output)
+        return Activity(self.non_linearity, self.units.input, self.units.value)
+
+    @property
+    def dense(self) -> Linear | None:
+        """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
+        alone = self.row.tensors == self.row.layer.tensors
+        known = isinstance(self.layer, Linear) and alone and self.layer.made is None and self.layer.input.dim() == 3
+        return cast(Linear, self.layer) if known else None
+
+    @property
+    def samples(self) -> Samples | None:
+        """After a pass backward; None where the gradients of single samples are not known."""
+        linear = self.dense
+        return Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
+
 
 class Start(NamedTuple):
     """What is so at step 0, by seed, under every optimizer. The chunks of a shard share what the first of them finds."""
@@ -144,11 +166,19 @@ class Program:
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
     start: Start
+    origin: Tensor | None
+    """θ at step 0, [T, P], where a statistic is held against it."""
+    trail: dict[str, Tensor]
+    """`theta` [T, P] and `exponents` float64 [L, T] of the step before, where a statistic looks back; else empty."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
         """Of each measured layer in the flat tensors."""
         return self.layout.columns
+
+    def of_layers(self, flat: Tensor) -> list[Tensor]:
+        """[T, P] -> [T, n] of each measured layer."""
+        return [flat[:, columns] for columns in self.columns]
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """[T, B, F] -> the network's output [T, B, O]."""
@@ -208,7 +238,14 @@ def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = N
         penalties=penalties(shard.regularizers, hidden),
         extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
         start=start,
+        origin=theta.clone() if "distance" in shard.statistics else None,
+        trail=_trail(theta, len(measured)) if "alpha" in shard.statistics else {},
     )
+
+
+def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
+    exponents = torch.zeros(layers, len(theta), dtype=torch.float64, device=theta.device)
+    return {"theta": theta.clone(), "exponents": exponents}
 
 
 def _started(layers: Sequence[Layer], theta: Tensor, seeds: list[int], start: Start) -> bool:
@@ -374,6 +411,7 @@ def checkpoint(program: Program) -> dict[str, Any]:
         "watch": program.watch.state,
         "layers": [layer.state for layer in program.remembering],
         "extended": program.extended.state if program.extended else {},
+        "trail": program.trail,
     }
 
 
@@ -386,6 +424,7 @@ def restore(program: Program, saved: dict[str, Any], step: int) -> None:
         *zip((g.state for g in program.groups), saved["groups"], strict=True),
         (program.watch.state, saved["watch"]),
         (program.extended.state if program.extended else {}, saved["extended"]),
+        (program.trail, saved["trail"]),
         *zip((layer.state for layer in program.remembering), saved["layers"], strict=True),
     ]:
         for name, tensor in mine.items():

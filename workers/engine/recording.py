@@ -26,8 +26,9 @@ class Recording:
         self._curves: list[tuple[int, Tensor]] = []
 
     def statistics(self, steps: list[int], columns: dict[str, Tensor]) -> None:
-        """All of some steps: float64 [K, L, T] by statistic, K of them."""
-        self._statistics.append((steps, torch.stack([columns[name] for name in self.names], 3)))
+        """All of some steps: float64 [K, L, T] by statistic, K of them. What was not measured now is NaN."""
+        unknown = torch.full_like(next(iter(columns.values())), torch.nan)
+        self._statistics.append((steps, torch.stack([columns.get(name, unknown) for name in self.names], 3)))
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""

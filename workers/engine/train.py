@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +12,14 @@ from workers.contract.statistics import STATISTICS
 from workers.engine.bartlett import due, sampled_gradient, squared
 from workers.engine.curvature import bbprop
 from workers.engine.evaluation import evaluate
-from workers.engine.network import Linear
+from workers.engine.occasional import measured_now, remember
 from workers.engine.optimizers import Gradients
-from workers.engine.program import Group, Measured, Program
+from workers.engine.optimizers.wrappers import clip
+from workers.engine.program import Group, Program
 from workers.engine.recording import Recording
 from workers.engine.regularizers import recentre
 from workers.engine.scaling import cosines
-from workers.engine.statistics import Activity, Samples, Signal, backward, forward, update
+from workers.engine.statistics import Signal, backward, forward, update
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -39,20 +40,25 @@ def advance(program: Program, recording: Recording, start: int, until: int, take
     Args:
         taken: in the place of `take`, the same step in another way.
     """
-    last, recorded = program.shard.steps, recording.steps
+    last = program.shard.steps
     for step in range(start, until + (until == last)):
-        program.step.fill_(step)
         if step in recording.evaluated:
             training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
             recording.evaluation(step, training, validation)
-        x, y = program.batches.at(step)
-        if recentre(program.shard.regularizers, program.hidden, step):
-            program.forward(x, training=False)
-        columns = (taken or take)(program, x, y, step, step in recorded, step + 1 in recorded)
-        if columns is not None:
-            recording.statistics([step], _of_one_step(columns))
+        advance_once(program, recording, step, taken or take)
     if until == last:
         recording.test(evaluate(program, program.data.test))
+
+
+def advance_once(program: Program, recording: Recording, step: int, taken: Take) -> None:
+    """One step of `advance`, which evaluates whole splits before it."""
+    program.step.fill_(step)
+    x, y = program.batches.at(step)
+    if recentre(program.shard.regularizers, program.hidden, step):
+        program.forward(x, training=False)
+    columns = taken(program, x, y, step, step in recording.steps, step + 1 in recording.steps)
+    if columns is not None:
+        recording.statistics([step], _of_one_step(columns))
 
 
 def take(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept: bool) -> Columns | None:
@@ -64,11 +70,12 @@ def take(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept
     """
     loss = differentiate(program, x, y) if wanted(program, recorded or kept) else glance(program, x, y)
     outputs = [place.layer.output for place in program.measured]
-    columns = measure(program, step) if recorded else None
+    columns = measure(program, step) | measured_now(program, step, loss) if recorded else None
     if kept:
         program.previous.copy_(program.gradient)
+    remember(program, step)
     give(program)
-    program.watch.look(outputs, of_layers(program, in_use(program)), loss, program.step)
+    program.watch.look(outputs, program.of_layers(in_use(program)), loss, program.step)
     if step == program.shard.steps:
         return columns and measure_update(program, columns, program.theta)
     gradients = LOOKS[program.shard.pattern](program, x, y, step)
@@ -145,7 +152,7 @@ def sample_squares(program: Program) -> Tensor:
     """[T, P] mean over samples of their own gradients' squares; NaN where they are not known."""
     squares = torch.full_like(program.gradient, torch.nan)
     for place, columns in zip(program.measured, program.columns, strict=True):
-        if (linear := dense(place)) is not None:
+        if (linear := place.dense) is not None:
             linear.sample_squares(squares[:, columns])
     if program.extended:
         program.extended.present(squares, degree=2)
@@ -215,48 +222,29 @@ LOOKS: dict[Pattern, Callable[[Program, Tensor, Tensor, int], Gradients]] = {
 def measure(program: Program, step: int) -> Columns:
     """The groups `backward`, null where no gradient is taken, and `forward`."""
     passes = program.shard.passes
-    activities = forward([_activity(place) for place in program.measured], passes)
-    if gradient_free(program) and not program.shard.backpropagation:
+    activities = forward([place.activity for place in program.measured], passes)
+    if not program.shard.gradient_taken:
         unknown = torch.full_like(activities["activation_mean"], torch.nan)
         return {name: unknown for name, found in STATISTICS.items() if found.group == "backward"} | activities
-    before = of_layers(program, program.previous) if step else None
-    gradients = of_layers(program, program.gradient)
-    signals = [_signal(place, gradient) for place, gradient in zip(program.measured, gradients, strict=True)]
+    before = program.of_layers(program.previous) if step else None
+    gradients = program.of_layers(program.gradient)
+    signals = [
+        Signal(gradient, place.error_signal, place.samples)
+        for place, gradient in zip(program.measured, gradients, strict=True)
+    ]
     carried = program.extended.exponents if program.extended else None
     return backward(signals, before, carried, passes) | activities
 
 
-def of_layers(program: Program, flat: Tensor) -> list[Tensor]:
-    """[T, P] -> [T, n] of each measured layer."""
-    return [flat[:, columns] for columns in program.columns]
-
-
-def _signal(place: Measured, gradient: Tensor) -> Signal:
-    linear = dense(place)
-    samples = Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
-    return Signal(gradient, place.error_signal, samples)
-
-
-def dense(place: Measured) -> Linear | None:
-    """The layer, where the gradients of single samples are known: linear, on features, all the row's parameters its own."""
-    alone = place.row.tensors == place.row.layer.tensors
-    known = isinstance(place.layer, Linear) and alone and place.layer.made is None and place.layer.input.dim() == 3
-    return cast(Linear, place.layer) if known else None
-
-
-def _activity(place: Measured) -> Activity:
-    z, a = place.layer.output, place.layer.output
-    if place.units is not None:
-        z, a = place.units.input, place.units.value
-    return Activity(place.non_linearity, z, a)
-
-
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = of_layers(program, before), of_layers(program, program.theta)
+    start, end = program.of_layers(before), program.of_layers(program.theta)
     moved = end if before is not program.theta else None
     passes = program.shard.passes
-    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), passes)
+    left = left_by_clipping(program)
+    if moved is None:
+        left.fill_(torch.nan)
+    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), left, passes)
 
 
 def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Tensor) -> Tensor:
@@ -271,7 +259,7 @@ def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Te
     for group, own in zip(program.groups, estimates, strict=True):
         if group.candidates is not None and program.shard.backpropagation:
             estimate = own if own is not None else (before - program.theta)[group.rows]
-            pairs = (of_layers(program, each) for each in (estimate, program.gradient[group.rows]))
+            pairs = (program.of_layers(each) for each in (estimate, program.gradient[group.rows]))
             found[:, group.rows] = cosines(*pairs)
     return found
 
@@ -289,3 +277,12 @@ def eps_dominance(program: Program) -> Tensor:
             for share, columns in zip(shares, program.columns, strict=True):
                 share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
     return shares
+
+
+def left_by_clipping(program: Program) -> Tensor:
+    """‖clipped g‖/‖g‖ in the last update, float64 [L, T], NaN for rules that nothing clips."""
+    left = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
+    for group in program.groups:
+        if clip.RATIO in group.state:
+            left[:, group.rows] = group.state[clip.RATIO].T
+    return left

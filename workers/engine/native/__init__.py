@@ -28,6 +28,7 @@ from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
 from workers.engine.native.rules import KERNELS, LOSSES, Kernel
 from workers.engine.network import Linear
+from workers.engine.occasional import alone
 from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
 from workers.engine.program import Group, Measured, Program
@@ -120,8 +121,13 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     while step < min(until, last):
         if step in recording.evaluated:
             recording.evaluation(step, *_scores(program, native, step))
+        if alone(program, step):
+            train.advance_once(program, recording, step, train.take)
+            step += 1
+            continue
         end = min(until, last, step + (1 if native.by_torch else longest))
-        end = min([end, *(other for other in range(step + 1, end) if other in recording.evaluated)])
+        breaks = (other for other in range(step + 1, end) if other in recording.evaluated or alone(program, other))
+        end = next(breaks, end)
         _block(program, recording, native, step, end)
         step = end
     if until == last:
@@ -308,13 +314,15 @@ def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     found = backward_columns(sums, counts, program.theta.dtype)
     found |= forward_columns(sums, [place.row.tensors[0][0] for place in program.measured], program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
-    return found | update_columns(sums["weight_norm"], sums["update_norm"], found["gradient_norm"], eps_dominated)
+    norms_found = (sums["weight_norm"], sums["update_norm"], found["gradient_norm"])
+    return found | update_columns(*norms_found, eps_dominated, torch.full_like(eps_dominated, torch.nan))
 
 
 def _measure_groups(program: Program, groups: list[Group], before: Tensor, columns: dict[str, Tensor]) -> None:
     """What torch's rules moved, into the columns of the one step that they made."""
     moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])[None]
-    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], train.eps_dominance(program)[None])
+    shares = train.eps_dominance(program)[None], train.left_by_clipping(program)[None]
+    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], *shares)
     for group in groups:
         for name, column in found.items():
             columns[name][..., group.rows] = column[..., group.rows]

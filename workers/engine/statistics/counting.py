@@ -1,7 +1,7 @@
 """Shares of elements for which something holds, and of what."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,6 +25,6 @@ def numbers(values: Sequence[float], device: torch.device) -> Tensor:
     return _numbers(tuple(values), device)
 
 
-@lru_cache(maxsize=256)
+@cache  # without a bound: a captured graph reads them where they are
 def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, device=device)[:, None]

@@ -14,6 +14,7 @@ def update(
     after: Sequence[Tensor] | None,
     gradient_norm: Tensor,
     eps_dominated: Tensor,
+    left: Tensor,
     passes: Collection[Pass],
 ) -> dict[str, Tensor]:
     """All columns of the group `update`; those that need other passes are NaN.
@@ -22,16 +23,17 @@ def update(
         before, after: [T, n] parameters of each layer; None where no update was made.
         gradient_norm: [L, T].
         eps_dominated: [L, T], the share of elements, NaN for rules without an eps.
+        left: [L, T], of the gradient's norm by clipping, NaN for rules without it.
     """
     nothing = torch.full_like(gradient_norm, torch.nan)
     weight_norm, update_norm = norms(before) if "weight" in passes else nothing, nothing
     if after is not None and "movement" in passes:
         update_norm = norms([new - old for new, old in zip(after, before, strict=True)])
-    return update_columns(weight_norm, update_norm, gradient_norm, eps_dominated)
+    return update_columns(weight_norm, update_norm, gradient_norm, eps_dominated, left)
 
 
 def update_columns(
-    weight_norm: Tensor, update_norm: Tensor, gradient_norm: Tensor, eps_dominated: Tensor
+    weight_norm: Tensor, update_norm: Tensor, gradient_norm: Tensor, eps_dominated: Tensor, left: Tensor
 ) -> dict[str, Tensor]:
     """The columns from norms, float64 [..., L, T] each."""
     return {
@@ -41,4 +43,5 @@ def update_columns(
         "effective_lr": torch.where(gradient_norm > 0, update_norm / gradient_norm, torch.nan),
         "eps_dominance": eps_dominated,
         "estimate_cosine": torch.full_like(weight_norm, torch.nan),  # of gradient-free rules: train.py knows
+        "clipped_gradient_norm": gradient_norm * left,
     }

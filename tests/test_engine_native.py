@@ -1,6 +1,7 @@
 """The compiled path against the portable one, which is the definition: from equal state the same step and the same statistics."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,49 @@ def test_tiny_and_huge_gradients_keep_their_norms(scale: float, tmp_path: Path) 
         assert table is not None
         found.append(table.to_pylist())
     assert_tables_agree(found[1], found[0], 1e-5)
+
+
+FAR = 300.0
+"""Times weights: pre-activations of hundreds, where a Gaussian is subnormal or zero, and a sigmoid at its ends."""
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("activation", ["gaussian", "sigmoid", "softplus"])
+def test_far_out_a_non_linearity_is_what_it_is(activation: str, precision: str) -> None:
+    """Subnormal numbers, exact zeros and infinities of the exponential among them; from there to where it is near one."""
+    planned = shard(mlp(activation, depth=1, width=40), "sgd", precision=precision, batch_size=100, steps=2)
+    for scale in (FAR, FAR / 100):
+        found = []
+        for path in PATHS:
+            running = training(planned, path=path)
+            running.programs[0].theta.mul_(scale)
+            running.advance(1)
+            table, _ = running.tables()
+            assert table is not None
+            found.append(table.to_pylist())
+        assert_tables_agree(found[1], found[0], 10 * TOLERANCE[precision])
+
+
+def test_far_out_a_non_linearity_takes_no_longer() -> None:
+    """The library's exponential is some thirty times slower there, which made a network of Gaussians two or three times as slow."""
+
+    def seconds(scale: float) -> float:
+        running = training(
+            shard(
+                mlp("gaussian", depth=3, width=64), precision="float32", batch_size=100, steps=1000, recorded=[0, 1000]
+            ),
+            path="native",
+        )
+        running.advance(1)
+        running.programs[0].theta.mul_(scale)
+        taken = []
+        for _ in range(7):
+            started = time.process_time()
+            running.advance(running.step + 60)
+            taken.append(time.process_time() - started)
+        return min(taken)
+
+    assert seconds(FAR) < 1.7 * seconds(1.0)
 
 
 def test_dropout_and_second_gradients_stay_on_the_portable_path() -> None:

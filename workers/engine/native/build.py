@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 # No -ffast-math: NaN and infinity have to survive. Loops that may be reordered say so themselves (omp simd).
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS += ["-fno-thread-jumps"]  # see exp in functions.h
 FLAGS += ["-shared", "-fPIC", f"-I{FOLDER}"]
 VECTOR_LIBRARY = ["-mprefer-vector-width=512", "-DVECTOR_LIBRARY", "-lmvec"]
 """glibc's vector functions; elsewhere functions such as exp are called one element at a time."""

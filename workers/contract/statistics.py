@@ -112,7 +112,10 @@ STATISTICS: dict[str, Statistic] = {
     "update_to_weight_ratio": Statistic("update", ("weight", "movement"), "core", "‖Δθ‖/‖θ‖"),
     "effective_lr": Statistic("update", ("gradient", "movement"), "default", "‖Δθ‖/‖g‖"),
     "eps_dominance": Statistic(
-        "update", ("eps",), "core", "share of elements where eps exceeds √v; null for rules without an eps"
+        "update",
+        ("eps",),
+        "core",
+        "share of elements where eps exceeds √v beside it; null for rules that have none there",
     ),
     "estimate_cosine": Statistic(
         "update",

@@ -1,6 +1,6 @@
-"""Half of a workload in JAX + optax, as an expert would write it: jit(vmap(scan)), one function for each optimizer.
+"""A part of a workload in JAX + optax, as an expert would write it: jit(vmap(scan)), one function for each optimizer.
 
-    python jax_side.py WORKLOAD.npz PART STATISTICS
+    python jax_side.py WORKLOAD.npz PART PARTS STATISTICS
 
 Started by benchmarks/peers.py with the Python of .venv-peers, so it imports nothing of the project's. Eight steps a call,
 buffers donated, batches cut on the device, no Python between the steps. T trials, L layers, B samples, S statistics.
@@ -186,10 +186,10 @@ class Group:
 
 
 def main():
-    path, part, measured = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+    path, part, parts, measured = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
     with np.load(path) as given:
-        kinds, sizes = given["kinds"][part::2], given["sizes"].tolist()
-        theta, lr, rows = (given[name][part::2] for name in ("theta", "lr", "rows"))
+        kinds, sizes = given["kinds"][part::parts], given["sizes"].tolist()
+        theta, lr, rows = (given[name][part::parts] for name in ("theta", "lr", "rows"))
         x, y = jnp.asarray(given["x"]), jnp.asarray(given["y"].astype(np.int32))
     groups = []
     for kind in dict.fromkeys(kinds.tolist()):

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,21 @@ BARE, FULL = "no statistics", "statistics at every step"
 
 
 class Jax:
-    """Two processes of jax_side.py."""
+    """Processes of jax_side.py, each with its part of the trials."""
 
-    def __init__(self, python: str, given: Path, workload: Workload, measured: bool) -> None:
+    def __init__(
+        self,
+        python: str,
+        given: Path,
+        workload: Workload,
+        measured: bool,
+        parts: int = PROCESSES,
+        environment: Mapping[str, str] = SINGLE_THREADED,
+    ) -> None:
         self.workload = workload
         self.command = [python, str(Path(__file__).with_name("jax_side.py")), str(given)]
-        self.arguments = str(int(measured))
+        self.parts, self.environment = parts, environment
+        self.arguments = [str(parts), str(int(measured))]
         self.cache = Path(python).parents[1] / "compiled"
         self.processes: list[subprocess.Popen[str]] = []
         self.first_call_seconds = 0.0
@@ -44,19 +54,20 @@ class Jax:
     def start(self, part: int) -> None:
         self.processes.append(
             subprocess.Popen(
-                [*self.command, str(part), self.arguments],
+                [*self.command, str(part), *self.arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, **SINGLE_THREADED, "JAX_COMPILATION_CACHE_DIR": str(self.cache)},
+                env={**os.environ, **self.environment, "JAX_COMPILATION_CACHE_DIR": str(self.cache)},
             )
         )
 
     def ready(self) -> None:
-        """The second process starts once the first has compiled: it needs the same where both have as many trials."""
+        """The others start once the first has compiled: they need the same where all have as many trials."""
         (self.first_call_seconds,) = self._answers()
-        self.start(1)
-        self._answer(self.processes[1])
+        for part in range(1, self.parts):
+            self.start(part)
+            self._answer(self.processes[part])
         self.steps = 1
         self.rate()
         self.steps = max(1, round(SECONDS * self.rate() / self.workload.trials))

@@ -23,6 +23,8 @@ THREADS = 2
 """Of the engine; of the others, processes."""
 SECONDS = 1.5
 """Of one measurement, about."""
+ALONE = 20
+"""Trials that plain torch trains on a GPU, one after another."""
 PIECE = 256
 """Steps after which the engine's records are let go of, as a worker does."""
 NOTHING = "nothing"
@@ -58,13 +60,14 @@ class Side:
         workload: Workload,
         arguments: Sequence[int | str],
         environment: Mapping[str, str] | None = None,
+        device: str = "cpu",
     ) -> None:
         context = mp.get_context("spawn")
         self.pipes, self.processes = [], []
         with exported(environment or {}):
             for argument in arguments:
                 mine, theirs = context.Pipe()
-                process = context.Process(target=target, args=(theirs, workload, argument), daemon=True)
+                process = context.Process(target=target, args=(theirs, workload, argument, device), daemon=True)
                 process.start()
                 self.pipes.append(mine)
                 self.processes.append(process)
@@ -120,8 +123,11 @@ def ratio(mine: list[float], theirs: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
 
 
-def plain(pipe: Connection, workload: Workload, part: int) -> None:
-    """Every second trial of the workload, one after another, as one would write it: torch.nn, torch.optim, no statistics."""
+def plain(pipe: Connection, workload: Workload, part: int, device: str) -> None:
+    """Every second trial of the workload, one after another, as one would write it: torch.nn, torch.optim, no statistics.
+
+    On a GPU some of the trials, which tell as much.
+    """
     import torch
     from torch import nn
 
@@ -129,11 +135,11 @@ def plain(pipe: Connection, workload: Workload, part: int) -> None:
 
     torch.set_num_threads(1)
     planned = shard(workload, 10, [0, 10])
-    data = load(planned.problem, torch.float32, torch.device("cpu")).training
+    data = load(planned.problem, torch.float32, torch.device(device)).training
     members = []
-    for trial in planned.trials[part::2]:
-        network = written(workload, data.x.shape[1:], planned.problem.outputs)
-        members.append((network, its_optimizer(trial, network), torch.randperm(len(data.x))))
+    for trial in planned.trials[part::2] if device == "cpu" else planned.trials[:: workload.trials // ALONE]:
+        network = written(workload, data.x.shape[1:], planned.problem.outputs).to(device)
+        members.append((network, its_optimizer(trial, network), torch.randperm(len(data.x), device=device)))
     loss_of = nn.MSELoss() if planned.problem.loss == "mean_squared_error" else nn.CrossEntropyLoss()
     per_epoch = len(data.x) // workload.batch
     pipe.send("ready")
@@ -146,6 +152,7 @@ def plain(pipe: Connection, workload: Workload, part: int) -> None:
                 optimizer.zero_grad()
                 loss_of(network(data.x[rows]), data.y[rows]).backward()
                 optimizer.step()
+        finish(device)
         pipe.send(len(members) * steps / (time.perf_counter() - started))
 
 
@@ -201,7 +208,15 @@ def its_optimizer(trial: "Trial", network: "nn.Module") -> "torch.optim.Optimize
     return made
 
 
-def engine(pipe: Connection, workload: Workload, measured: str) -> None:
+def finish(device: str) -> None:
+    """Waits until it has done what it was told."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def engine(pipe: Connection, workload: Workload, measured: str, device: str) -> None:
     """The whole workload as a worker would train it; that set of statistics at every step, or `NOTHING`."""
     import torch
 
@@ -215,7 +230,7 @@ def engine(pipe: Connection, workload: Workload, measured: str) -> None:
     plan = shard(workload, most, [0, most])
     if measured != NOTHING:
         plan = plan.model_copy(update={"recorded": [*range(most + 1)], "statistics": recorded(measured)})
-    training = Training(plan, choose(plan, "cpu", THREADS))
+    training = Training(plan, choose(plan, device, THREADS))
     let_go(training)
     pipe.send("ready")
     while steps := pipe.recv():
@@ -236,17 +251,18 @@ def let_go(training: "Training") -> None:
         recording.evaluated = frozenset()
 
 
-def product(pipe: Connection, workload: Workload, _: int) -> None:
-    """Float32 products of 1024 × 1024 on one thread, as many as give one measurement: the most that the machine multiplies."""
+def product(pipe: Connection, workload: Workload, _: int, device: str) -> None:
+    """Large float32 products on one thread, or the GPU, as many as give one measurement: the most that the machine multiplies."""
     import torch
 
     torch.set_num_threads(1)
-    size = 1024
-    a, b, c = (torch.rand(size, size) for _ in range(3))
+    size = 1024 if device == "cpu" else 8192
+    a, b, c = (torch.rand(size, size, device=device) for _ in range(3))
     pipe.send("ready")
     while pipe.recv():
         count, started = 0, time.perf_counter()
         while (spent := time.perf_counter() - started) < SECONDS / 3:
             torch.mm(a, b, out=c)
+            finish(device)
             count += 1
         pipe.send(2 * size**3 * count / spent)

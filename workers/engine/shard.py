@@ -1,6 +1,8 @@
 """A shard in training: its chunks, each a batched program, advanced together. What the trainer process drives."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,14 +11,16 @@ import pyarrow as pa
 import torch
 
 from workers.contract.plan import Execution, Shard, Trial
-from workers.engine import native, train
+from workers.engine import graph, native, train
 from workers.engine.divergence import NEVER
 from workers.engine.initialisers import drawn_once
 from workers.engine.problems import Files, load, none_kept
 from workers.engine.program import DTYPES, Program, Start, build, checkpoint, restore
 from workers.engine.recording import Recording
 
-ADVANCE = {"portable": train.advance, "native": native.advance}
+Advance = Callable[[Program, Recording, int, int], None]
+
+ADVANCE: dict[str, Advance] = {"portable": train.advance, "native": native.advance}
 """Both give the same numbers up to rounding; see execution.py for which is chosen."""
 
 
@@ -27,6 +31,13 @@ class Ending(NamedTuple):
     divergence: dict[str, Any] | None
     test_loss: float | None
     test_accuracy: float | None
+
+
+def advance_of(path: str, program: Program) -> Advance:
+    """How a program is advanced: on a GPU each step as a graph, where it can be one."""
+    if program.theta.is_cuda and graph.capturable(program):
+        return partial(train.advance, taken=graph.captured(program))
+    return ADVANCE[path]
 
 
 class Training:
@@ -44,6 +55,7 @@ class Training:
         with drawn_once():
             self.programs = [build(shard, shard.trials[first:end], data, start) for first, end in pairwise(bounds)]
         start.theta.clear()  # from here on they are trained
+        self.advances = [advance_of(self.path, program) for program in self.programs]
         self.recordings = [Recording(program) for program in self.programs]
         self.pool = ThreadPoolExecutor(execution.threads)
         self.step = 0
@@ -51,10 +63,10 @@ class Training:
     def advance(self, until: int) -> None:
         """Trains every chunk to `until` updates, and waits for the device."""
 
-        def one(program: Program, recording: Recording) -> None:
-            ADVANCE[self.path](program, recording, self.step, until)
+        def one(advance: Advance, program: Program, recording: Recording) -> None:
+            advance(program, recording, self.step, until)
 
-        list(self.pool.map(one, self.programs, self.recordings))
+        list(self.pool.map(one, self.advances, self.programs, self.recordings))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.step = until

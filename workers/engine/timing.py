@@ -12,7 +12,7 @@ import torch
 from workers.contract.plan import Trial
 from workers.engine.program import build
 from workers.engine.recording import Recording
-from workers.engine.shard import ADVANCE, Training
+from workers.engine.shard import Training, advance_of
 
 STEPS = 20
 """At least, so that what a rule does in every tenth step only is there in proportion …"""
@@ -44,7 +44,7 @@ def _alone(training: Training, trial: Trial) -> float | None:
         update={"trials": [trial], "recorded": [last, last + 1]}
     )  # steps that are not reached here
     program = build(unseen, [trial], training.programs[0].data)
-    recording, advance = Recording(program), ADVANCE[training.path]
+    recording, advance = Recording(program), advance_of(training.path, program)
     device = training.device
 
     def advanced(start: int, until: int) -> float:

@@ -25,54 +25,73 @@ Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
 
 
+Take = Callable[[Program, Tensor, Tensor, int, bool, bool], Columns | None]
+"""As `take`."""
+
+
 @torch.no_grad()
-def advance(program: Program, recording: Recording, start: int, until: int) -> None:
+def advance(program: Program, recording: Recording, start: int, until: int, taken: Take | None = None) -> None:
     """Trains from `start` updates to `until`, recording on the way.
 
     Step k stands for k updates made: its statistics are those of the parameters that k updates gave, on the batch of the
     next; what that next update moves belongs to the same row. At the last step of all there is no next: it is measured on the
     batch that would follow, nothing moves, and the test split is looked at for the first time.
+
+    Args:
+        taken: in the place of `take`, the same step in another way.
     """
-    for step in range(start, until + (until == program.shard.steps)):
+    last = program.shard.steps
+    for step in range(start, until + (until == last)):
         if step in recording.evaluated:
             training, validation = evaluate(program, program.data.training), evaluate(program, program.data.validation)
             recording.evaluation(step, training, validation)
-        advance_once(program, recording, step)
+        advance_once(program, recording, step, taken or take)
+    if until == last:
+        recording.test(evaluate(program, program.data.test))
 
 
-def advance_once(program: Program, recording: Recording, step: int) -> None:
+def advance_once(program: Program, recording: Recording, step: int, taken: Take) -> None:
     """One step of `advance`, which evaluates whole splits before it."""
     program.step.fill_(step)
     x, y = program.batches.at(step)
     if recentre(program.shard.regularizers, program.hidden, step):
         program.forward(x, training=False)
-    loss = differentiate(program, x, y) if wanted(program, recording, step) else glance(program, x, y)
+    columns = taken(program, x, y, step, step in recording.steps, step + 1 in recording.steps)
+    if columns is not None:
+        recording.statistics([step], _of_one_step(columns))
+
+
+def take(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept: bool) -> Columns | None:
+    """One step, from a batch to what it moved. Nothing is read back and no shape depends on values: a graph can hold it.
+
+    Args:
+        recorded: whether this step is; only then there are columns.
+        kept: whether the next one is, which looks at the gradient of this one.
+    """
+    loss = differentiate(program, x, y) if wanted(program, recorded or kept) else glance(program, x, y)
     outputs = [place.layer.output for place in program.measured]
-    columns = measure(program, step) | measured_now(program, step, loss) if step in recording.steps else None
-    if step + 1 in recording.steps:
+    columns = measure(program, step) | measured_now(program, step, loss) if recorded else None
+    if kept:
         program.previous.copy_(program.gradient)
     remember(program, step)
     give(program)
     program.watch.look(outputs, program.of_layers(in_use(program)), loss, program.step)
     if step == program.shard.steps:
-        assert columns is not None
-        recording.statistics([step], _of_one_step(measure_update(program, columns, program.theta)))
-        recording.test(evaluate(program, program.data.test))
-        return
+        return columns and measure_update(program, columns, program.theta)
     gradients = LOOKS[program.shard.pattern](program, x, y, step)
-    before = program.theta.clone() if columns is not None else None
+    before = program.theta.clone() if recorded else None
     estimates: list[Tensor | None] = []
     for group in program.groups:
         own = of_rows(gradients, group.rows)
         if group.candidates is not None:
             own = look_around(program, group, own, x, y)
-        estimate = group.rule.estimate if columns is not None else None
+        estimate = group.rule.estimate if recorded else None
         estimates.append(estimate(own, group.state, group.hyper, **group.flags) if estimate else None)
         group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
     if columns is not None and before is not None:
         columns |= measure_update(program, columns, before)
         columns["estimate_cosine"] = estimate_cosine(program, estimates, before)
-        recording.statistics([step], _of_one_step(columns))
+    return columns
 
 
 def gradient_free(program: Program) -> bool:
@@ -80,11 +99,9 @@ def gradient_free(program: Program) -> bool:
     return program.shard.pattern in GRADIENT_FREE
 
 
-def wanted(program: Program, recording: Recording, step: int) -> bool:
-    """Whether the gradient of this step is. What is recorded of a step looks at the one before, too."""
-    if not gradient_free(program):
-        return True
-    return program.shard.backpropagation and (step in recording.steps or step + 1 in recording.steps)
+def wanted(program: Program, measured: bool) -> bool:
+    """Whether the gradient of a step is: by its rules, or because it or the next one is `measured`."""
+    return not gradient_free(program) or (program.shard.backpropagation and measured)
 
 
 def in_use(program: Program) -> Tensor:

@@ -122,7 +122,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         if step in recording.evaluated:
             recording.evaluation(step, *_scores(program, native, step))
         if alone(program, step):
-            train.advance_once(program, recording, step)
+            train.advance_once(program, recording, step, train.take)
             step += 1
             continue
         end = min(until, last, step + (1 if native.by_torch else longest))

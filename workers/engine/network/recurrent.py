@@ -83,10 +83,10 @@ class _Recurrent:
         trials, samples, steps, _ = x.shape
         self.whole = self.weights()
         self.seen = x.new_empty(steps + 1, trials, samples, self.whole.shape[2])
-        self.seen[0, ..., : self.size] = 0
+        self.seen[0, ..., : self.size].zero_()
         self.seen[:-1, ..., self.size : self.size + self.inputs] = x.permute(2, 0, 1, 3)
         if self.biases:
-            self.seen[..., -1] = 1
+            self.seen[..., -1].fill_(1)
         self.pre = x.new_empty(steps, trials, samples, self.whole.shape[1])
 
     def weigh(self, step: int) -> Tensor:
@@ -257,7 +257,7 @@ class Lstm(_Recurrent):
         steps, *places = self.pre.shape[:3]
         self.gates = torch.empty_like(self.pre)
         self.cells, self.shown = (self.pre.new_empty(more, *places, self.size) for more in (steps + 1, steps))
-        self.cells[0] = 0
+        self.cells[0].zero_()
         for step in range(steps):
             z, gates = self.weigh(step), self.gates[step]
             for place, theta in self.parts:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.contract.statistics import Pass
 from workers.engine.scaling import dot, in_range, peaks, squares
-from workers.engine.statistics.counting import count
+from workers.engine.statistics.counting import count, numbers
 
 RAW = (
     *("square", "mean", "centred_square", "zeros", "nonfinite", "flips", "product", "square_before"),
@@ -89,7 +89,7 @@ def backward_columns(raw: Mapping[str, Tensor], counts: Sequence[int], dtype: to
         counts: parameters of each layer.
         dtype: of the gradient.
     """
-    n = torch.tensor(counts, dtype=torch.float64, device=raw["square"].device)[:, None]
+    n = numbers(counts, raw["square"].device)
     square, exponent = raw["square"], raw["exponent"]
     unit, rms = torch.exp2(exponent), (square / n).sqrt()
     # per-sample gradients carry δ's scale, the mean gradient its own: compare them on δ's
@@ -140,10 +140,11 @@ def _error_signals(signals: Sequence[Signal], with_inputs: bool) -> dict[str, Te
     """δ's norm, and with the layers' inputs the mean square of single samples' gradients on the same scale."""
     square, exponent = squares([signal.delta for signal in signals])
     of_samples = torch.full_like(square, torch.nan)
-    known = [place for place, signal in enumerate(signals) if signal.samples is not None]
+    known = [signal.samples for signal in signals if signal.samples is not None]
     if known and with_inputs:
-        found, own = _samples([samples for signal in signals if (samples := signal.samples) is not None])
-        of_samples[known] = found * torch.exp2(2 * (own - exponent[known]))
+        places = [place for place, signal in enumerate(signals) if signal.samples is not None]
+        for place, found, own in zip(places, *_samples(known), strict=True):
+            of_samples[place] = found * torch.exp2(2 * (own - exponent[place]))
     return {"delta_exponent": exponent, "delta_square": square, "sample_square": of_samples}
 
 
@@ -158,7 +159,7 @@ def _samples(layers: Sequence[Samples]) -> tuple[Tensor, Tensor]:
     scaled_inputs, input_exponent = in_range(inputs, peaks(inputs))
     delta_squares = torch.stack([dot(delta, delta) for delta in scaled_deltas]).double()  # [L, T, B]
     reach = torch.stack([dot(x, x) for x in scaled_inputs]).double() * torch.exp2(2 * input_exponent)[..., None]
-    biased = torch.tensor([[[float(layer.biased)]] for layer in layers], dtype=reach.dtype, device=reach.device)
+    biased = numbers([float(layer.biased) for layer in layers], reach.device)[..., None]
     return (delta_squares * (reach + biased)).sum(2) * reach.shape[2], exponent
 
 

@@ -1,6 +1,7 @@
-"""Shares of elements for which something holds."""
+"""Shares of elements for which something holds, and of what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,3 +18,13 @@ def count(comparison: Comparison, x: Tensor, bound: float | Tensor) -> Tensor:
     """
     held: Tensor = comparison(x, bound, out=torch.empty_like(x))
     return held.flatten(1).sum(1)
+
+
+def numbers(values: Sequence[float], device: torch.device) -> Tensor:
+    """float64 [n, 1], on the device since it was first asked for: to bring numbers to a GPU in every step is to wait for it."""
+    return _numbers(tuple(values), device)
+
+
+@cache  # without a bound: a captured graph reads them where they are
+def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=device)[:, None]

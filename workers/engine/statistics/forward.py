@@ -13,7 +13,7 @@ from torch import Tensor
 from workers.contract.statistics import Pass
 from workers.engine.activations import NonLinearity
 from workers.engine.scaling import norm, pieces
-from workers.engine.statistics.counting import count
+from workers.engine.statistics.counting import count, numbers
 
 RAW = ("activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead")
 SATURATED = 0.1
@@ -49,7 +49,7 @@ def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: in
             Σ |θ′|; `dead`, how many units.
         units: of each layer.
     """  # fmt: skip
-    u = torch.tensor(units, dtype=torch.float64, device=raw["nothing"].device)[:, None]
+    u = numbers(units, raw["nothing"].device)
     within, across = raw["sample_deviation"] / (samples * u).sqrt(), raw["unit_deviation"] / u.sqrt()
     columns = {
         "activation_mean": raw["activation_mean"],

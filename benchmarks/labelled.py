@@ -18,6 +18,7 @@ from workers.contract.checks import expanded
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Shard, Trial
 from workers.contract.results import Diagnosis, Verdict
+from workers.contract.statistics import Recorded, recorded
 from workers.engine.divergence import NEVER
 from workers.engine.network import Linear
 from workers.engine.problems import Data, load
@@ -196,9 +197,9 @@ CASES = [
 ]  # fmt: skip
 
 
-def train(case: Case) -> Diagnosis:
+def train(case: Case, statistics: Recorded = "default") -> Diagnosis:
     """Two steps, all of them recorded, and the diagnosis."""
-    shard = _shard(case)
+    shard = _shard(case).model_copy(update={"statistics": recorded(statistics)})
     data = load(shard.problem, DTYPES[case.precision], torch.device("cpu"))
     offset, scale = case.inputs
     training = replace(data.training, x=offset + scale * data.training.x)

@@ -108,7 +108,7 @@ def test_every_statistic_is_its_naive_twins(case: str) -> None:
 
 
 def test_groups_are_measured_at_their_intervals() -> None:
-    """At every so many recorded steps, step 0 first; null at the others, where all else is as it was."""
+    """At every so many recorded steps from step 0, and at the last; null at the others, where all else is as it was."""
     base = shard(mlp("tanh"), "adam", steps=12, recorded=[0, 1, 2, 3, 5, 8, 12])
     given = full(base, intervals={"trajectory": 1, "noise": 2, "histogram": 3, "units": 1, "rank": 5, "curvature": 100})
     whole = told(full(base))
@@ -116,7 +116,7 @@ def test_groups_are_measured_at_their_intervals() -> None:
     for group in OCCASIONAL:
         interval = given.intervals.get(group, 4)
         for key, row in table.items():
-            due = key[1] in base.recorded[::interval]
+            due = key[1] in {*base.recorded[::interval], base.steps}
             for name in NAMES[group]:
                 assert row[name] == pytest.approx(whole[key][name] if due else math.nan, rel=1e-12, nan_ok=True), name
     others = recorded("default")
@@ -221,11 +221,12 @@ def test_a_gaussians_top_is_told_from_its_tails() -> None:
 
 
 def test_correlation_and_rank_at_their_ends() -> None:
-    """Equal samples 1, orthogonal ones 0, a nearly collapsed layer told from a collapsed one; k equal directions have rank k."""
-    one = torch.ones(1, 4, 4)
+    """Equal samples 1, opposite pairs −1/3, a nearly collapsed layer told from a collapsed one; k equal directions have rank k."""
+    one = torch.arange(4.0).expand(1, 4, 4)
     assert correlation(one).item() == 1.0
-    assert correlation(torch.eye(4)[None]).item() == pytest.approx(0.0, abs=1e-6)
+    assert correlation(one * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None]).item() == pytest.approx(-1 / 3, abs=1e-6)
     assert 0 < 1 - correlation(one + 1e-4 * torch.eye(4)).item() < 1e-7
+    assert correlation(torch.ones(1, 4, 4)).isnan()
     for k in (1, 3, 4):
         matrix = torch.zeros(1, 4, 9)
         matrix[0, range(k), range(k)] = 1e-30
@@ -273,7 +274,7 @@ def test_what_needs_a_gradient_is_null_where_none_is_taken() -> None:
             for name in names:
                 needed = "gradient" in STATISTICS[name].needs
                 assert math.isnan(row[name]) or not needed, (group, name)
-        assert row["sample_correlation"] <= 1 and row["curvature_trace"] > 0
+        assert row["activation_correlation"] <= 1 and row["curvature_trace"] > 0
 
 
 def test_bad_intervals_are_refused() -> None:

@@ -4,12 +4,14 @@ import pytest
 
 from benchmarks.diagnosis import complaints
 from benchmarks.labelled import CASES, Case, train
+from workers.contract.statistics import Recorded
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_no_wrong_verdict(case: Case) -> None:
-    """The verdict, where it begins, and nothing else in a healthy network."""
-    assert complaints(case, train(case)) == []
+@pytest.mark.parametrize("statistics", ["default", ["default", "units"]], ids=["usual", "units"])
+def test_no_wrong_verdict(case: Case, statistics: Recorded) -> None:
+    """The verdict, where it begins, and nothing else in a healthy network; from shares of units and samples' correlation, too."""
+    assert complaints(case, train(case, statistics)) == []
 
 
 def test_the_cases_are_many_and_various() -> None:

@@ -84,6 +84,9 @@ STEPS_AS_SMALL_AS_ROUNDING = {"mezo", "forward_gradient"}
 NEVER_AT_REST = {"fromage", "sep_cma_es"}
 """Moves without a gradient, as its paper has it; walks at random."""
 
+MATRIX_OF_MUON = range(6, 10)
+"""The weight of the landscapes' hidden layer, which is orthogonalised."""
+
 BRANCHING = {"aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::index_put_"}
 """On the CPU a branch for every element: thirty times the cost of a product with 0 and 1."""
 
@@ -445,16 +448,24 @@ def test_eps_dominance_is_told(rows: list[Optimizer], expected: list[bool]) -> N
     assert dominated[:, LAYERS[1]].all(1).tolist() == [numbers_and_flags(row)[0]["eps"] > 1e-20 for row in rows]
 
 
+def test_every_rule_with_an_eps_tells_where_it_decides() -> None:
+    """But for floors of curvature (vSGD) and ridges in proportion (Shampoo), which stand beside no gradient."""
+    with_eps = {kind_of(spec) for spec in OPTIMIZERS if "eps" in spec.model_fields}
+    telling = {kind for kind, rule in RULES.items() if rule.eps_dominated is not None}
+    assert with_eps - telling == {"vsgd_l", "vsgd_b", "vsgd_g", "vsgd_fd", "shampoo"}
+
+
 @pytest.mark.parametrize("kind", [kind for kind, rule in RULES.items() if rule.eps_dominated is not None])
 def test_eps_dominates_where_it_is_large(kind: str) -> None:
-    """Under gradients of 1e-5 an eps of 0.1 decides everywhere, one of 1e-30 nowhere, whatever the rule."""
+    """Under gradients of 1e-5 an eps of 0.1 decides everywhere, one of 1e-30 nowhere, whatever the rule; Muon's hidden weight has none."""
     spec = SPECS[kind]
     run = Run([without_decay(spec, eps=0.1), without_decay(spec, eps=1e-30)], torch.float32)
     for k in range(20):
         run.step(given(1e-5 * torch.from_numpy(noisy_quadratic(k, starts(2)[:, None])).float()))
     assert run.rule.eps_dominated is not None
     dominated = run.rule.eps_dominated(run.state, run.hyper, run.layout)
-    assert dominated[0].all()
+    beside = [kind != "muon" or place not in MATRIX_OF_MUON for place in range(PARAMETERS)]
+    assert dominated[0].tolist() == beside
     assert not dominated[1].any()
 
 

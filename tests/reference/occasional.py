@@ -81,9 +81,8 @@ def _activity(seen: Seen) -> list[tuple[Tensor, Tensor, Tensor, nn.Module]]:
 def units(seen: Seen) -> list[Row]:
     found = []
     for z, a, slope, theta in _activity(seen):
-        directions = nn.functional.normalize(a, dim=1)
-        cosines = directions @ directions.T
-        samples = len(a)
+        samples, width = a.shape
+        correlations = np.corrcoef(a.numpy()) if width > 1 else np.full((samples, samples), math.nan)
         flat_here = slope < largest_slope(theta) / 10
         grid = torch.linspace(-10, 10, 20001, dtype=torch.float64, requires_grad=True)
         (steepness,) = torch.autograd.grad(theta(grid).sum(), grid)
@@ -91,7 +90,7 @@ def units(seen: Seen) -> list[Row]:
         on_top = flat_here & (z > steep.min()) & (z < steep.max())
         found.append(
             {
-                "sample_correlation": float((cosines.sum() - samples) / (samples * (samples - 1))),
+                "activation_correlation": float((correlations.sum() - samples) / (samples * (samples - 1))),
                 "saturated_unit_fraction": float((flat_here.double().mean(0) >= 0.9).double().mean()),
                 "flat_top_fraction": float(on_top.double().mean()),
             }

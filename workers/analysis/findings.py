@@ -8,7 +8,7 @@ s_l the standard deviation of a layer's activations over samples, σ_l that over
 | dead | more than half of its units have |θ′| < 1e-6 on every sample (nine of ten where samples are alike) | in any layer, unless fitted |
 | underflowed | δ is exactly zero, and neither a dead layer at or above it nor zeros at the output explain that | in any layer |
 | exploding | D_l > 2, or δ is not finite | D > 2 |
-| saturated | more than half of its units have |θ′| below a tenth of its maximum on nine samples of ten | in any layer, unless fitted |
+| saturated | as many of its units have |θ′| below a tenth of its maximum on nine samples of ten | in any layer, unless fitted |
 | vanishing | D_l < −2 | D < −2; *saturated* where most of D is lost in saturated layers |
 | masked_vanishing | vanishing while the arm is masked | D < −2, and the weight gradients lie within half a decade of each other |
 | collapsed | s_l has fallen by more than 2 decades since the first layer, or samples correlate by more than .99 | in any layer |
@@ -143,7 +143,12 @@ def _signal(at: Profile) -> Verdict:
 
 
 def _dead(at: Profile) -> Mask:
-    return at.of("dead_fraction") > np.where(correlation(at) > ALIKE, NEARLY_ALL, MOST)
+    return at.of("dead_fraction") > _most(at)
+
+
+def _most(at: Profile) -> Numbers:
+    """Share of a layer's units, [H]."""
+    return np.where(correlation(at) > ALIKE, NEARLY_ALL, MOST)
 
 
 def _underflowed(at: Profile) -> Mask:
@@ -166,7 +171,7 @@ def _vanishing(at: Profile) -> Mask:
 
 def _saturated(at: Profile) -> Mask:
     units, share = at.of("saturated_unit_fraction"), at.of("saturation_fraction")
-    return np.where(np.isnan(units), share > NEARLY_ALL, units > MOST)
+    return np.where(np.isnan(units), share > NEARLY_ALL, units > _most(at))
 
 
 def _collapsed(at: Profile) -> Mask:

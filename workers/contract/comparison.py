@@ -53,7 +53,8 @@ class Record(Spec):
     intervals: dict[Occasional, Annotated[Whole, Field(ge=1, le=100_000)]] = Field(
         default={}, max_length=len(OCCASIONAL), examples=[{"trajectory": 4}]
     )
-    """Groups that are measured at every so many recorded steps only, at step 0 first, and are null at the others."""
+    """Groups that are measured at every so many recorded steps only, from step 0, and at the last; at the others they are null. The
+    catalogue says what each costs, and how often it is measured if nothing is said."""
 
     backpropagation: bool = Field(default=True, examples=[True])
     """Whether the gradient of gradient-free rules is taken on recorded steps, only to measure it. If not, their `gradient_*`,

@@ -105,7 +105,9 @@ class Shard(BaseModel):
         """The steps at which each of these groups is measured, where it is recorded at all."""
         groups = {STATISTICS[name].group for name in self.statistics}
         every = DEFAULT_INTERVALS | self.intervals
-        return {group: frozenset(self.recorded[:: every[group]]) for group in OCCASIONAL if group in groups}
+        return {
+            group: frozenset({*self.recorded[:: every[group]], self.steps}) for group in OCCASIONAL if group in groups
+        }
 
     @property
     def evaluated(self) -> list[int]:

@@ -112,7 +112,10 @@ STATISTICS: dict[str, Statistic] = {
     "update_to_weight_ratio": Statistic("update", ("weight", "movement"), "core", "‖Δθ‖/‖θ‖"),
     "effective_lr": Statistic("update", ("gradient", "movement"), "default", "‖Δθ‖/‖g‖"),
     "eps_dominance": Statistic(
-        "update", ("eps",), "core", "share of elements where eps exceeds √v; null for rules without an eps"
+        "update",
+        ("eps",),
+        "core",
+        "share of elements where eps exceeds √v beside it; null for rules that have none there",
     ),
     "estimate_cosine": Statistic(
         "update",
@@ -169,8 +172,11 @@ STATISTICS: dict[str, Statistic] = {
         f"gradient_decade_{place}": Statistic("histogram", ("gradient",), "full", _decade(place))
         for place in range(DECADES)
     },
-    "sample_correlation": Statistic(
-        "units", (), "full", "mean cosine of two different samples' activations: 1 where all inputs look alike"
+    "activation_correlation": Statistic(
+        "units",
+        (),
+        "full",
+        "mean correlation, over the units, of two different samples' activations: 1 where all inputs look alike",
     ),
     "saturated_unit_fraction": Statistic(
         "units", (), "full", "share of units with |θ′(z)| below a tenth of its maximum on at least 90 % of the samples"

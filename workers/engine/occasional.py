@@ -5,6 +5,7 @@ gradient is taken, one backward. A group is a function here; what it computes of
 import math
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from workers.contract.statistics import STATISTICS, Occasional, samples_of_jacobian
 from workers.engine import jacobian
 from workers.engine.gauss_newton import blocks
+from workers.engine.optimizers.rule import LayerParameters
 from workers.engine.program import Program
 from workers.engine.statistics.histogram import histogram
 from workers.engine.statistics.noise import noise
@@ -38,16 +40,21 @@ def of_trajectory(program: Program, step: int, loss: Tensor) -> Columns:
 def of_noise(program: Program, step: int, loss: Tensor) -> Columns:
     """Of the layers whose samples' gradients are known; NaN in the others."""
     rates = [float(trial.hyperparameters.get("lr", math.nan)) for trial in program.trials]  # type: ignore[arg-type]
-    lr = torch.tensor(rates, dtype=torch.float64, device=program.theta.device)
+    lr, exponents = torch.tensor(rates, dtype=torch.float64, device=program.theta.device), _exponents(program)
     found = [
         noise(samples, exponent, lr, loss.double()) if (samples := place.samples) is not None else {}
-        for place, exponent in zip(program.measured, _exponents(program), strict=True)
+        for place, exponent in zip(program.measured, exponents, strict=True)
     ]
     return _joined(program, found)
 
 
 def of_histogram(program: Program, step: int, loss: Tensor) -> Columns:
-    return _joined(program, [histogram(g) for g in program.of_layers(program.gradient)])
+    gradients = program.of_layers(program.gradient)
+    return _together(
+        program,
+        [gradient.shape for gradient in gradients],
+        lambda places: histogram(_cat([gradients[place] for place in places])),
+    )
 
 
 def of_units(program: Program, step: int, loss: Tensor) -> Columns:
@@ -56,44 +63,65 @@ def of_units(program: Program, step: int, loss: Tensor) -> Columns:
 
 def of_rank(program: Program, step: int, loss: Tensor) -> Columns:
     """Of gradients that of the layer's largest matrix."""
-    found = []
-    for place, layer in zip(program.measured, program.layout.layers, strict=True):
-        own = {"effective_rank": of_activations(place.activity.a)}
-        matrices = [part for part in layer.matrices if len(part[1]) == 2]
-        if matrices:
-            columns, shape = max(matrices, key=lambda part: prod(part[1]))
-            own["gradient_effective_rank"] = effective_rank(program.gradient[:, columns].unflatten(1, shape))
-        found.append(own)
+    layers = zip(program.measured, program.layout.layers, strict=True)
+    found = [
+        {
+            "effective_rank": of_activations(place.activity.a),
+            "gradient_effective_rank": effective_rank(_largest_matrix(program.gradient, layer)),
+        }
+        for place, layer in layers
+    ]
     return _joined(program, found)
 
 
+def _largest_matrix(gradient: Tensor, layer: LayerParameters) -> Tensor:
+    """[T, n, m] of a layer's gradient [T, P]; all its vectors' elements as one row where there is none."""
+    matrices = [part for part in layer.matrices if len(part[1]) == 2]
+    columns, shape = max(matrices, key=lambda part: prod(part[1]), default=(layer.columns, (1, -1)))
+    matrix: Tensor = gradient[:, columns].unflatten(1, shape)
+    return matrix
+
+
 def of_jacobian(program: Program, step: int, loss: Tensor) -> Columns:
-    """From the top down; layers of one shape together, since the numbers are small and many."""
     if not jacobian.known(program):
         return Columns()
     samples = samples_of_jacobian(_outputs(program), "jacobian")
-    towers = [(layer, below) for layer, _, below in jacobian.to_output(program, samples)]
-    found = [Columns() for _ in towers]
-    for places in _alike([whole for _, whole in towers]):
-        whole = jacobian.spectrum(torch.stack([towers[place][1] for place in places]))
-        for name, column in zip(("largest", "median", "mean_square"), whole, strict=True):
-            for place, value in zip(places, column, strict=True):
-                found[place][f"jacobian_{name}"] = value
-    pairs = [(layer.matrix.double(), jacobian.slope_below(program, layer, samples)) for layer, _ in towers[:-1]]
-    for places in _alike([weight for weight, _ in pairs]):
-        weight, slope = (torch.cat([pairs[place][part] for place in places]) for part in (0, 1))
-        for name, column in zip(("largest", "mean_square"), jacobian.between_layers(weight, slope), strict=True):
-            for place, value in zip(places, column.chunk(len(places)), strict=True):
-                found[place][f"layer_jacobian_{name}"] = value
-    return _joined(program, found[::-1])
+    towers = [(layer, below) for layer, _, below in jacobian.to_output(program, samples)][::-1]
+    wholes = [below for _, below in towers]
+    weights = [layer.matrix for layer, _ in towers]
+
+    def of_whole(places: list[int]) -> Columns:
+        spectrum = jacobian.spectrum(_cat([wholes[place] for place in places]))
+        return {f"jacobian_{name}": column for name, column in spectrum._asdict().items()}
+
+    def of_layer(places: list[int]) -> Columns:
+        slopes = [jacobian.slope_below(program, towers[place][0], samples) for place in places]
+        weight = _cat([weights[place].double() for place in places])
+        largest, mean_square = jacobian.between_layers(weight, _cat(slopes))
+        return {"layer_jacobian_largest": largest, "layer_jacobian_mean_square": mean_square}
+
+    above_the_first = [weight.shape if place else None for place, weight in enumerate(weights)]
+    return _together(program, [one.shape for one in wholes], of_whole) | _together(program, above_the_first, of_layer)
 
 
-def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """Places of tensors of the same shape."""
-    found: dict[torch.Size, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        found.setdefault(tensor.shape, []).append(place)
-    return list(found.values())
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
+
+
+def _together(program: Program, keys: Sequence[Any], of: Callable[[list[int]], Columns]) -> Columns:
+    """Layers with the same key at once, as if they were more trials: worth a copy where numbers are small and calls many.
+
+    Args:
+        keys: of each measured layer; None where nothing is known of it.
+        of: places of layers -> columns [layers·T], one layer after the other.
+    """
+    found = [Columns() for _ in keys]
+    for key in dict.fromkeys(key for key in keys if key is not None):
+        places = [place for place, own in enumerate(keys) if own == key]
+        for name, column in of(places).items():
+            for place, own in zip(places, column.chunk(len(places)), strict=True):
+                found[place][name] = own
+    return _joined(program, found)
 
 
 def of_curvature(program: Program, step: int, loss: Tensor) -> Columns:

@@ -31,22 +31,26 @@ def initial_state(theta: Tensor, hyper: Hyper, layout: Layout, *, nesterov: bool
         "exp_avg": torch.zeros_like(theta),
         "exp_avg_sq": torch.zeros_like(theta),
         "step": torch.zeros_like(hyper["lr"]),
+        "eps": hyper["eps"].to(theta.dtype).repeat(1, len(layout.layers)),
     }
 
 
 def update(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, *, nesterov: bool = True) -> None:
     state["step"].add_(1)
-    first, last = gradients.layout.columns[0], gradients.layout.columns[-1]
     hidden: dict[tuple[int, ...], list[slice]] = {}
     for place, layer in enumerate(gradients.layout.layers):
         for columns, shape in layer.matrices:
-            within = columns.start >= first.stop and columns.stop <= last.start
-            if within and len(shape) == 2:
+            if is_hidden(place, shape, gradients.layout):
                 hidden.setdefault(shape, []).append(columns)
             else:
                 adamw(theta, gradients, state, hyper, place, columns)
     for shape, places in hidden.items():
         muon(theta, gradients.mean, state["exp_avg"], hyper, shape, places, nesterov)
+
+
+def is_hidden(place: int, shape: tuple[int, ...], layout: Layout) -> bool:
+    """Whether a tensor of layer `place` is a weight between the first and the last layer."""
+    return 0 < place < len(layout.layers) - 1 and len(shape) == 2
 
 
 def muon(
@@ -91,6 +95,7 @@ def adamw(theta: Tensor, gradients: Gradients, state: State, hyper: Hyper, layer
     square.addcmul_(own * (1 - hyper["beta2"]).to(dtype), own)
     first, second = (1 - hyper[beta] ** state["step"] for beta in ("beta1", "beta2"))
     eps = hyper["eps"] * torch.exp2(-gradients.exponent(layer))  # on the scale of what is given of g
+    state["eps"][:, layer : layer + 1] = eps
     root = square.sqrt().mul_(second.rsqrt().to(dtype)).add_(nonzero(eps, dtype))
     rate = at(hyper["lr"], columns) * hyper["adam_ratio"]
     shrink_at(here, rate, hyper)
@@ -102,4 +107,15 @@ def shrink_at(theta: Tensor, rate: Tensor, hyper: Hyper) -> None:
         theta.mul_((1 - rate * hyper["weight_decay"]).to(theta.dtype))
 
 
-RULE = Rule(initial_state, update, degrees={"exp_avg": 1, "exp_avg_sq": 2})
+def eps_dominated(state: State, hyper: Hyper, layout: Layout) -> Tensor:
+    """Of what AdamW updates; a hidden weight has no eps."""
+    found = torch.zeros_like(state["exp_avg_sq"], dtype=torch.bool)
+    shortest = (1 - hyper["beta2"] ** state["step"]).sqrt() * state["eps"]  # √v of eps, before v's correction
+    for place, layer in enumerate(layout.layers):
+        for columns, shape in layer.matrices:
+            if not is_hidden(place, shape, layout):
+                found[:, columns] = state["exp_avg_sq"][:, columns].sqrt() < shortest[:, place : place + 1]
+    return found
+
+
+RULE = Rule(initial_state, update, eps_dominated, degrees={"exp_avg": 1, "exp_avg_sq": 2})

@@ -22,6 +22,7 @@ while eigenvalues lie close together and the basis keeps turning, v belongs to n
 import torch
 from torch import Tensor
 
+from workers.engine.optimizers.adam import eps_dominated
 from workers.engine.optimizers.rule import Gradients, Hyper, Layout, Rule, State, nonzero, shrink
 from workers.engine.optimizers.sides import of_weights
 
@@ -88,4 +89,4 @@ def renew(products: Tensor, basis: Tensor, matrix: Tensor, fresh: Tensor) -> Non
     basis.copy_(q * signs[:, None, :])
 
 
-RULE = Rule(initial_state, update)
+RULE = Rule(initial_state, update, eps_dominated)  # of v in the turned basis

@@ -20,7 +20,7 @@ def units(activity: Activity) -> dict[str, Tensor]:
     z, a = activity.z.flatten(2), activity.a.flatten(2)
     flat = (theta.derivative(z, a).abs_() < SATURATED * theta.steepest).to(z.dtype)
     found = {
-        "sample_correlation": correlation(a),
+        "activation_correlation": correlation(a),
         "saturated_unit_fraction": count(torch.ge, flat.mean(1), MOSTLY).double() / z.shape[2],
         "flat_top_fraction": _on_top(theta, z, flat).double(),
     }
@@ -29,12 +29,14 @@ def units(activity: Activity) -> dict[str, Tensor]:
 
 
 def correlation(a: Tensor) -> Tensor:
-    """Mean cosine of two different samples' activations [T, B, U], C of mean-field theory; NaN where a sample's are all zero.
+    """Mean correlation, over the units, of two different samples' activations [T, B, U]; NaN where one's do not differ from unit to unit.
 
-    1 − B/(B − 1)·mean ‖u_b − ū‖², with u_b of length 1: where all samples look alike, a sum of cosines would be rounding.
+    1 − B/(B − 1)·mean ‖u_b − ū‖², with u_b a sample's deviations from its mean, at length 1: where all samples look alike, a sum of
+    products would be rounding.
     """
     scaled, _ = in_range([a], peaks([a]))
     direction = next(scaled)
+    direction = direction - direction.mean(2, keepdim=True)
     direction = direction / dot(direction, direction).sqrt()[..., None]
     apart = direction - direction.mean(1, keepdim=True)
     samples = a.shape[1]

@@ -106,9 +106,11 @@ def _curves(material: Material) -> Panels | None:
             y_title = metric.partition("_")[2]
             positive = all((line.y[~np.isnan(line.y)] > 0).all() for line in lines)
             panels.append(Panel(title, "step + 1", y_title, lines, x_log=True, y_log=positive and y_title == "loss"))
+    ends = {arm.arm.steps for arm in material.arms}
     caption = (
         "Interquartile mean over seeds; the band reaches from the lowest seed to the highest. A line ends where so many trials "
         "have diverged that the mean is infinite."
+        + (" All arms took equal evaluations, each in its own number of steps." if len(ends) > 1 else "")
     )
     return Panels("curves", "Loss curves", caption, panels) if panels else None
 

@@ -30,7 +30,7 @@ from workers.analysis.selection import (
     grids,
     identity,
 )
-from workers.analysis.signals import Course, courses, early_step
+from workers.analysis.signals import Course, courses, early_steps
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.analysis.widening import at_edge, searched
 from workers.contract.comparison import BASE, ComparisonSpec, Target
@@ -135,7 +135,8 @@ def _on_one(
     arms = _arms(spec, problem, trials)
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
-    followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
+    early = early_steps(spec)
+    followed = courses(statistics, {trial.trial: early[trial.optimizer] for trial in trials})
     theory = _Theory(_expected(spec), _remedies(spec))
     views = [
         _view(spec, arm, arms, _Clock(reached, step_seconds.get((problem, *arm.name))), followed, theory)
@@ -218,6 +219,7 @@ def _view(
         problem=arm.problem,
         variant=arm.variant,
         optimizer=arm.optimizer.label,
+        steps=spec.steps_of(arm.optimizer),
         invariant_down_to=invariance.down_to,
         invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
@@ -286,7 +288,7 @@ def _scores(
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     steps = [float(clock.reached.get(trial.trial, inf)) for trial in trials]
-    each = optimizer.per_step()
+    each, whole = optimizer.per_step(), spec.steps_of(optimizer)
     evaluations = [each.cost * step for step in steps]
     return Scores(
         hyperparameters=setting,
@@ -297,7 +299,7 @@ def _scores(
         evaluations_to_target=_to_target(evaluations),
         seconds_to_target=_to_target([clock.step_seconds * step for step in steps]) if clock.step_seconds else None,
         evaluations=Evaluated(
-            functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
+            functions=each.functions * whole, gradients=each.gradients * whole, cost=each.cost * whole
         ),
     )
 
@@ -339,10 +341,10 @@ def _paired(arm: _Arm, other: _Arm) -> Improvement | None:
 
 
 def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
-    """Pairs on the same variant and batch size of which one contains the other as it was chosen."""
+    """Pairs on the same variant, batch size and number of steps of which one contains the other as it was chosen."""
     found = []
     for general, special in permutations(arms, 2):
-        if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
+        if general.variant != special.variant or _given(spec, general) != _given(spec, special):
             continue
         grid = searched(general.optimizer, spec.tuning, general.deciding)
         tried = grids(special.optimizer, spec.tuning)
@@ -364,6 +366,11 @@ def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
                 )
             )
     return found
+
+
+def _given(spec: ComparisonSpec, arm: _Arm) -> tuple[int, int]:
+    """What an optimizer has to train with: samples in a batch, and steps."""
+    return spec.batch_of(arm.optimizer), spec.steps_of(arm.optimizer)
 
 
 def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:

@@ -341,10 +341,10 @@ def _paired(arm: _Arm, other: _Arm) -> Improvement | None:
 
 
 def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
-    """Pairs on the same variant, batch size and number of steps of which one contains the other as it was chosen."""
+    """Pairs on the same variant and batch size of which one contains the other as it was chosen."""
     found = []
     for general, special in permutations(arms, 2):
-        if general.variant != special.variant or _given(spec, general) != _given(spec, special):
+        if general.variant != special.variant or spec.batch_of(general.optimizer) != spec.batch_of(special.optimizer):
             continue
         grid = searched(general.optimizer, spec.tuning, general.deciding)
         tried = grids(special.optimizer, spec.tuning)
@@ -366,11 +366,6 @@ def _self_checks(spec: ComparisonSpec, arms: list[_Arm]) -> list[SelfCheck]:
                 )
             )
     return found
-
-
-def _given(spec: ComparisonSpec, arm: _Arm) -> tuple[int, int]:
-    """What an optimizer has to train with: samples in a batch, and steps."""
-    return spec.batch_of(arm.optimizer), spec.steps_of(arm.optimizer)
 
 
 def _telling(arm: _Arm, followed: dict[int, Course]) -> list[TrialScore]:

@@ -11,7 +11,7 @@ from reference.landscapes import LANDSCAPES, LOSSES, STEPS, noisy_quadratic
 
 from workers.contract.checks import Limits, check
 from workers.contract.comparison import ComparisonSpec
-from workers.contract.optimizers import CmaEs
+from workers.contract.optimizers import CmaEs, Optimizer
 
 
 @pytest.fixture(autouse=True)
@@ -27,15 +27,13 @@ def test_equals_the_package(landscape: str, monkeypatch: pytest.MonkeyPatch) -> 
     """
     monkeypatch.setattr("cmaes._cma._EPS", 0.0)
     gradients = LANDSCAPES[landscape]
+    steps = STEPS if landscape != "tiny" else 40
     for population in (6, 32):
-        rows = [CmaEs(population=population), CmaEs(population=population, sigma=0.7)]
-        run = Run(rows)
-        steps = STEPS if landscape != "tiny" else 40
+        sigmas = (0.1, 0.7)
+        run = Run([CmaEs(population=population, sigma=sigma) for sigma in sigmas])
         twins = [
-            cyberagents_cma_es(
-                start, steps, losses=LOSSES[gradients], seed=SEED, sigma=row.sigma, population=population
-            )
-            for row, start in zip(rows, starts(2), strict=True)
+            cyberagents_cma_es(start, steps, losses=LOSSES[gradients], seed=SEED, sigma=sigma, population=population)
+            for sigma, start in zip(sigmas, starts(2), strict=True)
         ]
         for k in range(steps):
             run.follow(gradients, k)
@@ -45,7 +43,7 @@ def test_equals_the_package(landscape: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_matrix_that_left_the_format_stops_nobody() -> None:
     """No eigenvalues can be had of it; its neighbours go on bit for bit."""
-    rows = [CmaEs(), CmaEs(sigma=0.5)]
+    rows: list[Optimizer] = [CmaEs(), CmaEs(sigma=0.5)]
     sound, spoilt = Run(rows, torch.float32), Run(rows, torch.float32)
     spoilt.state["covariance"][0] = torch.nan
     for k in range(5):

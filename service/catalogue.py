@@ -86,9 +86,9 @@ class OptimizerEntry(View):
     """How it evaluates the loss."""
     weight_decay: Decay = Field(examples=["coupled"])
     """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
-    gradients_per_step: int = Field(examples=[1])
-    """How many gradients of a batch a step takes, at the defaults."""
-    functions_per_step: int = Field(examples=[0])
+    gradients_per_step: float = Field(examples=[1])
+    """How many gradients of a batch a step takes on average, at the defaults."""
+    functions_per_step: float = Field(examples=[0])
     """How many losses of a batch it takes besides, at the defaults: passes forward alone."""
     cost_per_step: float = Field(examples=[1.0])
     """Both together in gradients, a loss as a third of one: what to multiply steps by for a comparison at equal cost."""

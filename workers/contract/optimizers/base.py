@@ -80,6 +80,10 @@ class Optimizer(Spec):
     full_batch_unless_stated: ClassVar[bool] = False
     reads_samples: ClassVar[bool] = False
     """Whether it needs the squared gradients of single samples, which only dense layers on features give."""
+    most_parameters: ClassVar[int | None] = None
+    """Of a network that it may train, where what it keeps or computes grows faster than they do."""
+    instead: ClassVar[str] = ""
+    """What larger networks are trained with."""
 
     @property
     def label(self) -> str:

@@ -100,10 +100,11 @@ def range_of(rule: Rule, hyper: Hyper, flags: dict[str, bool | int]) -> tuple[fl
 
 
 def remembered(spec: type[Optimizer]) -> float:
-    """Numbers kept for each parameter of WEIGHT and its bias."""
+    """Numbers kept for each parameter of WEIGHT and its bias, or of as many as the rule may train."""
     hyper, flags = settings(spec(), 1)
-    theta = torch.zeros(1, WEIGHT.columns[-1].stop)
-    state = RULES[kind_of(spec)].initial_state(theta, hyper, WEIGHT, **flags)
+    layout = WEIGHT if spec.most_parameters is None else Layout.of([((spec.most_parameters,),)])
+    theta = torch.zeros(1, layout.columns[-1].stop)
+    state = RULES[kind_of(spec)].initial_state(theta, hyper, layout, **flags)
     return round(sum(tensor.numel() for tensor in state.values()) / theta.numel(), 2)
 
 

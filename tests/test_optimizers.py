@@ -51,7 +51,7 @@ from workers.engine.optimizers import RULES, Gradients, Layout
 
 BY_SIGNS = {"rprop", "rprop_minus", "rprop_plus", "irprop_plus", "signsgd", "signum", "lion", "tiger"}
 """torch's sign(NaN) is 0: where only signs count, a NaN gradient moves nothing."""
-BY_RANKS = {"random_search", "snes", "sep_cma_es", "pgpe"}
+BY_RANKS = {"random_search", "snes", "sep_cma_es", "cma_es", "pgpe"}
 """A loss that is NaN ranks last: where only ranks count it moves nothing, or nobody knows where."""
 BLIND_TO_NAN = BY_SIGNS | BY_RANKS
 
@@ -81,7 +81,7 @@ RISING = dict.fromkeys(("dadapt_sgd", "dadapt_adam", "prodigy"), 12)
 STEPS_AS_SMALL_AS_ROUNDING = {"mezo", "forward_gradient"}
 """θ ± εz with ε = 1e-3 is stored with θ's rounding, 2⁻²⁴|θ|/ε or 1e-4 of εz: so far off is the direction that float32 tries."""
 
-NEVER_AT_REST = {"fromage", "sep_cma_es"}
+NEVER_AT_REST = {"fromage", "sep_cma_es", "cma_es"}
 """Moves without a gradient, as its paper has it; walks at random."""
 
 MATRIX_OF_MUON = range(6, 10)

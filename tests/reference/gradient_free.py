@@ -159,6 +159,77 @@ def sep_cma_es(
     return list(followed(theirs, theirs._weights, losses, seed, steps))
 
 
+def cma_es(
+    theta: Array,
+    gradients: object,
+    layers: object,
+    steps: int,
+    *,
+    losses: Losses,
+    seed: int,
+    sigma: float,
+    population: int,
+) -> list[Array]:
+    """Hansen 2016, figure 6 and table 1, a candidate at a time; by the symmetric root of C, and equal losses share their weights."""
+    n, lam = len(theta), population
+    raw = np.log((lam + 1) / 2) - np.log(np.arange(1, lam + 1))
+    mu = lam // 2
+    mu_eff, mu_eff_minus = (part.sum() ** 2 / (part**2).sum() for part in (raw[:mu], raw[mu:]))
+    c_1 = 2 / ((n + 1.3) ** 2 + mu_eff)
+    c_mu = min(1 - c_1, 2 * (mu_eff - 2 + 1 / mu_eff) / ((n + 2) ** 2 + 2 * mu_eff / 2))
+    limits = 1 + c_1 / c_mu, 1 + 2 * mu_eff_minus / (mu_eff + 2), (1 - c_1 - c_mu) / (n * c_mu)
+    up = np.concatenate([raw[:mu] / raw[:mu].sum(), np.zeros(lam - mu)])
+    down = np.concatenate([np.zeros(mu), min(limits) * raw[mu:] / abs(raw[mu:]).sum()])
+    c_sigma = (mu_eff + 2) / (n + mu_eff + 5)
+    d_sigma = 1 + 2 * max(0, np.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma
+    c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)
+    expected = np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2))
+    path: list[Array] = []
+    covariance, p_sigma, p_c = np.eye(n), np.zeros(n), np.zeros(n)
+    for g in range(steps):
+        values, basis = np.linalg.eigh(covariance)
+        root, inverse = (basis @ np.diag(values**power) @ basis.T for power in (0.5, -0.5))
+        y = [root @ z for z in normal(seed, g, lam, n)]
+        found = [float(losses(g, theta + sigma * one)) for one in y]
+        better, worse = shared(found, up), shared(found, down)
+        y_w = np.zeros(n)
+        for weight, one in zip(better, y, strict=True):
+            y_w = y_w + weight * one
+        theta = theta + sigma * y_w
+        p_sigma = (1 - c_sigma) * p_sigma + np.sqrt(c_sigma * (2 - c_sigma) * mu_eff) * inverse @ y_w
+        length = np.linalg.norm(p_sigma)
+        usual = np.sqrt(1 - (1 - c_sigma) ** (2 * (g + 1)))
+        h_sigma = float(length / usual < (1.4 + 2 / (n + 1)) * expected)
+        sigma = sigma * np.exp(c_sigma / d_sigma * (length / expected - 1))
+        p_c = (1 - c_c) * p_c + h_sigma * np.sqrt(c_c * (2 - c_c) * mu_eff) * y_w
+        delta = (1 - h_sigma) * c_c * (2 - c_c)
+        covariance = (1 + c_1 * delta - c_1 - c_mu * (up + down).sum()) * covariance + c_1 * np.outer(p_c, p_c)
+        for plus, minus, one in zip(better, worse, y, strict=True):
+            covariance = covariance + c_mu * (plus + minus * n / np.linalg.norm(inverse @ one) ** 2) * np.outer(
+                one, one
+            )
+        path.append(theta)
+    return path
+
+
+def cyberagents_cma_es(
+    theta: Array, steps: int, *, losses: Losses, seed: int, sigma: float, population: int
+) -> list[Array]:
+    """The `cmaes` package's, given our directions and a count of steps that begins at 1. It does not know of equal losses."""
+    theirs: Any = cmaes.CMA(mean=theta.copy(), sigma=sigma, population_size=population)
+    theirs._g = -1
+    path = []
+    for k in range(steps):
+        z = iter(normal(seed, k, population, len(theta)))
+        theirs._rng = SimpleNamespace(
+            randn=lambda _, given=z: theirs._B.T @ next(given)
+        )  # it multiplies by B·D, we by B·D·Bᵀ
+        asked = [theirs.ask() for _ in range(population)]
+        theirs.tell([(place, float(losses(k, place))) for place in asked])
+        path.append(theirs.mean.copy())
+    return path
+
+
 def pgpe(
     theta: Array,
     gradients: object,

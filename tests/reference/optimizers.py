@@ -88,6 +88,7 @@ BY_LOSSES: dict[str, Callable[..., list[Array]]] = {
     "openai_es": gradient_free.openai_es,
     "snes": gradient_free.snes,
     "sep_cma_es": gradient_free.sep_cma_es,
+    "cma_es": gradient_free.cma_es,
     "pgpe": gradient_free.pgpe,
     "forward_gradient": gradient_free.forward_gradient,
 }

@@ -145,7 +145,7 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
 
 
 def _no_step(here: str, spec: ComparisonSpec, optimizer: Optimizer) -> Violation:
-    cost = optimizer.per_step().cost
+    cost = optimizer.spent(1).cost
     message = (
         f"on equal evaluations {optimizer.label!r} makes no step: one takes {cost:.4g} gradients, and `steps` pays for {spec.steps:,}; "
         f"set it to {ceil(cost)} or more"
@@ -179,7 +179,15 @@ def _networks(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
             pointer = where + layers.violation.pointer
             found.setdefault(pointer, layers.violation.model_copy(update={"pointer": pointer}))
             continue
+        learned = sum(layer.own_parameters for layer in walk(layers))
         for index, optimizer in enumerate(spec.optimizers):
+            if optimizer.most_parameters is not None and learned > optimizer.most_parameters:
+                pointer = f"/optimizers/{index}"
+                message = (
+                    f"{optimizer.label!r} trains at most {optimizer.most_parameters:,} parameters, and variant {name!r} has {learned:,}: "
+                    f"a smaller network, or {optimizer.instead}"
+                )
+                found.setdefault(pointer, Violation(pointer=pointer, message=message, code="over_limit"))
             if optimizer.reads_samples and (odd := _without_sample_gradients(layers)):
                 pointer = f"/optimizers/{index}"
                 message = (

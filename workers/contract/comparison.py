@@ -219,7 +219,12 @@ class ComparisonSpec(Spec):
         """Parameter updates of a trial of this optimizer: on equal evaluations as many as the budget holds, 0 where it holds none."""
         if self.equal == "steps":
             return self.steps
-        return int(self.steps / optimizer.per_step().cost + ROUNDING)
+        found = int(self.steps / optimizer.per_step().cost + ROUNDING)
+        while (
+            found and optimizer.spent(found).cost > self.steps + ROUNDING
+        ):  # beyond the average: some steps cost more than others
+            found -= 1
+        return found
 
     def alike(self) -> dict[Alike, list[OptimizerSpec]]:
         """Optimizers that can share a batched program, each group in the order of the request."""

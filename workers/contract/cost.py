@@ -2,15 +2,17 @@
 
 What is counted are operations, at the speed of matrix products that a worker publishes, and seconds that do not depend on it. The constants
 were fitted to the engine on two CPU cores, in compiled code and in torch, over depths of 2 to 100, widths of 16 to 256 and one network of
-each further kind: within a third. `benchmarks.estimates` prints how far off they are on the examples.
+each further kind: within a third. `benchmarks.estimates` prints how far off they are on the examples, and in processor time, which a
+shared machine changes little, of a step alone.
 """
 
 from collections.abc import Sequence
 from math import ceil, prod
 from typing import NamedTuple
 
+from workers.contract.activations import trained
 from workers.contract.compiled import updated_there
-from workers.contract.layers import Gru, Lstm, Rnn
+from workers.contract.layers import Activation, Conv1d, Conv2d, Gru, Linear, Lstm, Rnn
 from workers.contract.optimizers import GRADIENT_FREE, Bridged, OptimizerSpec
 from workers.contract.rule_costs import TIME_OF_A_STEP
 from workers.contract.shapes import ExpandedLayer, walk
@@ -21,6 +23,8 @@ FORWARD = 1 / 3
 """Of them."""
 ELEMENTS_AT_ONCE = 400_000
 """Activations of one layer in all trials of a chunk, in torch: enough that calls cost little, few enough for the caches of a CPU."""
+RECURRENT = 4
+"""How many times fewer of a recurrent step: an LSTM trains 1.4 times as fast in programs of a quarter of the size."""
 
 COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 72.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
@@ -39,6 +43,8 @@ LAYER_SECONDS = 9e-5
 """What a layer of a batched program takes in a step, forward and backward, however little there is to compute …"""
 LAYERS_SECONDS = {"normalization": 8e-4, "rnn": 1.4e-4, "gru": 2.8e-4, "lstm": 2.8e-4}
 """… and kinds that take more, recurrent ones for each of their steps."""
+MADE_SECONDS, LEARNED_SECONDS = 4e-4, 2.5e-4
+"""What weights that are made of others, and a non-linearity whose constants learn, take besides."""
 UPDATE = 32.0
 """Operations for each parameter and step: the update."""
 SGD = 1.1
@@ -104,9 +110,9 @@ def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
 
 
 def _at_once(layer: ExpandedLayer) -> int:
-    """Numbers of one sample that an operation writes: of a recurrent layer those of a step."""
+    """Numbers of one sample that an operation writes: of a recurrent layer those of a step, which have to stay for the next one."""
     spec = layer.spec
-    return spec.gates * spec.hidden_size if isinstance(spec, Rnn | Gru | Lstm) else prod(layer.out_shape)
+    return RECURRENT * spec.gates * spec.hidden_size if isinstance(spec, Rnn | Gru | Lstm) else prod(layer.out_shape)
 
 
 def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
@@ -124,5 +130,9 @@ def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> fl
 
 
 def _layer_seconds(layer: ExpandedLayer) -> float:
-    times = layer.spec.positions(layer.in_shape) if layer.spec.kind in ("rnn", "gru", "lstm") else 1
-    return times * LAYERS_SECONDS.get(layer.spec.kind, LAYER_SECONDS)
+    spec = layer.spec
+    times = spec.positions(layer.in_shape) if isinstance(spec, Rnn | Gru | Lstm) else 1
+    found = times * LAYERS_SECONDS.get(spec.kind, LAYER_SECONDS)
+    if isinstance(spec, Linear | Conv1d | Conv2d) and spec.weight_normalization:
+        found += MADE_SECONDS
+    return found + (LEARNED_SECONDS if isinstance(spec, Activation) and trained(spec.activation) else 0.0)

@@ -15,7 +15,7 @@ class Invariance(NamedTuple):
     up_to: float | None
     """The largest scale; 1e10 is the largest tried. None: ten times the gradient already gives other steps."""
     remembered_per_parameter: float
-    """Numbers that the rule keeps for each parameter, of a weight of 64 by 64 and its bias."""
+    """Numbers that the rule keeps for each parameter, of a weight of 64 by 64 and its bias, or of as many parameters as it may train."""
 
 
 MEASURED: dict[str, Invariance] = {
@@ -69,6 +69,7 @@ MEASURED: dict[str, Invariance] = {
     "openai_es": Invariance(1e-30, 1e10, 0),
     "snes": Invariance(1e-30, 1e10, 1),
     "sep_cma_es": Invariance(1e-30, 1e10, 3),
+    "cma_es": Invariance(1e-30, 1e10, 1003),
     "pgpe": Invariance(1e-30, 1e10, 2),
     "forward_gradient": Invariance(None, None, 0),
     # end

@@ -53,6 +53,7 @@ TIME_OF_A_STEP: dict[str, float] = {
     "openai_es": 41,
     "snes": 140,
     "sep_cma_es": 140,
+    "cma_es": 62,
     "pgpe": 41,
     "forward_gradient": 2.5,
     # end

@@ -20,8 +20,8 @@ from workers.engine.train import Columns, Take, take
 
 WARMING = 3
 """Steps of each kind that are taken as they are, on a side stream: libraries allocate and choose in their first calls."""
-FACTORISING = frozenset({"soap", "spectral_bound"})
-"""Rules and regularizers with a QR or a singular value decomposition: cuSOLVER may report to the host."""
+FACTORISING = frozenset({"soap", "cma_es", "spectral_bound"})
+"""Rules and regularizers with a QR, an eigenvalue or a singular value decomposition: cuSOLVER may report to the host."""
 
 
 def capturable(program: Program) -> bool:

@@ -16,6 +16,7 @@ from workers.contract.optimizers.bridged import BRIDGED, REFUSED, Bridged
 from workers.contract.optimizers.curvature import Sophia, VsgdB, VsgdFd, VsgdG, VsgdL
 from workers.contract.optimizers.descent import Sgd, SgdW
 from workers.contract.optimizers.gradient_free import (
+    CmaEs,
     ForwardGradient,
     Mezo,
     OpenAiEs,
@@ -97,6 +98,7 @@ OPTIMIZERS = (
     OpenAiEs,
     Snes,
     SepCmaEs,
+    CmaEs,
     Pgpe,
     ForwardGradient,
 )
@@ -152,6 +154,7 @@ OptimizerSpec = Annotated[
     | OpenAiEs
     | Snes
     | SepCmaEs
+    | CmaEs
     | Pgpe
     | ForwardGradient
     | Bridged,
@@ -173,6 +176,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Bridged",
+    "CmaEs",
     "DadaptAdam",
     "DadaptSgd",
     "Decay",

@@ -150,6 +150,24 @@ class SepCmaEs(WithPopulation):
     )
 
 
+class CmaEs(WithPopulation):
+    """CMA-ES: covariance matrix adaptation with the whole matrix, which learns how parameters depend on each other; small networks only."""
+
+    kind: Literal["cma_es"] = "cma_es"
+    sigma: PositiveGrid = Field(default=0.1, examples=[0.1, [0.01, 0.1]])
+    """σ, standard deviation of the first candidates."""
+    most_parameters: ClassVar[int | None] = 500
+    instead: ClassVar[str] = "sep_cma_es or snes, which keep a spread for each parameter"
+    formula: ClassVar[str] = (
+        "y_i = C^(1/2)*z_i, z_i ~ N(0, I); y = sum w_i*y_i over the best N/2 of L(theta+sigma*y_i), w falling with ln(rank), below 0 for "
+        "the others; theta <- theta + sigma*y; p <- path of C^(-1/2)*y, sigma <- sigma*exp(c_s/d_s*(|p|/E|N(0, I)| - 1)); q <- path of y; "
+        "C <- (1-c_1-c_mu*sum w_i)*C + c_1*q*q^T + c_mu*sum w_i*y_i*y_i^T"
+    )
+    source: ClassVar[str] = (
+        "Hansen 2016, The CMA evolution strategy: a tutorial (arXiv:1604.00772), figure 6 and table 1"
+    )
+
+
 class Pgpe(WithPopulation):
     """PGPE, policy gradients with parameter-based exploration: mirrored candidates, a spread for each parameter, bounded steps."""
 

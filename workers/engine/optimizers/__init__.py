@@ -12,6 +12,7 @@ from workers.engine.optimizers import (
     adam,
     adamax,
     adamw,
+    cma_es,
     dadapt_adam,
     dadapt_sgd,
     forward_gradient,
@@ -110,6 +111,7 @@ RULES: dict[str, Rule] = {
     "openai_es": openai_es.RULE,
     "snes": snes.RULE,
     "sep_cma_es": sep_cma_es.RULE,
+    "cma_es": cma_es.RULE,
     "pgpe": pgpe.RULE,
     "forward_gradient": forward_gradient.RULE,
 }

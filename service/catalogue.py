@@ -86,16 +86,18 @@ class OptimizerEntry(View):
     """How it evaluates the loss."""
     weight_decay: Decay = Field(examples=["coupled"])
     """Coupled adds it to the gradient (L2), decoupled shrinks the weights."""
-    gradients_per_step: int = Field(examples=[1])
-    """How many gradients of a batch a step takes, at the defaults."""
-    functions_per_step: int = Field(examples=[0])
+    gradients_per_step: float = Field(examples=[1])
+    """How many gradients of a batch a step takes on average, at the defaults."""
+    functions_per_step: float = Field(examples=[0])
     """How many losses of a batch it takes besides, at the defaults: passes forward alone."""
     cost_per_step: float = Field(examples=[1.0])
     """Both together in gradients, a loss as a third of one: what to multiply steps by for a comparison at equal cost."""
     time_per_step: float = Field(examples=[1.2])
     """Measured: time of a whole training step over that of SGD, at the defaults, of six dense layers of 64 on one core."""
     remembered_per_parameter: float = Field(examples=[2])
-    """Numbers that it keeps for each parameter, at its defaults, of a weight of 64 by 64 and its bias."""
+    """Numbers that it keeps for each parameter, at its defaults, of a weight of 64 by 64 and its bias, or of as many as it may train."""
+    most_parameters: int | None = Field(default=None, examples=[500])
+    """Networks with more are refused: what it keeps or computes grows faster than they do. null: no such bound."""
     invariant_down_to: float | None = Field(examples=[1e-6])
     """Measured in float32 at the defaults: all gradients times this number still give the same steps, within a tenth. 1e-30 is the
     smallest that was tried; null if a tenth already gives others."""
@@ -294,6 +296,7 @@ def _optimizer(model: type[Optimizer]) -> OptimizerEntry:
         cost_per_step=evaluations.cost,
         time_per_step=TIME_OF_A_STEP[_kind(model)],
         remembered_per_parameter=measured.remembered_per_parameter,
+        most_parameters=model.most_parameters,
         invariant_down_to=measured.down_to,
         invariant_up_to=measured.up_to,
         full_batch_unless_stated=model.full_batch_unless_stated,

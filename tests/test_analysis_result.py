@@ -164,6 +164,18 @@ def test_steps_to_the_baselines_own_loss() -> None:
     assert own is not None and own.iqm == 100
 
 
+def test_evaluations_are_those_of_the_setting() -> None:
+    """Of Sophia's periods 5 and 20 the second wins: 100 steps took 105 gradients, the 41 to the target 44."""
+    spec = comparison("sgd", {"kind": "sophia", "update_period": [5, 20]}, tuning=None, seeds=3, steps=100)
+    trials = run(spec, lambda trial: 0.4 if trial.hyperparameters.get("update_period") == 20 else 0.5)
+    rows = [(t.trial, step, 0.5 if step >= 41 else 0.9) for t in trials for step in (0, 41, 100)]
+    sophia = arm(result(spec, trials, curves=curves(rows)), "sophia")
+    assert sophia.evaluations is not None and sophia.evaluations_to_target is not None
+    assert sophia.hyperparameters["update_period"] == 20
+    assert sophia.evaluations.model_dump() == {"functions": 0, "gradients": 105, "cost": 105.0}
+    assert sophia.evaluations_to_target.iqm == 44
+
+
 def test_seconds_to_the_target_are_steps_times_what_a_step_takes() -> None:
     """Adam is there in half of the steps, each of which takes four times as long; what was not timed has no seconds."""
     spec = comparison("sgd", "adam", "lion", tuning=None, seeds=3, steps=100)

@@ -24,8 +24,10 @@ from torch import Tensor
 
 from workers.contract.checks import Limits, check
 from workers.contract.comparison import ComparisonSpec
+from workers.contract.optimizers import Evaluations, Sophia
 from workers.engine.bartlett import sampled_gradient, squared
 from workers.engine.losses import LOSSES
+from workers.engine.program import Program
 from workers.engine.train import LOOKS, differentiate
 
 DRAWS, BATCH = 1500, 6
@@ -101,6 +103,25 @@ def test_it_is_looked_at_when_it_is_due_and_leaves_no_trace() -> None:
         assert (found.curvature is not None) == (step in (0, 2, 3, 4, 6))
         assert all(map(torch.equal, after, before))
         assert torch.equal(found.mean, before[0])
+
+
+@pytest.mark.parametrize(("steps", "period", "looks"), [(7, 3, 3), (6, 3, 2), (1, 10, 1), (5, 1, 5)])
+def test_its_looks_are_counted_exactly(steps: int, period: int, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a training really takes is what is counted: a gradient a step, and one more in the first step of each period."""
+    taken = []
+
+    def watched(program: Program, x: Tensor) -> Tensor:
+        taken.append(int(program.step))
+        return sampled_gradient(program, x)
+
+    monkeypatch.setattr("workers.engine.train.sampled_gradient", watched)
+    train(shard(mlp(depth=1), {"kind": "sophia", "update_period": period}, steps=steps))
+    assert len(taken) == looks
+    asked = Sophia(update_period=[1000, period])
+    for counted in (asked.spent(steps), asked.spent(steps, {"update_period": period})):
+        assert counted == Evaluations(functions=0, gradients=steps + looks)
+    assert asked.spent(steps, {"update_period": 1000}).gradients == steps + 1
+    assert asked.per_step().gradients == 1 + 1 / period
 
 
 def test_a_trial_does_not_notice_its_neighbours_periods() -> None:

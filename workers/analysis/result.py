@@ -154,10 +154,9 @@ def _on_one(
 
 def _runs(arm: _Arm, reached: dict[int, int]) -> dict[int, Run]:
     """By seed."""
-    cost = arm.optimizer.per_step().cost
     losses = _test_losses(arm.reported)
     return {
-        trial.seed: Run(loss, cost * reached.get(trial.trial, inf))
+        trial.seed: Run(loss, _cost(arm.optimizer, arm.setting, reached.get(trial.trial)))
         for trial, loss in zip(arm.reported, losses, strict=True)
     }
 
@@ -285,21 +284,24 @@ def _scores(
     spec: ComparisonSpec, optimizer: OptimizerSpec, setting: Setting, trials: list[TrialScore], clock: _Clock
 ) -> Scores:
     diverged = sum(trial.outcome == "diverged" for trial in trials)
-    steps = [float(clock.reached.get(trial.trial, inf)) for trial in trials]
-    each = optimizer.per_step()
-    evaluations = [each.cost * step for step in steps]
+    reached = [clock.reached.get(trial.trial) for trial in trials]
+    steps = [inf if step is None else float(step) for step in reached]
+    whole = optimizer.spent(spec.steps, setting)
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),
         test_loss=interval(_test_losses(trials), (0.0, inf)),
         test_accuracy=_accuracy(spec, trials),
         steps_to_target=_to_target(steps),
-        evaluations_to_target=_to_target(evaluations),
+        evaluations_to_target=_to_target([_cost(optimizer, setting, step) for step in reached]),
         seconds_to_target=_to_target([clock.step_seconds * step for step in steps]) if clock.step_seconds else None,
-        evaluations=Evaluated(
-            functions=each.functions * spec.steps, gradients=each.gradients * spec.steps, cost=each.cost * spec.steps
-        ),
+        evaluations=Evaluated(functions=round(whole.functions), gradients=round(whole.gradients), cost=whole.cost),
     )
+
+
+def _cost(optimizer: OptimizerSpec, setting: Setting, step: int | None) -> float:
+    """Of a training until this step, in gradients; infinite where there is none."""
+    return inf if step is None else optimizer.spent(step, setting).cost
 
 
 def _to_target(counts: list[float]) -> Interval | None:

@@ -90,7 +90,7 @@ class Scores(View):
     steps_to_target: Interval | None = Field(default=None, examples=[{"iqm": 420, "low": 400, "high": 460}])
     """Recorded steps until the target is met; null where too few trials meet it."""
     evaluations_to_target: Interval | None = Field(default=None, examples=[{"iqm": 840, "low": 800, "high": 920}])
-    """What was computed until then, in gradients of a batch: steps times the rule's `cost_per_step`."""
+    """What was computed until then, in gradients of a batch, a loss as a third of one."""
     seconds_to_target: Interval | None = Field(default=None, examples=[{"iqm": 0.42, "low": 0.4, "high": 0.46}])
     """Steps to the target times `step_seconds`: what training one such network alone would have taken; null where either is."""
     evaluations: Evaluated | None = Field(default=None, examples=[{"functions": 0, "gradients": 1000, "cost": 1000}])

@@ -36,9 +36,9 @@ Decay = Literal["coupled", "decoupled", "none"]
 class Evaluations(NamedTuple):
     """What a step asks for, each time on one batch. What is only measured is not counted."""
 
-    functions: int
+    functions: float
     """Losses, of passes forward alone."""
-    gradients: int
+    gradients: float
 
     @property
     def cost(self) -> float:
@@ -96,8 +96,17 @@ class Optimizer(Spec):
         return "two_gradients" if self.sam else self.pattern
 
     def per_step(self) -> Evaluations:
-        """What a step takes with what stands round the rule."""
+        """What a step takes on average with what stands round the rule, under the most expensive of its settings."""
         return Evaluations(functions=0, gradients=GRADIENTS[self.evaluation])
+
+    def spent(self, steps: int, setting: Mapping[str, object] | None = None) -> Evaluations:
+        """What a training takes until so many steps are made.
+
+        Args:
+            setting: its hyper-parameters; the most expensive of those asked for if None.
+        """
+        each = self.per_step()
+        return Evaluations(functions=steps * each.functions, gradients=steps * each.gradients)
 
     def wrappers(self) -> dict[str, Wrapper]:
         """What stands round the rule, by field, from the rule outwards."""

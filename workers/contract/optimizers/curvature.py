@@ -1,12 +1,13 @@
 """Rules that measure curvature."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from math import ceil
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field
 
 from workers.contract.base import Betas, IntervalGrid, NonNegativeGrid, Positive, PositiveGrid, Whole
-from workers.contract.optimizers.base import Decay, Optimizer, Pattern
+from workers.contract.optimizers.base import Decay, Evaluations, Optimizer, Pattern
 
 
 class Vsgd(Optimizer):
@@ -104,3 +105,14 @@ class Sophia(Optimizer):
         "theta <- theta - lr*clip(m/max(gamma*h, eps), -1, 1)"
     )
     source: ClassVar[str] = "Liu et al. 2023 (arXiv:2305.14342), algorithms 2 and 3 (Sophia-G)"
+
+    def per_step(self) -> Evaluations:
+        return Evaluations(functions=0, gradients=1 + 1 / self._period(None))
+
+    def spent(self, steps: int, setting: Mapping[str, object] | None = None) -> Evaluations:
+        """The curvature is looked at in the first step, and then once a period."""
+        return Evaluations(functions=0, gradients=steps + ceil(steps / self._period(setting)))
+
+    def _period(self, setting: Mapping[str, object] | None) -> int:
+        asked = self.update_period if setting is None else setting["update_period"]
+        return int(min(asked) if isinstance(asked, list) else cast(float, asked))

@@ -48,7 +48,8 @@ def locate(model: type[BaseModel], location: tuple[int | str, ...], body: object
                 schema = _with_arguments(schema, str(part))
         elif "oneOf" in schema or "anyOf" in schema:
             schema = _member(schema, part)
-        elif part == "[key]":
+        elif part == "[key]":  # it is the name that is wrong, not what it names
+            value = named
             break
         elif isinstance(value, str):  # a bare string, which stands for {"kind": string}, holds nothing to point at
             named = str(part)

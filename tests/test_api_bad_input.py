@@ -128,6 +128,17 @@ UNPROCESSABLE: dict[str, tuple[Any, str, str]] = {
         "/target/metric",
         "regression",
     ),
+    "an interval of no group": (
+        with_(record={"intervals": {"backward": 2}}),
+        "/record/intervals/backward",
+        "'backward' is none of 'trajectory'",
+    ),
+    "no interval": (with_(record={"intervals": {"noise": 0}}), "/record/intervals/noise", "at least 1"),
+    "a variant with a long name": (
+        with_(variants={"v" * 81: {}}),
+        "/variants/" + "v" * 81,
+        "at most 80 characters",
+    ),
     "a variant called base": (with_(variants={"base": {}}), "/variants/base", "always runs"),
     "an escaped pointer": (with_(variants={"a/b~c": {"init": 1}}), "/variants/a~1b~0c/init", "an object is needed"),
     # limits

@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 from sklearn import datasets
 from torch import Tensor
 
-from workers.contract.problems import ProblemSpec, Teacher, split_sizes
+from workers.contract.problems import Digits, ProblemSpec, Teacher, split_sizes
 from workers.engine.batches import Batches
-from workers.engine.problems import PROBLEMS, Data, Split, load
+from workers.engine.problems import PROBLEMS, Data, Split, built_in, load
 from workers.engine.problems.scaling import standardised
 from workers.engine.seeding import derive, numpy_generator, torch_generator, uniform
 
@@ -45,6 +45,21 @@ def splits(data: Data) -> list[Split]:
 
 def case_name(case: Any) -> str:
     return case if isinstance(case, str) else f"another {case['kind']}"
+
+
+@pytest.mark.parametrize(
+    ("read", "load"),
+    [
+        (built_in.wine, datasets.load_wine),
+        (built_in.breast_cancer, datasets.load_breast_cancer),
+        (lambda spec: built_in.digits(Digits()), datasets.load_digits),
+    ],
+)
+def test_files_are_read_as_scikit_learn_reads_them(read: Any, load: Any) -> None:
+    """Bit for bit."""
+    x, y = read(None)
+    assert np.array_equal(x, load().data) and np.array_equal(y, load().target)
+    assert x.flags["C_CONTIGUOUS"] and x.dtype == np.float64 and y.dtype == np.int64
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)

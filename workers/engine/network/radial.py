@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from workers.contract import layers as specs
@@ -188,6 +186,9 @@ def k_means(x: Tensor, count: int, seed: int, path: str) -> Tensor:
     finite = bool(x.isfinite().all())
     if count >= len(x) or not finite:
         return samples(x, count, seed, path)
+    from sklearn.cluster import KMeans  # takes as long to import as torch: only who needs it waits
+    from sklearn.exceptions import ConvergenceWarning
+
     means = KMeans(count, n_init=1, random_state=derive(seed, "init", path, "centres") % 2**32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different samples than means: some means are alike

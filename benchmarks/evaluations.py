@@ -4,7 +4,8 @@
 
 The sphere Σ x² in 20 dimensions and Rosenbrock's function in 10, to 1e-8 at θ itself, in float64: the median over seeds. All our seeds
 are rows of one batched run, with candidates drawn by our own generator; a reference runs seed by seed on NumPy's. References: the
-`cmaes` package as it is for CMA-ES and sep-CMA-ES; for SNES and OpenAI's strategy their papers' algorithms, a dozen lines each, below.
+`cmaes` package as it is for CMA-ES and sep-CMA-ES; for SNES and OpenAI's strategy their papers' algorithms, a dozen lines each, below;
+`evosax_side.py` has another for all but the last.
 R rows (a seed each), N candidates, d parameters.
 """
 

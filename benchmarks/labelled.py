@@ -213,7 +213,8 @@ def train(case: Case, statistics: Recorded = "default") -> Diagnosis:
 
 def _diagnosis(statistics: pa.Table, program: Program) -> Diagnosis:
     gone = (program.watch.state["step"] != NEVER).tolist()
-    found = diagnose(Followed(course, gone[trial]) for trial, course in courses(statistics, early=1).items())
+    early = dict.fromkeys(range(len(gone)), 1)
+    found = diagnose(Followed(course, gone[trial]) for trial, course in courses(statistics, early).items())
     assert found is not None, "step 0 is recorded"
     return found
 

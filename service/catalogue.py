@@ -91,7 +91,7 @@ class OptimizerEntry(View):
     functions_per_step: float = Field(examples=[0])
     """How many losses of a batch it takes besides, at the defaults: passes forward alone."""
     cost_per_step: float = Field(examples=[1.0])
-    """Both together in gradients, a loss as a third of one: what to multiply steps by for a comparison at equal cost."""
+    """Both together in gradients, a loss as a third of one: by which `"equal": "evaluations"` divides the steps."""
     time_per_step: float = Field(examples=[1.2])
     """Measured: time of a whole training step over that of SGD, at the defaults, of six dense layers of 64 on one core."""
     remembered_per_parameter: float = Field(examples=[2])

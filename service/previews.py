@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/previews", tags=["previews"])
 
 
 class Group(NamedTuple):
-    """What can train together: a variant on a problem, and the optimizers of one batch size and pattern."""
+    """What can train together: a variant on a problem, and the optimizers of one batch size, pattern and number of steps."""
 
     spec: ComparisonSpec
     """With this problem alone."""
@@ -42,6 +42,7 @@ class Group(NamedTuple):
     regularizers: Regularizers
     batch_size: int
     pattern: Pattern
+    steps: int
     members: list[OptimizerSpec]
 
 
@@ -161,14 +162,14 @@ def _work(group: Group, device: str, threads: int) -> cost.Work:
         for number, count in enumerate(reversed(trials_by_round(spec, optimizer))):  # the last is everybody's
             rounds.setdefault(number, []).append((optimizer, count))
     compiled = _compiled(group, device)
-    evaluated = min(len(spec.record.steps(spec.steps)), CURVE_POINTS) * sum(split_sizes(spec.problem.samples)[:2])
+    evaluated = min(len(spec.record.steps(group.steps)), CURVE_POINTS) * sum(split_sizes(spec.problem.samples)[:2])
     passes = cost.FORWARD * evaluated * cost.sample_operations(group.layers, compiled=compiled)
     threads = threads if device == "cpu" else 1
     operations = seconds = 0.0
     for trials in rounds.values():
         step = cost.step(group.layers, group.batch_size, trials, compiled=compiled, threads=threads)
-        operations += spec.steps * step.operations + passes * sum(count for _, count in trials)
-        seconds += spec.steps * step.seconds + cost.SHARD_SECONDS
+        operations += group.steps * step.operations + passes * sum(count for _, count in trials)
+        seconds += group.steps * step.seconds + cost.SHARD_SECONDS
     return cost.Work(operations, seconds + cost.TIMED_SECONDS * len(group.members))
 
 
@@ -182,7 +183,7 @@ def _bytes(group: Group, device: str) -> int:
         batch_size=group.batch_size,
         pattern=group.pattern,
         precision=spec.precision,
-        recorded=len(spec.record.steps(spec.steps)),
+        recorded=len(spec.record.steps(group.steps)),
         remembered=remembered_by(trials),
         statistics=spec.record.names,
         compiled=_compiled(group, device),

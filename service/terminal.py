@@ -50,6 +50,7 @@ def _table(result: Result, gap: str) -> Table:
     """The ranking; `gap` stands between a number and its interval, and wherever else a narrow table goes on below."""
     several = len({arm.variant for arm in result.arms}) > 1
     problems = len({arm.problem for arm in result.arms}) > 1
+    lengths = len({arm.steps for arm in result.arms}) > 1
     accuracies = any(arm.test_accuracy for arm in result.arms)
     divergences = any(arm.trials.diverged for arm in result.arms)
     padding = (0, 1 if gap == " " else 0, 0, 0)
@@ -62,6 +63,7 @@ def _table(result: Result, gap: str) -> Table:
         *([("variant", False)] if several else []),
         ("optimizer", False),
         ("setting", False),
+        *([("steps", True)] if lengths else []),
         (f"test loss{gap}[95 %]", True),
         *([("accuracy", True)] if accuracies else []),
         (f"beats{gap}{_cut(result.baseline, BASELINE)}", True),
@@ -79,6 +81,7 @@ def _table(result: Result, gap: str) -> Table:
             *([_plain(arm.variant)] if several else []),
             _plain(arm.optimizer),
             _setting(arm, gap),
+            *([f"{arm.steps:,}"] if lengths else []),
             "–" if arm.rank is None else _interval(arm.test_loss, gap),
             *([_percent(arm.test_accuracy)] if accuracies else []),
             f"{versus.probability_of_improvement:.0%}" if versus else "–",

@@ -285,7 +285,7 @@ def test_the_ratio_of_squared_norms_is_the_theorys_chi() -> None:
 def test_the_trend_is_that_of_the_size_of_d(first: float, last: float, expected: str) -> None:
     """By half a decade or more, whichever way the signal goes; an early step stands between."""
     table = statistics([(0, 0, falling(first)), (0, 10, falling(-0.2)), (0, 100, falling(last))])
-    found = diagnose(Followed(course, False) for course in courses(table, early=10).values())
+    found = diagnose(Followed(course, False) for course in courses(table, {0: 10}).values())
     assert found is not None and found.trend == expected
     assert found.early is not None and (found.early.step, found.early.verdict) == (10, "healthy")
 

@@ -124,8 +124,9 @@ def test_says_what_to_install_where_there_is_no_server(tmp_path: Path, monkeypat
 
 
 def test_compare_prints_the_ranking_and_writes_the_statistics(tmp_path: Path) -> None:
-    """One command from a spec to a table, a picture and three files."""
-    (tmp_path / "spec.json").write_text(json.dumps(SPEC))
+    """One command from a spec to a table, a picture and three files; on equal evaluations, which each arm had in its own steps."""
+    asked = SPEC | {"optimizers": ["sgd", {"kind": "rmsprop", "sam": "sam"}, "mezo"], "equal": "evaluations"}
+    (tmp_path / "spec.json").write_text(json.dumps(asked))
     out = tmp_path / "out"
     done = run("compare", str(tmp_path / "spec.json"), "--out", str(out), "--data", str(tmp_path / "data"))
     assert done.returncode == 0, done.stderr
@@ -134,7 +135,12 @@ def test_compare_prints_the_ranking_and_writes_the_statistics(tmp_path: Path) ->
     table = pq.read_table(out / "statistics.parquet")
     trials = json.loads((out / "trials.json").read_text())["trials"]
     assert table.num_rows == len(trials) * 5 * 4
-    assert len(json.loads((out / "result.json").read_text())["arms"]) == 2
+    arms = json.loads((out / "result.json").read_text())["arms"]
+    steps = {"sgd": 50, "rmsprop": 25, "mezo": 75}
+    assert {(arm["optimizer"], arm["steps"], arm["evaluations"]["cost"]) for arm in arms} == {
+        (name, taken, 50) for name, taken in steps.items()
+    }
+    assert {(one["optimizer"], one["curves"]["step"][-1]) for one in trials} == set(steps.items())
 
 
 def test_compare_tells_what_is_wrong_with_a_spec(tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def _step_seconds(db: Database, comparison_id: str, spec: ComparisonSpec) -> dic
 
 
 def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpec) -> pa.Table:
-    """The statistics that a diagnosis reads, at step 0, an early step and every trial's last, a batch of rows at a time."""
-    early = signals.early_step(spec.record.steps(spec.steps))
+    """The statistics that a diagnosis reads, at step 0, early steps and every trial's last, a batch of rows at a time."""
+    early = sorted(set(signals.early_steps(spec).values()))
     kept = [
         batch.filter(pa.array(_looked_at(batch, early)))
         for batch in artifacts.read_statistics(
@@ -125,11 +125,11 @@ def _moments(db: Database, claim: Claim, settings: Settings, spec: ComparisonSpe
     return pa.Table.from_batches(kept, artifacts.statistics_schema(signals.COLUMNS))
 
 
-def _looked_at(batch: pa.RecordBatch, early: int) -> NDArray[np.bool_]:
-    """Rows of step 0, the early one, and the last of their trial within this batch: at most one a trial and batch too many."""
+def _looked_at(batch: pa.RecordBatch, early: list[int]) -> NDArray[np.bool_]:
+    """Rows of step 0, the early ones, and the last of their trial within this batch: a few too many, which does no harm."""
     trial, step = batch.column("trial").to_numpy(), batch.column("step").to_numpy()
     last_row = np.searchsorted(trial, trial, side="right") - 1  # rows are ordered by trial, then by step
-    found: NDArray[np.bool_] = (step == 0) | (step == early) | (step == step[last_row])
+    found: NDArray[np.bool_] = np.isin(step, [0, *early]) | (step == step[last_row])
     return found
 
 

@@ -131,6 +131,7 @@ def _protocol(found: Report) -> dict[str, Any]:
         "target": found.material.result.target,
         "targets": found.material.result.targets,
         "steps": spec.steps,
+        "training": words.training(spec),
         "precision": spec.precision,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "workers": [worker._asdict() for worker in found.workers],

@@ -95,22 +95,32 @@ def _ranking(material: Material) -> Intervals | None:
 def _curves(material: Material) -> Panels | None:
     titles = {"train_loss": "Training loss", "validation_loss": "Validation loss"}
     titles |= {"validation_accuracy": "Validation accuracy"}
+    over_evaluations = material.spec.equal == "evaluations"
+    x_title = "gradients + 1" if over_evaluations else "step + 1"
     panels = []
     for metric, title in titles.items():
         lines = [
-            Line(arm.name, style, curve.steps + 1, curve.middle, curve.low, curve.high)
+            Line(arm.name, style, curve.steps * _cost(material, arm) + 1, curve.middle, curve.low, curve.high)
             for style, arm in enumerate(material.arms)
             if (curve := arm.curves.get(metric))
         ]
         if lines:
             y_title = metric.partition("_")[2]
             positive = all((line.y[~np.isnan(line.y)] > 0).all() for line in lines)
-            panels.append(Panel(title, "step + 1", y_title, lines, x_log=True, y_log=positive and y_title == "loss"))
+            panels.append(Panel(title, x_title, y_title, lines, x_log=True, y_log=positive and y_title == "loss"))
     caption = (
         "Interquartile mean over seeds; the band reaches from the lowest seed to the highest. A line ends where so many trials "
         "have diverged that the mean is infinite."
+        + (" Steps are drawn by what they cost: a loss alone is a third of a gradient." if over_evaluations else "")
     )
     return Panels("curves", "Loss curves", caption, panels) if panels else None
+
+
+def _cost(material: Material, arm: ArmMaterial) -> float:
+    """What a step counts for on the axis of the curves: its gradients, where evaluations are equal."""
+    if material.spec.equal == "steps" or arm.arm.evaluations is None or not arm.arm.steps:
+        return 1.0
+    return arm.arm.evaluations.cost / arm.arm.steps
 
 
 def _maps(material: Material, name: str) -> Maps | None:

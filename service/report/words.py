@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Scalar
 from workers.contract.results import Advice, Arm, Diagnosis, Interval, Rescue, Result, SelfCheck, Verdict
 
@@ -54,6 +55,14 @@ def percent(value: float | None) -> str:
 
 def with_interval(found: Interval) -> str:
     return f"{number(found.iqm)} [{number(found.low)}, {number(found.high)}]"
+
+
+def training(spec: ComparisonSpec) -> str:
+    """How long, of each optimizer where that differs."""
+    if spec.equal == "steps":
+        return f"{spec.steps:,} steps"
+    each = ", ".join(f"{optimizer.label} {spec.steps_of(optimizer):,} steps" for optimizer in spec.optimizers)
+    return f"on equal evaluations, those of {spec.steps:,} gradients: {each}"
 
 
 def standing(arm: Arm) -> str:

@@ -86,9 +86,9 @@ def totals(spec: ComparisonSpec) -> tuple[int, int]:
     The most there can be: where the search finds that the default is best, the defaults need not run beside it, and where it finds
     the best inside its grid, nothing is widened.
     """
-    each = sum(sum(trials_by_round(spec, optimizer)) for optimizer in spec.optimizers)
-    trials = each * (1 + len(spec.variants)) * len(spec.alone)
-    return trials, trials * spec.steps
+    arms = (1 + len(spec.variants)) * len(spec.alone)
+    counts = [(arms * sum(trials_by_round(spec, optimizer)), spec.steps_of(optimizer)) for optimizer in spec.optimizers]
+    return sum(trials for trials, _ in counts), sum(trials * steps for trials, steps in counts)
 
 
 def together(spec: ComparisonSpec) -> dict[str, int]:
@@ -162,7 +162,7 @@ def _shards(spec: ComparisonSpec, plan: _Plan, first_trial: int) -> list[Shard]:
 def _shards_of(spec: ComparisonSpec, problem: str, plan: _Plan, numbers: Iterator[int]) -> Iterator[Shard]:
     """Of one problem; some may have no trials."""
     for variant, network in networks(spec).items():
-        for (batch_size, pattern), members in spec.alike().items():
+        for (batch_size, pattern, steps), members in spec.alike().items():
             trials = [
                 Trial(
                     trial=next(numbers),
@@ -187,8 +187,8 @@ def _shards_of(spec: ComparisonSpec, problem: str, plan: _Plan, numbers: Iterato
                 pattern=pattern,
                 precision=spec.precision,
                 gradient_range=gradient_range(spec, network, batch_size),
-                steps=spec.steps,
-                recorded=spec.record.steps(spec.steps),
+                steps=steps,
+                recorded=spec.record.steps(steps),
                 backpropagation=spec.record.backpropagation,
                 statistics=spec.record.names,
                 intervals=spec.record.intervals,

@@ -30,7 +30,7 @@ from workers.analysis.selection import (
     grids,
     identity,
 )
-from workers.analysis.signals import Course, courses, early_step
+from workers.analysis.signals import Course, courses, early_steps
 from workers.analysis.uncertainty import improvement, interval, iqm
 from workers.analysis.widening import at_edge, searched
 from workers.contract.comparison import BASE, ComparisonSpec, Target
@@ -135,7 +135,8 @@ def _on_one(
     arms = _arms(spec, problem, trials)
     target = spec.target or _own_target(spec, arms)
     reached = _reached(target, curves)
-    followed = courses(statistics, early_step(spec.record.steps(spec.steps)))
+    early = early_steps(spec)
+    followed = courses(statistics, {trial.trial: early[trial.optimizer] for trial in trials})
     theory = _Theory(_expected(spec), _remedies(spec))
     views = [
         _view(spec, arm, arms, _Clock(reached, step_seconds.get((problem, *arm.name))), followed, theory)
@@ -217,6 +218,7 @@ def _view(
         problem=arm.problem,
         variant=arm.variant,
         optimizer=arm.optimizer.label,
+        steps=spec.steps_of(arm.optimizer),
         invariant_down_to=invariance.down_to,
         invariant_up_to=invariance.up_to,
         versus_baseline=_versus(spec, arm, arms),
@@ -286,7 +288,7 @@ def _scores(
     diverged = sum(trial.outcome == "diverged" for trial in trials)
     reached = [clock.reached.get(trial.trial) for trial in trials]
     steps = [inf if step is None else float(step) for step in reached]
-    whole = optimizer.spent(spec.steps, setting)
+    whole = optimizer.spent(spec.steps_of(optimizer), setting)
     return Scores(
         hyperparameters=setting,
         trials=TrialCounts(completed=len(trials) - diverged, diverged=diverged),

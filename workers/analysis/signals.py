@@ -1,6 +1,7 @@
 """From the statistics table to what a diagnosis reads: each trial at step 0, early and at its last recorded step. L layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from workers.contract.comparison import ComparisonSpec
 from workers.contract.statistics import STATISTICS
 
 Numbers = NDArray[np.float64]
@@ -58,12 +60,17 @@ def early_step(recorded: Iterable[int]) -> int:
     return min(steps, key=lambda step: abs(step - middle))
 
 
-def courses(statistics: pa.Table | None, early: int | None = None) -> dict[int, Course]:
+def early_steps(spec: ComparisonSpec) -> dict[str, int]:
+    """The early step of each optimizer's trials, by its label."""
+    return {optimizer.label: early_step(spec.record.steps(spec.steps_of(optimizer))) for optimizer in spec.optimizers}
+
+
+def courses(statistics: pa.Table | None, early: Mapping[int, int] = MappingProxyType({})) -> dict[int, Course]:
     """The moments of every trial that has recorded any.
 
     Args:
         statistics: rows in any order; columns beyond KEYS and the error signal may be missing and count as not applicable.
-        early: the step between the first and the last that is looked at.
+        early: by trial, the step between the first and the last that is looked at.
     """
     table = statistics.filter(pc.is_valid(statistics["error_signal_norm"])) if statistics is not None else None
     if table is None or not table.num_rows:
@@ -88,6 +95,7 @@ def courses(statistics: pa.Table | None, early: int | None = None) -> dict[int, 
         steps = step[rows]
         end = moment(rows[steps == steps[-1]])
         assert end is not None, "a trial is there because it has a row"
-        between = early is not None and 0 < early < end.step
-        found[number] = Course(moment(rows[steps == 0]), moment(rows[steps == early]) if between else None, end)
+        middle = early.get(number, 0)
+        between = moment(rows[steps == middle]) if 0 < middle < end.step else None
+        found[number] = Course(moment(rows[steps == 0]), between, end)
     return found

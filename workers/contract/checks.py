@@ -1,5 +1,6 @@
 """What types cannot say of a request: references, shapes, limits. Everything knowable is refused at the door."""
 
+from math import ceil
 from types import UnionType
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.layers import Activation, Dropout, Embedding, Flatten, Linear, Rnn
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.network import SHORT_FORM_ONLY, Layers
-from workers.contract.optimizers import BRIDGED, Bridged, Rprop, RpropMinus, RpropPlus, Sgd
+from workers.contract.optimizers import BRIDGED, Bridged, Optimizer, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
 from workers.contract.regularizers import ActivationScale, Saturation, VanishingGradient
 from workers.contract.shapes import ExpandedLayer, Misfit, walk
@@ -28,8 +29,9 @@ class Limits(NamedTuple):
 def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
     """All that is wrong with a comparison whose types are right; empty if it can run. Trials are counted elsewhere."""
     found = [*_names(spec), *_optimizers(spec), *_networks(spec, limits)]
-    if spec.steps > limits.steps:
-        found.append(_over("/steps", "steps", spec.steps, limits.steps))
+    longest = max(spec.steps_of(optimizer) for optimizer in spec.optimizers)
+    if longest > limits.steps:
+        found.append(_over("/steps", "steps", longest, limits.steps))
     return found
 
 
@@ -67,7 +69,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
     """
     found = []
     for name, layers in expanded(spec).items():
-        for (batch_size, pattern), members in spec.alike().items():
+        for (batch_size, pattern, steps), members in spec.alike().items():
             counts = [(optimizer, together[optimizer.label]) for optimizer in members]
             trials = sum(count for _, count in counts)
             needed = shard_bytes(
@@ -77,7 +79,7 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
                 batch_size=batch_size,
                 pattern=pattern,
                 precision=spec.precision,
-                recorded=len(spec.record.steps(spec.steps)),
+                recorded=len(spec.record.steps(steps)),
                 remembered=remembered_by(counts),
                 statistics=spec.record.names,
             )
@@ -134,9 +136,21 @@ def _optimizers(spec: ComparisonSpec) -> list[Violation]:
         if isinstance(optimizer, Rprop | RpropMinus | RpropPlus) and optimizer.step_min > optimizer.step_max:
             message = f"step_min is {optimizer.step_min:g}, above step_max, {optimizer.step_max:g}"
             found.append(Violation(pointer=f"{here}/step_min", message=message, code="inconsistent"))
-        for field, message in misfits(optimizer, spec.steps):
+        if (steps := spec.steps_of(optimizer)) == 0:
+            found.append(_no_step(here, spec, optimizer))
+            continue
+        for field, message in misfits(optimizer, steps):
             found.append(Violation(pointer=f"{here}/{field}", message=message, code="inconsistent"))
     return found
+
+
+def _no_step(here: str, spec: ComparisonSpec, optimizer: Optimizer) -> Violation:
+    cost = optimizer.spent(1).cost
+    message = (
+        f"on equal evaluations {optimizer.label!r} makes no step: one takes {cost:.4g} gradients, and `steps` pays for {spec.steps:,}; "
+        f"set it to {ceil(cost)} or more"
+    )
+    return Violation(pointer=here, message=message, code="too_few_evaluations")
 
 
 def _nesterov(here: str) -> Violation:

@@ -1,7 +1,7 @@
 """The request: what is compared, how it is tuned, how long it trains and what is recorded."""
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from workers.contract.statistics import OCCASIONAL, Occasional, Recorded, record
 
 BASE = "base"
 """The variant that always runs: the network as given."""
+
+ROUNDING = 1e-6
+"""Of a step: thirds of a gradient are no whole numbers of float64, and a budget of 1,000 losses must hold 500 pairs of them."""
 
 Metric = Literal["validation_loss", "train_loss", "validation_accuracy", "train_accuracy"]
 
@@ -79,6 +82,14 @@ class Target(Spec):
     """The value to reach."""
 
 
+class Alike(NamedTuple):
+    """What optimizers have in common that can share a batched program."""
+
+    batch_size: int
+    pattern: Pattern
+    steps: int
+
+
 class ComparisonSpec(Spec):
     """A comparison: every optimizer on every variant of the network, tuned alike, on the same seeds."""
 
@@ -109,7 +120,11 @@ class ComparisonSpec(Spec):
     seed: Annotated[Whole, Field(ge=0, le=2**31)] = Field(default=0, examples=[0])
     """The first seed; the others count up from it."""
     steps: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(default=1000, examples=[1000])
-    """Parameter updates of a trial."""
+    """Parameter updates of a trial; with `equal` evaluations, of one that takes a gradient in each."""
+    equal: Literal["steps", "evaluations"] = Field(default="steps", examples=["evaluations"])
+    """What optimizers have alike: `steps`, or `evaluations`, by which each makes as many steps as `steps` gradients pay for, a loss alone
+    for a third of one: half as many where a step takes two gradients, three for two where it takes two losses. Each is of one batch,
+    whatever its size. The catalogue has `cost_per_step`."""
     batch_size: Annotated[Whole, Field(ge=1, le=1_000_000)] | Literal["full"] = Field(default=128, examples=[128])
     """Samples in a batch, at most the training split, or all of it. The default, too, is at most the training split."""
     record: Record = Field(default=Record(), examples=[{"points": 64, "spacing": "log"}])
@@ -200,11 +215,23 @@ class ComparisonSpec(Spec):
         own = optimizer.batch_size or ("full" if optimizer.full_batch_unless_stated else self.batch_size)
         return full if own == "full" else own
 
-    def alike(self) -> dict[tuple[int, Pattern], list[OptimizerSpec]]:
-        """Optimizers by batch size and pattern, each group in the order of the request: what can share a batched program."""
-        groups: dict[tuple[int, Pattern], list[OptimizerSpec]] = {}
+    def steps_of(self, optimizer: OptimizerSpec) -> int:
+        """Parameter updates of a trial of this optimizer: on equal evaluations as many as the budget holds, 0 where it holds none."""
+        if self.equal == "steps":
+            return self.steps
+        found = int(self.steps / optimizer.per_step().cost + ROUNDING)
+        while (
+            found and optimizer.spent(found).cost > self.steps + ROUNDING
+        ):  # beyond the average: some steps cost more than others
+            found -= 1
+        return found
+
+    def alike(self) -> dict[Alike, list[OptimizerSpec]]:
+        """Optimizers that can share a batched program, each group in the order of the request."""
+        groups: dict[Alike, list[OptimizerSpec]] = {}
         for optimizer in self.optimizers:
-            groups.setdefault((self.batch_of(optimizer), optimizer.evaluation), []).append(optimizer)
+            alike = Alike(self.batch_of(optimizer), optimizer.evaluation, self.steps_of(optimizer))
+            groups.setdefault(alike, []).append(optimizer)
         return groups
 
 

@@ -61,7 +61,7 @@ class Execution(BaseModel):
 
 
 class Shard(BaseModel):
-    """Trials trained together: one problem, one variant, one batch size, one evaluation pattern."""
+    """Trials trained together: one problem, one variant, one batch size, one evaluation pattern, one number of steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -278,6 +278,8 @@ class Arm(Scores):
     """Name of the variant; `base` is the network as given."""
     optimizer: str = Field(examples=["rmsprop"])
     """Name of the optimizer."""
+    steps: int | None = Field(default=None, examples=[1000])
+    """Parameter updates of a trial; by optimizer, where evaluations are equal."""
     invariant_down_to: float | None = Field(default=None, examples=[1e-5])
     """Measured of its rule at the defaults, in float32: all gradients times this number still give the same steps, within a tenth; 1e-30 is
     the smallest tried, null if a tenth already gives others."""

@@ -31,7 +31,7 @@ from workers.contract.statistics import JACOBIAN_SAMPLES, OCCASIONAL, STATISTICS
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.native import build
 from workers.engine.statistics.backward import Samples
-from workers.engine.statistics.histogram import histogram
+from workers.engine.statistics.histogram import histogram, shares_of_weights
 from workers.engine.statistics.noise import noise
 from workers.engine.statistics.rank import effective_rank
 from workers.engine.statistics.trajectory import Last, alphas
@@ -205,6 +205,15 @@ def test_histogram_counts_everything_once() -> None:
     assert torch.stack(list(histogram(g * 2.0**-90).values())).sum().item() == 6 / 8
     for odd in (0.0, math.nan, math.inf):
         assert all(value.isnan().all() for value in histogram(torch.tensor([[odd, 0.0]])).values())
+
+
+def test_the_gradient_is_shared_out_over_the_sizes_of_weights() -> None:
+    """All of it; a zero weight is among the small ones; of nothing there is no share."""
+    theta, g = torch.tensor([[2.0, -0.3, 0.01, 0.0]]), torch.tensor([[1.0, 1.0, -1.0, 1.0]])
+    for scale in (1.0, 2.0**-110):
+        assert [value.item() for value in shares_of_weights(g * scale, theta).values()] == [0.5, 0.0, 0.25, 0.25]
+    for odd in ((g * 0, theta), (g, theta * 0), (g * math.nan, theta)):
+        assert all(value.isnan().all() for value in shares_of_weights(*odd).values())
 
 
 def test_a_gaussians_top_is_told_from_its_tails() -> None:

@@ -54,13 +54,17 @@ def noise(seen: Seen, lr: float, loss: float) -> list[Row]:
 
 def histogram(seen: Seen) -> list[Row]:
     found = []
-    for gradient in layer_gradients(seen):
+    for gradient, parameters in zip(layer_gradients(seen), layer_parameters(seen), strict=True):
         sizes = np.abs(gradient)
         below = np.full(len(sizes), np.inf)
         below[sizes > 0] = -np.log10(sizes[sizes > 0] / sizes.max())
         edges = [0, *(place + 1e-12 for place in range(1, 10)), 1e9]
         counts, _ = np.histogram(below[np.isfinite(below)], edges)
-        found.append({f"gradient_decade_{place}": count / len(sizes) for place, count in enumerate(counts)})
+        row = {f"gradient_decade_{place}": count / len(sizes) for place, count in enumerate(counts)}
+        weight = np.abs(parameters)
+        bins = np.clip(np.floor(-np.log10(np.maximum(weight / weight.max(), 1e-300)) - 1e-12), 0, 3)
+        energy = sizes**2 / np.sum(sizes**2)
+        found.append(row | {f"gradient_share_of_weights_{k}": float(energy[bins == k].sum()) for k in range(4)})
     return found
 
 

@@ -51,6 +51,16 @@ DECADES = 10
 """Bins of the histogram of log₁₀|g|."""
 
 
+WEIGHT_DECADES = 4
+"""Bins of the parameters' magnitudes, over which the gradient is shared out."""
+
+
+def _weights(place: int) -> str:
+    if place == WEIGHT_DECADES - 1:
+        return f"share of ‖g‖² in parameters below 1e-{place} of the layer's largest; null where g or the layer is zero"
+    return f"share of ‖g‖² in parameters from 1e-{place + 1} to 1e-{place} of the layer's largest"
+
+
 def _decade(place: int) -> str:
     if place == DECADES - 1:
         return f"share of elements of g, zeros apart, below 1e-{place} of the largest; null where g is exactly zero"
@@ -171,6 +181,10 @@ STATISTICS: dict[str, Statistic] = {
     **{
         f"gradient_decade_{place}": Statistic("histogram", ("gradient",), "full", _decade(place))
         for place in range(DECADES)
+    },
+    **{
+        f"gradient_share_of_weights_{place}": Statistic("histogram", ("gradient",), "full", _weights(place))
+        for place in range(WEIGHT_DECADES)
     },
     "activation_correlation": Statistic(
         "units",

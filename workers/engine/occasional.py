@@ -15,7 +15,7 @@ from workers.engine import jacobian
 from workers.engine.gauss_newton import blocks
 from workers.engine.optimizers.rule import LayerParameters
 from workers.engine.program import Program
-from workers.engine.statistics.histogram import histogram
+from workers.engine.statistics.histogram import histogram, shares_of_weights
 from workers.engine.statistics.noise import noise
 from workers.engine.statistics.rank import effective_rank, of_activations
 from workers.engine.statistics.trajectory import Last, alphas, distances
@@ -49,12 +49,13 @@ def of_noise(program: Program, step: int, loss: Tensor) -> Columns:
 
 
 def of_histogram(program: Program, step: int, loss: Tensor) -> Columns:
-    gradients = program.of_layers(program.gradient)
-    return _together(
-        program,
-        [gradient.shape for gradient in gradients],
-        lambda places: histogram(_cat([gradients[place] for place in places])),
-    )
+    gradients, parameters = program.of_layers(program.gradient), program.of_layers(program.theta)
+
+    def of(places: list[int]) -> Columns:
+        g, theta = (_cat([each[place] for place in places]) for each in (gradients, parameters))
+        return histogram(g) | shares_of_weights(g, theta)
+
+    return _together(program, [gradient.shape for gradient in gradients], of)
 
 
 def of_units(program: Program, step: int, loss: Tensor) -> Columns:

@@ -105,26 +105,6 @@ def of_jacobian(program: Program, step: int, loss: Tensor) -> Columns:
     return _together(program, [one.shape for one in wholes], of_whole) | _together(program, above_the_first, of_layer)
 
 
-def _cat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
-
-
-def _together(program: Program, keys: Sequence[Any], of: Callable[[list[int]], Columns]) -> Columns:
-    """Layers with the same key at once, as if they were more trials: worth a copy where numbers are small and calls many.
-
-    Args:
-        keys: of each measured layer; None where nothing is known of it.
-        of: places of layers -> columns [layers·T], one layer after the other.
-    """
-    found = [Columns() for _ in keys]
-    for key in dict.fromkeys(key for key in keys if key is not None):
-        places = [place for place, own in enumerate(keys) if own == key]
-        for name, column in of(places).items():
-            for place, own in zip(places, column.chunk(len(places)), strict=True):
-                found[place][name] = own
-    return _joined(program, found)
-
-
 def of_curvature(program: Program, step: int, loss: Tensor) -> Columns:
     if not jacobian.known(program):
         return Columns()
@@ -146,6 +126,26 @@ def of_curvature(program: Program, step: int, loss: Tensor) -> Columns:
 
 def _outputs(program: Program) -> int:
     return program.measured[-1].layer.output.shape[2]
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
+
+
+def _together(program: Program, keys: Sequence[Any], of: Callable[[list[int]], Columns]) -> Columns:
+    """Layers with the same key at once, as if they were more trials: worth a copy where numbers are small and calls many.
+
+    Args:
+        keys: of each measured layer; None where nothing is known of it.
+        of: places of layers -> columns [layers·T], one layer after the other.
+    """
+    found = [Columns() for _ in keys]
+    for key in dict.fromkeys(key for key in keys if key is not None):
+        places = [place for place, own in enumerate(keys) if own == key]
+        for name, column in of(places).items():
+            for place, own in zip(places, column.chunk(len(places)), strict=True):
+                found[place][name] = own
+    return _joined(program, found)
 
 
 def _joined(program: Program, found: Sequence[Columns]) -> Columns:

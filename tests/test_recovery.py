@@ -4,6 +4,7 @@ One real stack: Valkey, Celery worker, trainer, HTTP. Slices and leases are shor
 """
 
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -170,15 +171,35 @@ def test_runs_what_was_accepted_while_no_worker_was_up(
     assert_same(numbers(client, comparison, tmp_path), undisturbed)
 
 
+def frozen_between_transactions(stack: Stack, data: Path) -> Family:
+    """The worker's processes, stopped where none of them holds the lock of the database: SQLite leaves it with a process that is
+    stopped, for everybody else to wait for; a lease is of no help there.
+    """
+    for _ in range(100):
+        processes = family(stack.worker)
+        for process in reversed(processes):
+            process.suspend()
+        database = sqlite3.connect(f"file:{data / 'plumbline.db'}?mode=rw", timeout=0, isolation_level=None, uri=True)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+            return processes
+        except sqlite3.OperationalError:
+            for process in processes:
+                process.resume()
+            time.sleep(0.05)
+        finally:
+            database.close()
+    raise AssertionError("the database was locked each time")
+
+
 def test_a_frozen_worker_that_wakes_up_does_no_harm(
-    stack: Stack, client: Client, undisturbed: Numbers, tmp_path: Path
+    stack: Stack, client: Client, data: Path, undisturbed: Numbers, tmp_path: Path
 ) -> None:
     """A worker stopped past its lease loses the job to another; awake again, it finds its claim lost and drops its slice."""
     comparison = submit(client)
     seen = progressed(client, comparison)
-    frozen = family(stack.worker)
-    for process in reversed(frozen):
-        process.suspend()
+    frozen = frozen_between_transactions(stack, data)
     other = Guarded([sys.executable, "-m", "workers"], log=tmp_path / "log", environment=stack.environment)
     try:
         other.start()

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -76,12 +77,17 @@ class Stepping:
         return time.perf_counter() - started
 
 
-def ratio(rule: Stepping, sgd: Stepping, turns: int) -> float:
-    """Time of the one over the other's, before and after it."""
+class Timed(Protocol):
+    def seconds(self) -> float:
+        """Of its next steps."""
+
+
+def ratio(one: Timed, other: Timed, turns: int) -> float:
+    """Time of the one over the other's, before and after it: the median over so many turns."""
     found = []
-    before = sgd.seconds()
+    before = other.seconds()
     for _ in range(turns):
-        own, after = rule.seconds(), sgd.seconds()
+        own, after = one.seconds(), other.seconds()
         found.append(2 * own / (before + after))
         before = after
     return statistics.median(found)

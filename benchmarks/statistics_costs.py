@@ -10,13 +10,13 @@ tenth step, at their default intervals.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
+from benchmarks.rule_costs import ratio
 from workers.analysis.protocol import first_round
 from workers.contract.comparison import ComparisonSpec
 from workers.contract.plan import Execution
@@ -38,12 +38,12 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = []
     for group in GROUPS:
-        lines.append(f'    "{group}": {ratio([group], 1, turns):.2g},\n')
+        lines.append(f'    "{group}": {cost([group], 1, turns):.2g},\n')
         print(lines[-1], end="", flush=True)
     most = set(GROUPS) - {"curvature"}
     for what, groups in {"all but curvature": most, "all": set(GROUPS)}.items():
-        print(f"{what}, recorded at every tenth step: {ratio(groups, 10, turns, DEFAULT_INTERVALS):.2f}")
-    print(f"all but curvature, all measured at every tenth step: {ratio(most, 10, turns):.2f}")
+        print(f"{what}, recorded at every tenth step: {cost(groups, 10, turns, DEFAULT_INTERVALS):.2f}")
+    print(f"all but curvature, all measured at every tenth step: {cost(most, 10, turns):.2f}")
     if arguments.write:
         before, rest = TABLE.read_text().split(START)
         TABLE.write_text(before + START + "".join(lines) + END + rest.split(END)[1])
@@ -82,18 +82,12 @@ class Stepping:
         return found
 
 
-def ratio(groups: Iterable[str], every: int, turns: int, intervals: dict[Occasional, int] = EACH) -> float:
+def cost(groups: Iterable[str], every: int, turns: int, intervals: dict[Occasional, int] = EACH) -> float:
     """Time with statistics over the time without, before and after it."""
     steps = STEPS_AT_ONCE * (turns + 3)
     measuring = Stepping(recorded(groups), every, steps, intervals)
     plain = Stepping(("gradient_norm",), steps, steps, EACH)
-    found = []
-    before = plain.seconds()
-    for _ in range(turns):
-        own, after = measuring.seconds(), plain.seconds()
-        found.append(2 * own / (before + after))
-        before = after
-    return statistics.median(found)
+    return ratio(measuring, plain, turns)
 
 
 if __name__ == "__main__":

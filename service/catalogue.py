@@ -234,6 +234,9 @@ def catalogue() -> Catalogue:
     return build()
 
 
+INTERVALS: dict[str, int] = {str(group): interval for group, interval in DEFAULT_INTERVALS.items()}
+
+
 @cache
 def build() -> Catalogue:
     """The catalogue; it changes with the code only."""
@@ -261,9 +264,6 @@ def build() -> Catalogue:
         groups=[GroupEntry(group=group, interval=INTERVALS.get(group), time_with=TIME_WITH[group]) for group in GROUPS],
         keys=[Column(name=name, description=description) for name, description in KEYS.items()],
     )
-
-
-INTERVALS: dict[str, int] = {str(group): interval for group, interval in DEFAULT_INTERVALS.items()}
 
 
 def _kind(model: type[BaseModel]) -> str:

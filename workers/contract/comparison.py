@@ -220,9 +220,8 @@ class ComparisonSpec(Spec):
         if self.equal == "steps":
             return self.steps
         found = int(self.steps / optimizer.per_step().cost + ROUNDING)
-        while (
-            found and optimizer.spent(found).cost > self.steps + ROUNDING
-        ):  # beyond the average: some steps cost more than others
+        # a rule's average is not what the first steps take, where some take more than others
+        while found and optimizer.spent(found).cost > self.steps + ROUNDING:
             found -= 1
         return found
 

@@ -39,7 +39,8 @@ def of_trajectory(program: Program, step: int, loss: Tensor) -> Columns:
 
 def of_noise(program: Program, step: int, loss: Tensor) -> Columns:
     """Of the layers whose samples' gradients are known; NaN in the others."""
-    rates = [float(trial.hyperparameters.get("lr", math.nan)) for trial in program.trials]  # type: ignore[arg-type]
+    told = (trial.hyperparameters.get("lr") for trial in program.trials)
+    rates = [rate if isinstance(rate, int | float) else math.nan for rate in told]
     lr, exponents = torch.tensor(rates, dtype=torch.float64, device=program.theta.device), _exponents(program)
     found = [
         noise(samples, exponent, lr, loss.double()) if (samples := place.samples) is not None else {}

@@ -265,7 +265,7 @@ template <class T> class Trial {
         if (rule.rates) rule.hyper[0] = rule.rates[k];
         bottom = gathered();
         forward(raw);
-        double loss = descend_from_loss();
+        T loss = T(descend_from_loss());  // beyond its format a trial has diverged
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
@@ -464,7 +464,7 @@ template <class T> class Trial {
     }
 
     // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.
-    void watch(double loss, Count step) {
+    void watch(T loss, Count step) {
         if (task.diverged_step[trial] >= 0) return;
         Count layer = bad_output >= 0 ? bad_output : !std::isfinite(loss) ? L - 1 : bad_gradient;
         if (layer >= 0) {

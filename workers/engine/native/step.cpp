@@ -496,8 +496,7 @@ template <class T> void evaluate(const Task& task) {
 }  // namespace
 
 extern "C" {
-void train_float32(const Task* task) { train<float>(*task); }
-void train_float64(const Task* task) { train<double>(*task); }
-void evaluate_float32(const Task* task) { evaluate<float>(*task); }
-void evaluate_float64(const Task* task) { evaluate<double>(*task); }
+// REAL, the precision, is said by build.py: each is compiled where a shard has it.
+void train_trials(const Task* task) { train<REAL>(*task); }
+void evaluate_trials(const Task* task) { evaluate<REAL>(*task); }
 }

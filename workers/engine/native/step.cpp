@@ -5,6 +5,7 @@
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
 // Matrices are row by row: x [B, I], W [O, I], z [B, O].
 #include "extended.h"
+#include "products.h"
 #include "rules.h"
 #include "units.h"
 #include <algorithm>
@@ -69,6 +70,13 @@ template <class T> Count block(Count n) {
 
 template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
 
+constexpr Count LARGEST = 1024;  // layers beyond outgrow the caches: their products are the BLAS's
+
+inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.out) <= LARGEST; }
+
+// How long rows of n numbers are where they are read register by register.
+template <class T> Count padded(Count n) { return std::max(n, REGISTER<T>); }
+
 inline Count widest(const Task& task) {
     Count found = 0;
     for (Count l = 0; l < task.layer_count; l++) found = std::max({found, task.layers[l].into, task.layers[l].out});
@@ -78,19 +86,21 @@ inline Count widest(const Task& task) {
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
     std::vector<T> input, delta, below, before;
+    std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
     std::vector<double> sums;  // one for each unit, or each sample
     explicit Scratch(const Task& task)
         : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
           sums(std::max(widest(task), task.batch)) {
-        Count largest = 0;
+        Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
             largest = std::max(largest, block<T>(layer.out * (layer.into + 1)));
+            if (small(layer)) rows = std::max({rows, layer.into * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
             z.emplace_back(task.batch * layer.out);
             a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
         }
-        before.resize(largest);
+        before.resize(largest), turned.resize(rows);
     }
     T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
 };
@@ -255,7 +265,7 @@ template <class T> class Trial {
         if (rule.rates) rule.hyper[0] = rule.rates[k];
         bottom = gathered();
         forward(raw);
-        double loss = descend_from_loss();
+        T loss = T(descend_from_loss());  // beyond its format a trial has diverged
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
@@ -292,7 +302,41 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    void multiply(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out) {
+    // z [B, O] = x [B, I] · Wᵀ
+    void rise(const LayerSpec& layer, const T* x, T* z) {
+        Count I = layer.into, O = layer.out, row = padded<T>(O);
+        const T* w = theta + layer.weight;
+        if (!small(layer)) return by_blas('T', 'N', O, B, I, w, I, x, I, z);
+        transpose(w, O, I, s.turned.data(), row);
+        product<T>(B, O, I, {x, I, 1}, s.turned.data(), row, z);
+    }
+
+    // ∂L/∂W [O, I] = δᵀ [O, B] · x [B, I]
+    void weigh(const LayerSpec& layer, const T* delta, const T* x) {
+        Count I = layer.into, O = layer.out;
+        T* found = gradient + layer.weight;
+        if (!small(layer)) return by_blas('N', 'T', I, O, B, x, I, delta, O, found);
+        product<T>(O, I, B, {delta, 1, O}, readable(x, B, I), padded<T>(I), found);
+    }
+
+    // ∂L/∂x [B, I] = δ [B, O] · W
+    void fall(const LayerSpec& layer, const T* delta, T* below) {
+        Count I = layer.into, O = layer.out;
+        const T* w = theta + layer.weight;
+        if (!small(layer)) return by_blas('N', 'N', I, B, O, w, I, delta, O, below);
+        product<T>(B, I, O, {delta, O, 1}, readable(w, O, I), padded<T>(I), below);
+    }
+
+    // Rows of n numbers as they are, or copied to rows of a register.
+    const T* readable(const T* x, Count rows, Count n) {
+        constexpr Count W = REGISTER<T>;
+        if (n >= W) return x;
+        for (Count m = 0; m < rows; m++) std::memcpy(s.turned.data() + m * W, x + m * n, n * sizeof(T));
+        return s.turned.data();
+    }
+
+    // Its matrices are column by column: (m, n) are those of the transposed result.
+    void by_blas(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out) {
         int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
         T one = 1, zero = 0;
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
@@ -314,7 +358,7 @@ template <class T> class Trial {
             const auto& layer = task.layers[l];
             const auto& theta_of = non_linearity<T>(layer);
             T *z = s.z[l].data(), *a = s.value(l);
-            multiply('T', 'N', layer.out, B, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
+            rise(layer, x, z);
             bool finite = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, B, layer.out);
             if (!finite && bad_output < 0) bad_output = l;
             if (raw) {
@@ -344,8 +388,8 @@ template <class T> class Trial {
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
             non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
-            multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, gradient + start);
-            if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
+            weigh(layer, delta, x);
+            if (l) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
             if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
             else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, B * layer.out, *own);
@@ -420,7 +464,7 @@ template <class T> class Trial {
     }
 
     // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.
-    void watch(double loss, Count step) {
+    void watch(T loss, Count step) {
         if (task.diverged_step[trial] >= 0) return;
         Count layer = bad_output >= 0 ? bad_output : !std::isfinite(loss) ? L - 1 : bad_gradient;
         if (layer >= 0) {
@@ -452,8 +496,7 @@ template <class T> void evaluate(const Task& task) {
 }  // namespace
 
 extern "C" {
-void train_float32(const Task* task) { train<float>(*task); }
-void train_float64(const Task* task) { train<double>(*task); }
-void evaluate_float32(const Task* task) { evaluate<float>(*task); }
-void evaluate_float64(const Task* task) { evaluate<double>(*task); }
+// REAL, the precision, is said by build.py: each is compiled where a shard has it.
+void train_trials(const Task* task) { train<REAL>(*task); }
+void evaluate_trials(const Task* task) { evaluate<REAL>(*task); }
 }

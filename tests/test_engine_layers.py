@@ -435,7 +435,7 @@ def test_evaluation_drops_nothing() -> None:
         assert accuracy[row].item() == pytest.approx((output.argmax(1) == y).double().mean().item())
 
 
-@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 2), (2, 1)])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (2, 1)])
 def test_of_equals_the_first_is_the_largest_as_in_torch(kernel: int, stride: int) -> None:
     """Saturated units tie: of a window's equals one gets the error signal, which one is torch's choice; a NaN is largest of all."""
     drawn = torch.Generator().manual_seed(0)

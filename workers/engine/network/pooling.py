@@ -63,7 +63,8 @@ class Pool:
         """`_planes` back, of as many trials, samples and features as another has."""
         if self.image:
             return planes.view(*like.shape[:3], *planes.shape[2:])
-        return planes.squeeze(3).mT.unflatten(0, like.shape[:2])
+        steps: Tensor = planes.squeeze(3).mT.unflatten(0, like.shape[:2])
+        return steps
 
     def _arranged(self, planes: Tensor) -> Tensor:
         """The same numbers; in memory [H, W, N]."""

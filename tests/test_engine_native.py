@@ -62,6 +62,36 @@ MIXED = layers(
     {"kind": "activation", "activation": "gaussian"},
 )
 """With and without a bias, two linear layers in a row, sizes that fill no vector."""
+ADDING = {"kind": "adding", "length": 6, "count": 120}
+
+
+def rnn(size: int, **more: Any) -> dict[str, Any]:
+    return {"kind": "rnn", "hidden_size": size, **more}
+
+
+STACKED = layers(
+    rnn(7, output="sequence"),
+    {"kind": "linear", "out_features": 9},
+    {"kind": "activation", "activation": "gaussian"},
+    rnn(5, activation="gaussian", bias=False, output="sequence"),
+    {"kind": "linear", "out_features": 4, "bias": False},
+    rnn(6, activation="sigmoid"),
+    {"kind": "linear", "out_features": 8},
+    {"kind": "activation", "activation": "tanh"},
+)
+"""Of a sequence: all steps go up and the last alone, with biases and without, values that tell the slope and values that do not."""
+RESHAPED = layers(
+    {"kind": "linear", "out_features": 12},
+    {"kind": "activation", "activation": "tanh"},
+    {"kind": "unflatten", "shape": [4, 3]},
+    rnn(5, output="sequence"),
+    "flatten",
+    {"kind": "unflatten", "shape": [2, 10]},
+    rnn(3, output="sequence", activation="softplus"),
+    "flatten",
+    {"kind": "linear", "out_features": 6},
+)
+"""From features to sequences and back, steps of one size to steps of another."""
 PATHS: tuple[EnginePath, ...] = ("portable", "native")
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
@@ -126,6 +156,16 @@ def assert_tables_agree(mine: list[dict[str, Any]], expected: list[dict[str, Any
 def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> None:
     """With a kernel or run by torch between the steps."""
     one_step(shard(MIXED, *comparable(SETTINGS, precision), seeds=(0, 1), precision=precision), start, tmp_path)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("name", ["stacked", "reshaped"])
+def test_one_step_through_time(name: str, start: int, precision: str, tmp_path: Path) -> None:
+    """Rules with a kernel and without."""
+    network, problem = {"stacked": (STACKED, ADDING), "reshaped": (RESHAPED, "wine")}[name]
+    optimizers = "sgd", "adam", "rprop", "lion"
+    one_step(shard(network, *optimizers, problem=problem, seeds=(0, 1), precision=precision), start, tmp_path)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)

@@ -1,10 +1,12 @@
-// Whole training steps of dense networks: forward, backward, statistics, update; one trial after the other, several steps of
+// Whole training steps of dense and recurrent networks: forward, backward, statistics, update; one trial after the other, several steps of
 // each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
 // divergence.py, statistics/ and optimizers/: they are the definition.
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
-// Matrices are row by row: x [B, I], W [O, I], z [B, O].
+// Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows.
 #include "extended.h"
+#include "layers.h"
+#include "recurrent.h"
 #include "rules.h"
 #include "units.h"
 #include <algorithm>
@@ -27,19 +29,13 @@ template <> struct Gemm<double> {
 
 extern "C" {
 
-struct LayerSpec {
-    Count into, out, weight, bias;  // columns of the flat parameters; bias is -1 where there is none
-    const void* kernels;            // NonLinearity<T> of units.h
-    double steepest;
-};
-
 struct Task {
     Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
     Count passes;                // a bit for each of Pass below
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
-    const void* x;               // [N, F]
+    const void* x;               // [N, F], sequences [N, S, F]
     const void* targets;         // int64 [N] for classes, [N, O] in the network's precision
     const Count* rows;           // [T, K, B] which samples; null: all of them
     const unsigned char* record; // [K] whether a step's statistics are wanted
@@ -67,30 +63,35 @@ template <class T> Count block(Count n) {
     return ((n - 1) / parts / 16 + 1) * 16;
 }
 
-template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
-
 inline Count widest(const Task& task) {
     Count found = 0;
-    for (Count l = 0; l < task.layer_count; l++) found = std::max({found, task.layers[l].into, task.layers[l].out});
+    for (Count l = 0; l < task.layer_count; l++) {
+        const auto& layer = task.layers[l];
+        found = std::max(found, layer.steps * std::max(layer.into, layer.out));
+    }
     return found;
 }
 
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
-    std::vector<T> input, delta, below, before;
+    std::vector<T> input, delta, below, before, start, step_sums;
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
+    std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
     std::vector<double> sums;  // one for each unit, or each sample
     explicit Scratch(const Task& task)
-        : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
-          sums(std::max(widest(task), task.batch)) {
-        Count largest = 0;
+        : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+        Count largest = 0, units = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
-            largest = std::max(largest, block<T>(layer.out * (layer.into + 1)));
-            z.emplace_back(task.batch * layer.out);
-            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
+            Count rows = layer.steps * task.batch;
+            largest = std::max(largest, block<T>(layer.count));
+            if (layer.recurrent()) units = std::max(units, layer.out);
+            z.emplace_back(rows * layer.out);
+            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : rows * layer.out);
+            laid.emplace_back(l && task.layers[l - 1].out != layer.into ? rows * layer.into : 0);
         }
-        before.resize(largest);
+        before.resize(largest), start.resize(task.batch * units), step_sums.resize(units);
     }
     T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
 };
@@ -253,7 +254,7 @@ template <class T> class Trial {
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
         if (rule.rates) rule.hyper[0] = rule.rates[k];
-        bottom = gathered();
+        bottom = gathered((const T*)task.x);
         forward(raw);
         double loss = descend_from_loss();
         backward(k, raw);
@@ -263,12 +264,12 @@ template <class T> class Trial {
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
     void evaluate(double* loss, double* correct) {
-        Count features = task.layers[0].into, outputs = task.layers[L - 1].out;
+        Count features = task.layers[0].steps * task.layers[0].into, outputs = task.layers[L - 1].out;
         rows = nullptr;
         *loss = *correct = 0;
         for (Count start = 0; start < task.samples; start += task.batch) {
             B = std::min(task.batch, task.samples - start);
-            bottom = (const T*)task.x + start * features;
+            bottom = gathered((const T*)task.x + start * features);
             forward(nullptr);
             const T* output = s.value(L - 1);
             if (task.loss == 0) {
@@ -292,36 +293,56 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    void multiply(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out) {
+    // `kept` of what is there already stays.
+    void multiply(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out, T kept = 0) {
         int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
-        T one = 1, zero = 0;
-        gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
+        T one = 1;
+        gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &kept, out, &im);
+    }
+    auto multiplying() {
+        return [this](auto... each) { multiply(each...); };
     }
 
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
 
-    const T* gathered() {
-        Count F = task.layers[0].into;
-        const T* whole = (const T*)task.x;
-        if (!rows) return whole;
-        for (Count b = 0; b < B; b++) std::memcpy(s.input.data() + b * F, whole + rows[b] * F, F * sizeof(T));
+    const T* gathered(const T* whole) {
+        const auto& first = task.layers[0];
+        if (!rows && first.steps == 1) return whole;
+        lay_out(whole, first.steps * first.into, rows, s.input.data(), first.steps, first.into, B);
         return s.input.data();
     }
 
+    // What goes up from layer l: all it gives, or its last step.
+    const T* top(Count l) {
+        const auto& layer = task.layers[l];
+        return s.value(l) + (layer.steps - layer.given()) * B * layer.out;
+    }
+
+    // What layer l sees, in its shape.
+    const T* seen(Count l) { return l == 0 ? bottom : s.laid[l].empty() ? top(l - 1) : s.laid[l].data(); }
+
     void forward(Raw* raw) {
-        const T* x = bottom;
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
             const auto& theta_of = non_linearity<T>(layer);
+            if (!s.laid[l].empty()) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, s.laid[l].data(), layer.steps, layer.into, B);
+            const T* x = seen(l);
             T *z = s.z[l].data(), *a = s.value(l);
-            multiply('T', 'N', layer.out, B, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
-            bool finite = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, B, layer.out);
-            if (!finite && bad_output < 0) bad_output = l;
-            if (raw) {
-                raw[l].nothing = finite ? 0 : NAN;
-                if (wanted(ACTIVATION) || wanted(SLOPE)) theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
+            Count rows = layer.steps * B;
+            bool finite, sound;
+            if (layer.recurrent()) {
+                finite = forward_through_time(layer, theta, x, z, a, s.start.data(), B, multiplying());
+                sound = all_finite(top(l), layer.given() * B * layer.out);
+            } else {
+                multiply('T', 'N', layer.out, rows, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
+                finite = sound = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, rows, layer.out);
             }
-            x = a;
+            if (!sound && bad_output < 0) bad_output = l;
+            if (!raw) continue;
+            raw[l].nothing = finite ? 0 : NAN;
+            if (!wanted(ACTIVATION) && !wanted(SLOPE)) continue;
+            if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
+            else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
         }
     }
 
@@ -339,21 +360,30 @@ template <class T> class Trial {
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
-            Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
-            const T* x = l ? s.value(l - 1) : bottom;
+            Count start = layer.weight, rows = layer.steps * B;
+            const T* x = seen(l);
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
-            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
-            non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
-            multiply('N', 'T', layer.into, layer.out, B, x, layer.into, delta, layer.out, gradient + start);
-            if (l) multiply('N', 'N', layer.into, B, layer.out, theta + start, layer.into, delta, layer.out, below);
+            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
+            if (layer.recurrent())
+                back_through_time(layer, theta, gradient, delta, s.z[l].data(), s.value(l), s.start.data(), s.step_sums.data(), B, multiplying());
+            else
+                non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, rows, layer.out);
+            multiply('N', 'T', layer.into, layer.out, rows, x, layer.into, delta, layer.out, gradient + start);
+            if (l) multiply('N', 'N', layer.into, rows, layer.out, theta + start, layer.into, delta, layer.out, below);
             Raw* own = raw ? raw + l : nullptr;
-            if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, B * layer.out, *own);
-            Change change{l, k, start, n, own};
+            bool features = layer.steps == 1 && !layer.recurrent();
+            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
+            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, rows * layer.out, *own);
+            Change change{l, k, start, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);
             if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
             std::swap(delta, below);
+            if (!s.laid[l].empty()) {
+                const auto& giving = task.layers[l - 1];
+                lay_out(delta, layer.into, nullptr, below, giving.given(), giving.out, B);
+                std::swap(delta, below);
+            }
         }
     }
 

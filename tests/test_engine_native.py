@@ -80,6 +80,8 @@ STACKED = layers(
     {"kind": "activation", "activation": "tanh"},
 )
 """Of a sequence: all steps go up and the last alone, with biases and without, values that tell the slope and values that do not."""
+EXPLODING = layers(rnn(6, activation="relu", output="sequence"), rnn(5, activation="identity"))
+"""Nothing bounds what is handed on from step to step."""
 RESHAPED = layers(
     {"kind": "linear", "out_features": 12},
     {"kind": "activation", "activation": "tanh"},
@@ -160,10 +162,9 @@ def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("start", [0, 3])
-@pytest.mark.parametrize("name", ["stacked", "reshaped"])
-def test_one_step_through_time(name: str, start: int, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "problem"), [(STACKED, ADDING), (RESHAPED, "wine")])
+def test_one_step_through_time(network: Any, problem: Any, start: int, precision: str, tmp_path: Path) -> None:
     """Rules with a kernel and without."""
-    network, problem = {"stacked": (STACKED, ADDING), "reshaped": (RESHAPED, "wine")}[name]
     optimizers = "sgd", "adam", "rprop", "lion"
     one_step(shard(network, *optimizers, problem=problem, seeds=(0, 1), precision=precision), start, tmp_path)
 
@@ -205,10 +206,13 @@ def test_every_kernel_is_a_rule() -> None:
     assert KERNELS.keys() <= RULES.keys()
 
 
-@pytest.mark.parametrize("problem", ["digits", TEACHER])
-def test_a_whole_training_agrees(problem: Any) -> None:
-    """Across epochs, with curves and test scores; classes and targets."""
-    planned = shard(MIXED, "sgd", "rmsprop", "adam", problem=problem, seeds=(0, 3), steps=40)
+@pytest.mark.parametrize(
+    ("network", "problem", "steps"),
+    [(MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 15), (RESHAPED, "wine", 15)],
+)
+def test_a_whole_training_agrees(network: Any, problem: Any, steps: int) -> None:
+    """Across epochs, with curves and test scores; classes, targets and sequences."""
+    planned = shard(network, "sgd", "rmsprop", "adam", problem=problem, seeds=(0, 3), steps=steps)
     assert_close(train(planned, path="native"), train(planned), rel=1e-7)
 
 
@@ -230,15 +234,18 @@ def test_a_trial_does_not_depend_on_its_neighbours_nor_on_chunks() -> None:
     assert_close(train(only(planned, 1, 2), path="native"), whole, rel=1e-12)
 
 
-def test_an_interrupted_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    planned = shard(MIXED, "sgd", "adam", "rprop", "smorms3", steps=30, recorded=[0, 4, 5, 19, 30], precision="float32")
+@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING)])
+def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: Any, tmp_path: Path) -> None:
+    rules, recorded = ("sgd", "adam", "rprop", "smorms3"), [0, 4, 5, 19, 30]
+    planned = shard(network, *rules, problem=problem, steps=30, recorded=recorded, precision="float32")
     assert_same(train_interrupted(planned, [3, 5, 18], tmp_path, path="native"), train(planned, path="native"))
 
 
 @pytest.mark.parametrize("scale", [1e10, 1e22, 1e30])
-def test_a_divergence_is_found_where_and_when_the_definition_finds_it(scale: float) -> None:
+@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (EXPLODING, ADDING)])
+def test_a_divergence_is_found_where_and_when_the_definition_finds_it(network: Any, problem: Any, scale: float) -> None:
     """In a gradient, the loss or an output; the trials beside it go on."""
-    planned = with_a_diverging(shard(MIXED, "sgd", "adam", steps=8, precision="float32"))
+    planned = with_a_diverging(shard(network, "sgd", "adam", problem=problem, steps=8, precision="float32"))
     found = []
     for path in PATHS:
         running = training(planned, path=path)
@@ -253,10 +260,16 @@ def test_a_divergence_is_found_where_and_when_the_definition_finds_it(scale: flo
     assert mine == expected | {"last_finite_loss": pytest.approx(expected["last_finite_loss"], rel=1e-6)}
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e18])
-def test_tiny_and_huge_gradients_keep_their_norms(scale: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("network", "problem", "scale"),
+    [
+        *((mlp("identity", depth=2), TEACHER, scale) for scale in (1e-30, 1e-20, 1e18)),
+        *((EXPLODING, ADDING, scale) for scale in (1e-12, 1e18)),
+    ],
+)
+def test_tiny_and_huge_gradients_keep_their_norms(network: Any, problem: Any, scale: float) -> None:
     """float32, where plain sums of squares would be zero or infinite."""
-    planned = shard(mlp("identity", depth=2), "sgd", problem=TEACHER, precision="float32", steps=2)
+    planned = shard(network, "sgd", problem=problem, precision="float32", steps=2)
     found = []
     for path in PATHS:
         running = training(planned, path=path)
@@ -311,10 +324,18 @@ def test_far_out_a_non_linearity_takes_no_longer() -> None:
     assert seconds(FAR) < 1.7 * seconds(1.0)
 
 
-def test_dropout_and_second_gradients_stay_on_the_portable_path() -> None:
+def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
     assert choose(shard(MIXED, "sgd"), "cpu", 2).path == "native"
     assert choose(shard(MIXED, "vsgd_fd"), "cpu", 2).path == "portable"
     assert choose(shard(layers({"kind": "dropout", "p": 0.1}), "sgd"), "cpu", 2).path == "portable"
+    assert choose(shard(STACKED, "sgd", problem=ADDING), "cpu", 2).path == "native"
+    extended = shard(STACKED, "sgd", problem=ADDING, gradient_range="extended")
+    assert choose(extended, "cpu", 2).path == "portable"
+    assert choose(shard(layers({"kind": "gru", "hidden_size": 4}), problem=ADDING), "cpu", 2).path == "portable"
+    assert (
+        choose(shard(layers(rnn(4), {"kind": "activation", "activation": "tanh"}), problem=ADDING), "cpu", 2).path
+        == "portable"
+    )
     assert choose(shard(MIXED, "sgd"), "cuda", 2).path == "portable"
 
 

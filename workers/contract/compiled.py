@@ -14,8 +14,12 @@ RULES = ("sgd", "rmsprop", "adam", "rprop", "signsgd", "signum", "smorms3")
 def compilable(
     network: Sequence[ExpandedLayer], pattern: Pattern, regularizers: Regularizers, *, extended: bool
 ) -> bool:
-    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, and rnn layers in the standard range, on features
-    or sequences, and one gradient is all that is asked."""
+    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, and rnn layers, on features or sequences, and one
+    gradient is all that is asked.
+
+    Args:
+        extended: whether the gradient's range is: through time that is torch's.
+    """
     specs = [layer.spec for layer in network]
     return (
         pattern == "one_gradient"

@@ -1,4 +1,4 @@
-"""The fast path on the CPU: whole steps of dense and recurrent networks in compiled code, one trial after the other. K steps, T trials, L layers.
+"""The fast path on the CPU: steps of dense networks and RNNs in compiled code, one trial after the other. K steps, T trials, L layers.
 
 One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
 train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
@@ -172,7 +172,10 @@ def _lay_down(program: Program, slot: _Layer, place: Measured, columns: slice) -
     slot.through = columns.start + prod(weights) if through else -1
     slot.bias = columns.stop - slot.out if len(place.row.tensors) > (2 if through else 1) else -1
     slot.last = isinstance(layer.spec, specs.Rnn) and layer.spec.output == "last"
-    passes, theta = kernels(_spec(program, place)), place.layer.theta if isinstance(place.layer, Rnn) else place.non_linearity
+    passes, theta = (
+        kernels(_spec(program, place)),
+        place.layer.theta if isinstance(place.layer, Rnn) else place.non_linearity,
+    )
     assert passes is not None
     slot.kernels, slot.steepest = passes[program.theta.dtype], theta.steepest
 

@@ -100,10 +100,10 @@ def fresh_seconds(workload: Workload) -> float:
 
 
 def compile_seconds() -> float:
-    """From an empty cache until the compiled step is loaded; NaN without a compiler."""
+    """From an empty cache until the step and the usual non-linearities are compiled and loaded; NaN without a compiler."""
     program = (
-        "import logging, time, torch; from workers.engine.native.build import library; logging.disable();"
-        "started = time.perf_counter(); found = library(); print(time.perf_counter() - started if found else float('nan'))"
+        "import logging, time, torch; from workers.engine.native.build import prepare; logging.disable();"
+        "started = time.perf_counter(); found = prepare(); print(time.perf_counter() - started if found else float('nan'))"
     )
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "XDG_CACHE_HOME": empty, "TMPDIR": empty}

@@ -29,7 +29,7 @@ from workers.engine.recording import Recording
 from workers.engine.scaling import scale
 from workers.engine.train import advance, differentiate, give, measure, the_gradient
 
-PATHS: tuple[EnginePath, ...] = ("portable", "native") if build.library() is not None else ("portable",)
+PATHS: tuple[EnginePath, ...] = ("portable", "native") if build.library(torch.float32) is not None else ("portable",)
 BY_PATTERN: dict[str, list[Optimizer]] = {}
 for spec in OPTIMIZERS:
     BY_PATTERN.setdefault(spec.pattern, []).append(spec.model_fields["kind"].default)

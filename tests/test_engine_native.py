@@ -1,5 +1,6 @@
 """The compiled path against the portable one, which is the definition: from equal state the same step and the same statistics."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ from workers.engine.optimizers import RULES
 from workers.engine.shard import Training
 
 pytestmark = pytest.mark.skipif(
-    build.library() is None and not os.environ.get("CI"), reason="no C++ compiler on this machine"
+    build.library(torch.float32) is None and not os.environ.get("CI"), reason="no C++ compiler on this machine"
 )
 
 RULES_OF_ONE_GRADIENT: list[Optimizer] = [
@@ -260,15 +261,8 @@ def test_a_divergence_is_found_where_and_when_the_definition_finds_it(network: A
     assert mine == expected | {"last_finite_loss": pytest.approx(expected["last_finite_loss"], rel=1e-6)}
 
 
-@pytest.mark.parametrize(
-    ("network", "problem", "scale"),
-    [
-        *((mlp("identity", depth=2), TEACHER, scale) for scale in (1e-30, 1e-20, 1e18)),
-        *((EXPLODING, ADDING, scale) for scale in (1e-12, 1e18)),
-    ],
-)
-def test_tiny_and_huge_gradients_keep_their_norms(network: Any, problem: Any, scale: float) -> None:
-    """float32, where plain sums of squares would be zero or infinite."""
+def scaled_by(scale: float, network: Any, problem: Any) -> list[list[dict[str, Any]]]:
+    """The first statistics in float32 of linear layers whose weights are so many times as large, by path."""
     planned = shard(network, "sgd", problem=problem, precision="float32", steps=2)
     found = []
     for path in PATHS:
@@ -278,7 +272,40 @@ def test_tiny_and_huge_gradients_keep_their_norms(network: Any, problem: Any, sc
         table, _ = running.tables()
         assert table is not None
         found.append(table.to_pylist())
-    assert_tables_agree(found[1], found[0], 1e-5)
+    return found
+
+
+LINEAR = mlp("identity", depth=2), TEACHER
+
+
+@pytest.mark.parametrize(
+    ("scale", "network", "problem"),
+    [
+        (1e-30, *LINEAR),
+        (1e-20, *LINEAR),
+        (1e6, *LINEAR),
+        (1e7, *LINEAR),
+        (1e-12, EXPLODING, ADDING),
+        (30, EXPLODING, ADDING),
+    ],
+)
+def test_tiny_and_huge_gradients_keep_their_norms(scale: float, network: Any, problem: Any) -> None:
+    """Where plain sums of squares would be zero or infinite; in the end the loss is beyond float32, the gradient is not."""
+    portable, native = scaled_by(scale, network, problem)
+    assert_tables_agree(native, portable, 1e-5)
+    assert all(math.isfinite(row["gradient_norm"]) for row in native)
+    assert native[-1]["gradient_norm"] > 0
+
+
+@pytest.mark.parametrize(("network", "problem"), [LINEAR, (EXPLODING, ADDING)])
+def test_products_that_overflow_do_so_on_both_paths(network: Any, problem: Any) -> None:
+    """The order of the terms says whether a sum of infinities is one or NaN."""
+    portable, native = scaled_by(1e18, network, problem)
+    for own, other in zip(native, portable, strict=True):
+        for name, value in own.items():
+            if isinstance(value, float):
+                assert math.isfinite(value) == math.isfinite(other[name]), (name, own["layer"])
+    assert any(row["gradient_nonfinite_fraction"] for row in native)
 
 
 FAR = 300.0
@@ -342,11 +369,13 @@ def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
 def test_without_a_compiler_the_portable_path_is_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Said once in the log."""
+    """Said once in the log, whatever the precisions."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     build.library.cache_clear()
+    build._warn.cache_clear()
+    plans = [shard(MIXED, "sgd", precision=precision) for precision in ("float32", "float64", "float32")]
     try:
-        assert [choose(shard(MIXED, "sgd"), "cpu", 2).path for _ in range(2)] == ["portable"] * 2
+        assert [choose(planned, "cpu", 2).path for planned in plans] == ["portable"] * 3
         assert [record.getMessage() for record in caplog.records] == [
             "training without the compiled step, at a third of the speed or less: no C++ compiler (g++) was found"
         ]

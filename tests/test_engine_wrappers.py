@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from engine_samples import EnginePath, assert_close, assert_same, mlp, only, shard, train, train_interrupted
 
 from workers.engine.execution import choose
@@ -33,7 +34,7 @@ SHARPNESS: list[Any] = [SGD | {"sam": "sam", "clip": {"kind": "norm", "max_norm"
 @pytest.mark.parametrize("optimizers", [SCHEDULED, [*SCHEDULED, *AROUND]], ids=["schedules", "all"])
 def test_the_compiled_path_agrees(optimizers: list[Any]) -> None:
     """Schedules, which it knows, and everything else, which torch does between its steps, give what the definition gives."""
-    if build.library() is None:
+    if build.library(torch.float32) is None:
         pytest.skip("no C++ compiler on this machine")
     planned = shard(mlp("tanh"), *optimizers, steps=90, recorded=[0, 1, 2, 30, 71, 90])
     assert_close(train(planned, path="native"), train(planned), rel=1e-7)
@@ -41,7 +42,7 @@ def test_the_compiled_path_agrees(optimizers: list[Any]) -> None:
 
 def test_chunks_end_where_torch_takes_over() -> None:
     """Trials that the compiled code updates by itself never wait for torch: a schedule is among them, clipping is not."""
-    if build.library() is None:
+    if build.library(torch.float32) is None:
         pytest.skip("no C++ compiler on this machine")
     planned = shard(mlp("tanh"), SCHEDULED[0], "sgd", AROUND[0], "lion", "adam", seeds=tuple(range(10)))
     assert choose(planned, "cpu", 1).chunks == [5, 5, 5, 5, 20, 3, 3, 2, 2]
@@ -54,7 +55,7 @@ def test_chunks_end_where_torch_takes_over() -> None:
 def test_wrapped_trials_in_a_shard(optimizers: list[Any], path: EnginePath, tmp_path: Path) -> None:
     """Interrupted, the same bit for bit; alone, or in other chunks, the same up to rounding."""
     planned = shard(mlp("tanh"), *optimizers, steps=24, recorded=[0, 5, 24])
-    if path == "native" and build.library() is None:
+    if path == "native" and build.library(torch.float32) is None:
         pytest.skip("no C++ compiler on this machine")
     undisturbed = train(planned, path=path)
     assert_same(train_interrupted(planned, [7, 16], tmp_path, path=path), undisturbed)

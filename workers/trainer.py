@@ -50,6 +50,7 @@ def main() -> None:
     threading.Thread(target=listen, args=(commands, stop), daemon=True).start()
     build.prepare()  # compiled now, if it has to be, and not when somebody waits
     tell({"event": "ready", **describe(device)})
+    threading.Thread(target=build.prepare, args=(torch.float64,), daemon=True).start()  # few ask for it
     while (message := commands.get())["command"] != "quit":
         try:
             if message["command"] != "slice":

@@ -9,6 +9,8 @@ from workers.contract.shapes import ExpandedLayer
 
 RULES = ("sgd", "rmsprop", "adam", "rprop", "signsgd", "signum", "smorms3")
 """Those with a kernel; others are updated by torch between compiled passes."""
+LARGEST_THROUGH_TIME = 1024
+"""Units, and inputs, of a recurrent layer: products of larger ones are a BLAS's."""
 
 
 def compilable(
@@ -38,4 +40,6 @@ def updated_there(optimizer: OptimizerSpec) -> bool:
 def _fits(below: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
     if isinstance(layer.spec, Activation):
         return below is not None and isinstance(below.spec, Linear) and not layer.parameters
-    return isinstance(layer.spec, Linear | Rnn | Flatten | Unflatten)
+    if isinstance(layer.spec, Rnn):
+        return max(layer.spec.hidden_size, layer.in_shape[-1]) <= LARGEST_THROUGH_TIME
+    return isinstance(layer.spec, Linear | Flatten | Unflatten)

@@ -32,7 +32,7 @@ from workers.engine.network import Rnn
 from workers.engine.occasional import alone
 from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
-from workers.engine.program import Group, Measured, Program
+from workers.engine.program import DTYPES, Group, Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.scaling import norms
 from workers.engine.statistics import backward_columns, forward_columns, update_columns
@@ -99,7 +99,7 @@ def supports(shard: Shard) -> bool:
     layers = shard.network
     return (
         compilable(layers, shard.pattern, shard.regularizers, extended=shard.gradient_range == "extended")
-        and library() is not None
+        and library(DTYPES[shard.precision]) is not None
         and None
         not in [
             kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation | specs.Rnn)
@@ -152,7 +152,7 @@ class _Native:
 
 
 def _prepare(program: Program) -> _Native:
-    found = library()
+    found = library(program.theta.dtype)
     assert found is not None
     layers = (_Layer * len(program.measured))()
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
@@ -238,21 +238,20 @@ def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, T
     """As evaluation.evaluate."""
     found = torch.empty(len(program.trials), 2, dtype=torch.float64)
     task = _task(program, native, split, batch=min(SAMPLES_AT_ONCE, len(split.x)), raw=found.data_ptr())
-    native.library.evaluate[program.theta.dtype](ctypes.addressof(task))
+    native.library.evaluate(ctypes.addressof(task))
     loss, correct = found.unbind(1)
     known = ~loss.isnan() if program.loss.correct else torch.zeros_like(loss, dtype=torch.bool)
     return loss / len(split.x), torch.where(known, correct / len(split.x), torch.nan)
 
 
 def _task(program: Program, native: _Native, split: Split, **more: Any) -> _Task:
-    dtype = program.theta.dtype
     return _Task(
         trials=len(program.trials),
         parameters=program.theta.shape[1],
         layer_count=len(program.measured),
         samples=len(split.x),
         loss=LOSSES.index(program.shard.problem.loss),
-        gemm=native.library.gemm[dtype],
+        gemm=native.library.gemm,
         layers=ctypes.addressof(native.layers),
         rules=ctypes.addressof(native.rules),
         x=split.x.data_ptr(),
@@ -268,7 +267,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     """Updates `start` to `end` of every trial, with what is recorded of them."""
     steps = range(start, end)
     recorded = [step for step in steps if step in recording.steps]
-    trials, layers, dtype = len(program.trials), len(program.measured), program.theta.dtype
+    trials, layers = len(program.trials), len(program.measured)
     raw = torch.full((len(recorded), trials, layers, len(RAW)), torch.nan, dtype=torch.float64)
     rows = program.batches.rows(start, end)
     split, watch = program.data.training, program.watch.state
@@ -295,7 +294,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         last_loss=watch["loss"].data_ptr(),
         extended=ctypes.addressof(exponents) if exponents else None,
     )
-    native.library.train[dtype](ctypes.addressof(task))
+    native.library.train(ctypes.addressof(task))
     del rates  # until here the compiled code reads them
     gradients = train.the_gradient(program)
     for group in native.by_torch:

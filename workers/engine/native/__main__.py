@@ -2,7 +2,7 @@
 
 import logging
 
-from workers.engine.native.build import prepare
+from workers.engine.native.build import PRECISIONS, prepare
 
 logging.basicConfig(format="%(message)s")
-raise SystemExit(not prepare())
+raise SystemExit(not all(prepare(dtype) for dtype in PRECISIONS))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,30 +35,32 @@ COMMON: tuple[ActivationSpec, ...] = (Identity(), Tanh(), Sigmoid())
 """Compiled ahead of the first shard; others when a shard first has them."""
 
 
-class Library(NamedTuple):
-    """By precision."""
+PRECISIONS = {torch.float32: ("float", "sgemm_"), torch.float64: ("double", "dgemm_")}
+"""In C++, and BLAS's matrix product."""
 
-    train: Mapping[torch.dtype, Callable[[int], None]]
-    evaluate: Mapping[torch.dtype, Callable[[int], None]]
-    gemm: Mapping[torch.dtype, int]
-    """Addresses of torch's own matrix product (BLAS calling convention)."""
+
+class Library(NamedTuple):
+    """Of one precision."""
+
+    train: Callable[[int], None]
+    evaluate: Callable[[int], None]
+    gemm: int
+    """Address of torch's own matrix product (BLAS calling convention)."""
 
 
 @cache
-def library() -> Library | None:
+def library(dtype: torch.dtype) -> Library | None:
     """The compiled step, from the cache or new; None, and one line in the log, where there is none to be had."""
     try:
         blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        gemm = {torch.float32: _address(blas.sgemm_), torch.float64: _address(blas.dgemm_)}
-        step = ctypes.CDLL(str(_compiled((FOLDER / "step.cpp").read_text())))
+        gemm = _address(getattr(blas, PRECISIONS[dtype][1]))
+        step = ctypes.CDLL(str(_compiled(_step(dtype))))
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        log.warning("training without the compiled step, at a third of the speed or less: %s", error)
+        _warn(f"training without the compiled step, at a third of the speed or less: {error}")
         return None
-    train = {torch.float32: step.train_float32, torch.float64: step.train_float64}
-    evaluate = {torch.float32: step.evaluate_float32, torch.float64: step.evaluate_float64}
-    for function in [*train.values(), *evaluate.values()]:
+    for function in (step.train_trials, step.evaluate_trials):
         function.argtypes, function.restype = [ctypes.c_void_p], None
-    return Library(train, evaluate, gemm)
+    return Library(step.train_trials, step.evaluate_trials, gemm)
 
 
 @cache
@@ -66,7 +69,7 @@ def kernels(spec: ActivationSpec) -> Mapping[torch.dtype, int] | None:
     try:
         unit = ctypes.CDLL(str(_compiled(source(expression_of(spec)))))
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("training %s without compiled code: %s", spec.kind, error)
+        _warn(f"training {spec.kind} without compiled code: {error}")
         return None
     return {
         dtype: ctypes.addressof(ctypes.c_char.in_dll(unit, name))
@@ -74,9 +77,23 @@ def kernels(spec: ActivationSpec) -> Mapping[torch.dtype, int] | None:
     }
 
 
-def prepare() -> bool:
-    """Compiles what most shards need, if it has to be. False if that cannot be."""
-    return library() is not None and None not in [kernels(spec) for spec in COMMON]
+def prepare(dtype: torch.dtype = torch.float32) -> bool:
+    """Compiles what most shards need, if it has to be, side by side. False if that cannot be."""
+    with ThreadPoolExecutor() as pool:  # what fails there fails again below, and is told
+        for text in [_step(dtype), *(source(expression_of(spec)) for spec in COMMON)]:
+            pool.submit(_compiled, text)
+    return library(dtype) is not None and None not in [kernels(spec) for spec in COMMON]
+
+
+def _step(dtype: torch.dtype) -> str:
+    """What there is to compile of a step in one precision: the other one would take as long again."""
+    return f"#define REAL {PRECISIONS[dtype][0]}\n" + (FOLDER / "step.cpp").read_text()
+
+
+@cache
+def _warn(message: str) -> None:
+    """Says it once."""
+    log.warning(message)
 
 
 def _compiled(text: str) -> Path:

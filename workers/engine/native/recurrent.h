@@ -1,10 +1,14 @@
 // Sequences: of each step all samples side by side, [S, B, F]. So a dense layer on a sequence is one of S·B rows, and a recurrent layer
 // goes from step to step in products of B rows. The definition is workers/engine/network/recurrent.py.
 //
-// S steps, B samples, I/H features in and units. `multiply` is Trial's in step.cpp; theta and gradient are a trial's flat parameters.
+// S steps, B samples, I/H features in and units. theta and gradient are a trial's flat parameters.
 #pragma once
 #include "layers.h"
+#include "products.h"
 #include <numeric>
+#include <vector>
+
+constexpr Count ROWS_OF_A_SUM = 256;  // of a product that sums over samples and steps: what it reads stays in the cache
 
 // Every sample's numbers in the same order, from [·, B, I] to [S, B, O].
 template <class T> void lay_out(const T* x, Count I, const Count* rows, T* out, Count S, Count O, Count B) {
@@ -16,43 +20,87 @@ template <class T> void lay_out(const T* x, Count I, const Count* rows, T* out, 
     }
 }
 
-// z_t = W x_t + U h_{t−1} and h_t = θ(z_t + b), into z and a [S, B, H]; `start` is h_0, zeros. Returns whether every z is finite.
-template <class T, class Multiply>
-bool forward_through_time(const LayerSpec& layer, const T* theta, const T* x, T* z, T* a, const T* start, Count B, Multiply multiply) {
-    Count H = layer.out, step = B * H;
+// Rows of n numbers as they are, or copied to rows of a register.
+template <class T> const T* readable(const T* x, Count rows, Count n, T* room) {
+    constexpr Count W = REGISTER<T>;
+    if (n >= W) return x;
+    for (Count m = 0; m < rows; m++) std::memcpy(room + m * W, x + m * n, n * sizeof(T));
+    return room;
+}
+
+template <class T> void add(T* sum, const T* x, Count n) {
+#pragma omp simd
+    for (Count i = 0; i < n; i++) sum[i] += x[i];
+}
+
+// What the steps of a trial need.
+template <class T> struct Steps {
+    std::vector<T> weight, through;  // W and U as their products read them
+    std::vector<T> rows, product, sums;
+    void fit(const LayerSpec& layer, Count batch) {
+        Count H = layer.out, I = layer.into, W = REGISTER<T>, wide = std::max({H, I, W});
+        grow(weight, std::max(I, H) * wide), grow(through, H * wide), grow(sums, H);
+        grow(rows, std::max(batch, ROWS_OF_A_SUM) * W), grow(product, H * std::max(batch, wide));
+    }
+
+  private:
+    static void grow(std::vector<T>& room, Count n) {
+        if (Count(room.size()) < n) room.resize(n);
+    }
+};
+
+// z_t = W x_t + U h_{t−1} and h_t = θ(z_t + b), into z and a [S, B, H]; before a lies h_0. Returns whether every z is finite.
+template <class T> bool forward_through_time(const LayerSpec& layer, const T* theta, const T* x, T* z, T* a, Count B, Steps<T>& room) {
+    Count H = layer.out, I = layer.into, row = padded<T>(H), step = B * H;
     const T* bias = layer.bias < 0 ? nullptr : theta + layer.bias;
+    transpose(theta + layer.weight, H, I, room.weight.data(), row);
+    transpose(theta + layer.through, H, H, room.through.data(), row);
     bool finite = true;
-    multiply('T', 'N', H, layer.steps * B, layer.into, theta + layer.weight, layer.into, x, layer.into, z, T(0));
-    for (Count s = 0; s < layer.steps; s++) {
-        const T* before = s ? a + (s - 1) * step : start;
-        multiply('T', 'N', H, B, H, theta + layer.through, H, before, H, z + s * step, T(1));
-        finite &= non_linearity<T>(layer).activate(z + s * step, bias, a + s * step, B, H);
+    for (Count s = 0; s < layer.steps; s++, x += B * I, z += step, a += step) {
+        product<T>(B, H, I, {x, I, 1}, room.weight.data(), row, z);
+        product<T>(B, H, H, {a - step, H, 1}, room.through.data(), row, room.product.data());
+        add(z, room.product.data(), step);
+        finite &= non_linearity<T>(layer).activate(z, bias, a, B, H);
     }
     return finite;
 }
 
-// δ at the pre-activations [S, B, H] from δ at the values, in place; of those [B, H] of the last step if that alone goes up. And the
-// gradients of b and U: sums over a step each, [H] in `sums`, which rounding harms less than one over all of them.
-template <class T, class Multiply>
-void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* delta, const T* z, const T* a, const T* start, T* sums, Count B,
-                       Multiply multiply) {
-    Count H = layer.out, step = B * H, last = layer.steps - 1;
+// sum [M, N] (+)= aᵀ [M, K] · b [K, N]
+template <class T> void add_product(Count M, Count N, Count K, const T* a, const T* b, T* sum, bool first, Steps<T>& room) {
+    T* found = first ? sum : room.product.data();
+    product<T>(M, N, K, {a, 1, M}, readable(b, K, N, room.rows.data()), padded<T>(N), found);
+    if (!first) add(sum, found, M * N);
+}
+
+// δ at the pre-activations [S, B, H] from δ at the values, in place; of those [B, H] of the last step where that alone goes up. And the
+// gradients of W, U and b: sums over some steps each, which rounding harms less than one over all of them.
+template <class T>
+void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* delta, const T* x, const T* z, const T* a, Count B,
+                       Steps<T>& room) {
+    Count H = layer.out, I = layer.into, step = B * H, last = layer.steps - 1, together = std::max<Count>(1, ROWS_OF_A_SUM / B);
+    const T* through = readable(theta + layer.through, H, H, room.through.data());
     T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
     if (bias_gradient) std::fill(bias_gradient, bias_gradient + H, T(0));
     if (layer.last && last) std::memcpy(delta + last * step, delta, step * sizeof(T));
-    for (Count s = last; s >= 0; s--) {
+    for (Count s = last, end = layer.steps; s >= 0; s--) {
         T* own = delta + s * step;
-        if (s < last) multiply('N', 'N', H, B, H, theta + layer.through, H, own + step, H, own, T(layer.last ? 0 : 1));
-        non_linearity<T>(layer).descend(own, z + s * step, a + s * step, bias_gradient ? sums : nullptr, B, H);
-        for (Count j = 0; bias_gradient && j < H; j++) bias_gradient[j] += sums[j];
+        if (s < last) {
+            T* back = layer.last ? own : room.product.data();
+            product<T>(B, H, H, {own + step, H, 1}, through, padded<T>(H), back);
+            if (!layer.last) add(own, back, step);
+        }
+        non_linearity<T>(layer).descend(own, z + s * step, a + s * step, bias_gradient ? room.sums.data() : nullptr, B, H);
+        if (bias_gradient) add(bias_gradient, room.sums.data(), H);
+        if (end - s < together && s) continue;
+        bool first = end == layer.steps;
+        add_product(H, I, (end - s) * B, own, x + s * B * I, gradient + layer.weight, first, room);
+        add_product(H, H, (end - s) * B, own, a + (s - 1) * step, gradient + layer.through, first, room);
+        end = s;
     }
-    multiply('N', 'T', H, H, B, start, H, delta, H, gradient + layer.through, T(0));
-    multiply('N', 'T', H, H, last * B, a, H, delta + step, H, gradient + layer.through, T(1));
 }
 
 // The statistics of look_at_units where every unit counts once at every step: what is within steps, and between them.
-template <class T>
-void look_through_time(const LayerSpec& layer, const T* z, const T* a, Count B, double* means, Raw& raw) {
+template <class T> void look_through_time(const LayerSpec& layer, const T* z, const T* a, Count B, double* means, Raw& raw) {
     Raw own;
     double mean = 0, within = 0, across = 0, saturated = 0, slopes = 0, dead = 0, O = double(layer.out);
     for (Count s = 0; s < layer.steps; s++) {

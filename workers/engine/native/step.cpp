@@ -1,4 +1,4 @@
-// Whole training steps of dense and recurrent networks: forward, backward, statistics, update; one trial after the other, several steps of
+// Whole training steps of dense networks and RNNs: forward, backward, statistics, update; one trial after the other, several steps of
 // each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
 // divergence.py, statistics/ and optimizers/: they are the definition.
 //
@@ -6,6 +6,7 @@
 // Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows.
 #include "extended.h"
 #include "layers.h"
+#include "products.h"
 #include "recurrent.h"
 #include "rules.h"
 #include "units.h"
@@ -63,6 +64,10 @@ template <class T> Count block(Count n) {
     return ((n - 1) / parts / 16 + 1) * 16;
 }
 
+constexpr Count LARGEST = 1024;  // layers beyond outgrow the caches: their products are the BLAS's
+
+inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.out) <= LARGEST; }
+
 inline Count widest(const Task& task) {
     Count found = 0;
     for (Count l = 0; l < task.layer_count; l++) {
@@ -74,26 +79,32 @@ inline Count widest(const Task& task) {
 
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
-    std::vector<T> input, delta, below, before, start, step_sums;
-    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
+    std::vector<T> input, delta, below, before;
+    std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
+    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
-    std::vector<double> sums;  // one for each unit, or each sample
+    std::vector<Count> first;          // where a layer's first step is in z and a
+    std::vector<double> sums;          // one for each unit, or each sample
+    Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
           delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
-        Count largest = 0, units = 0;
+        Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
-            Count rows = layer.steps * task.batch;
+            Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * task.batch * layer.out;
             largest = std::max(largest, block<T>(layer.count));
-            if (layer.recurrent()) units = std::max(units, layer.out);
-            z.emplace_back(rows * layer.out);
-            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : rows * layer.out);
-            laid.emplace_back(l && task.layers[l - 1].out != layer.into ? rows * layer.into : 0);
+            if (layer.recurrent()) through_time.fit(layer, task.batch);
+            if (small(layer)) rows = std::max({rows, layer.into * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
+            z.emplace_back(size);
+            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : size);
+            laid.emplace_back(l && task.layers[l - 1].out != layer.into ? layer.steps * task.batch * layer.into : 0);
+            first.push_back(before);
         }
-        before.resize(largest), start.resize(task.batch * units), step_sums.resize(units);
+        before.resize(largest), turned.resize(rows);
     }
-    T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
+    T* pre(Count l) { return z[l].data() + first[l]; }
+    T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
 // Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), along the units, so that a sample costs no sum across a vector of δ.
@@ -256,7 +267,7 @@ template <class T> class Trial {
         if (rule.rates) rule.hyper[0] = rule.rates[k];
         bottom = gathered((const T*)task.x);
         forward(raw);
-        double loss = descend_from_loss();
+        T loss = T(descend_from_loss());  // beyond its format a trial has diverged
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
@@ -293,18 +304,41 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    // `kept` of what is there already stays.
-    void multiply(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out, T kept = 0) {
-        int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
-        T one = 1;
-        gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &kept, out, &im);
+    // z [R, O] = x [R, I] · Wᵀ, of R rows
+    void rise(const LayerSpec& layer, const T* x, T* z) {
+        Count I = layer.into, O = layer.out, R = layer.steps * B, row = padded<T>(O);
+        const T* w = theta + layer.weight;
+        if (!small(layer)) return by_blas('T', 'N', O, R, I, w, I, x, I, z);
+        transpose(w, O, I, s.turned.data(), row);
+        product<T>(R, O, I, {x, I, 1}, s.turned.data(), row, z);
     }
-    auto multiplying() {
-        return [this](auto... each) { multiply(each...); };
+
+    // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
+    void weigh(const LayerSpec& layer, const T* delta, const T* x) {
+        Count I = layer.into, O = layer.out, R = layer.steps * B;
+        T* found = gradient + layer.weight;
+        if (!small(layer) || layer.steps > 1) return by_blas('N', 'T', I, O, R, x, I, delta, O, found);
+        product<T>(O, I, R, {delta, 1, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
+    }
+
+    // ∂L/∂x [R, I] = δ [R, O] · W
+    void fall(const LayerSpec& layer, const T* delta, T* below) {
+        Count I = layer.into, O = layer.out, R = layer.steps * B;
+        const T* w = theta + layer.weight;
+        if (!small(layer)) return by_blas('N', 'N', I, R, O, w, I, delta, O, below);
+        product<T>(R, I, O, {delta, O, 1}, readable(w, O, I, s.turned.data()), padded<T>(I), below);
+    }
+
+    // Its matrices are column by column: (m, n) are those of the transposed result.
+    void by_blas(char ta, char tb, Count m, Count n, Count k, const T* A, Count lda, const T* C, Count ldc, T* out) {
+        int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
+        T one = 1, zero = 0;
+        gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
 
+    // The batch as the first layer sees it.
     const T* gathered(const T* whole) {
         const auto& first = task.layers[0];
         if (!rows && first.steps == 1) return whole;
@@ -325,17 +359,15 @@ template <class T> class Trial {
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
             const auto& theta_of = non_linearity<T>(layer);
+            T *z = s.pre(l), *a = s.value(l);
             if (!s.laid[l].empty()) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, s.laid[l].data(), layer.steps, layer.into, B);
-            const T* x = seen(l);
-            T *z = s.z[l].data(), *a = s.value(l);
-            Count rows = layer.steps * B;
             bool finite, sound;
             if (layer.recurrent()) {
-                finite = forward_through_time(layer, theta, x, z, a, s.start.data(), B, multiplying());
+                finite = forward_through_time(layer, theta, seen(l), z, a, B, s.through_time);
                 sound = all_finite(top(l), layer.given() * B * layer.out);
             } else {
-                multiply('T', 'N', layer.out, rows, layer.into, theta + layer.weight, layer.into, x, layer.into, z);
-                finite = sound = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, rows, layer.out);
+                rise(layer, seen(l), z);
+                finite = sound = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, layer.steps * B, layer.out);
             }
             if (!sound && bad_output < 0) bad_output = l;
             if (!raw) continue;
@@ -360,21 +392,22 @@ template <class T> class Trial {
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
-            Count start = layer.weight, rows = layer.steps * B;
-            const T* x = seen(l);
+            Count rows = layer.steps * B;
+            const T *x = seen(l), *z = s.pre(l), *a = s.value(l);
             T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
-            if (layer.recurrent())
-                back_through_time(layer, theta, gradient, delta, s.z[l].data(), s.value(l), s.start.data(), s.step_sums.data(), B, multiplying());
-            else
-                non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, rows, layer.out);
-            multiply('N', 'T', layer.into, layer.out, rows, x, layer.into, delta, layer.out, gradient + start);
-            if (l) multiply('N', 'N', layer.into, rows, layer.out, theta + start, layer.into, delta, layer.out, below);
+            if (layer.recurrent()) {
+                back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
+            } else {
+                non_linearity<T>(layer).descend(delta, z, a, bias_gradient, rows, layer.out);
+                weigh(layer, delta, x);
+            }
+            if (l) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
             bool features = layer.steps == 1 && !layer.recurrent();
             if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
             else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, rows * layer.out, *own);
-            Change change{l, k, start, layer.count, own};
+            Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);
             if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
@@ -450,7 +483,7 @@ template <class T> class Trial {
     }
 
     // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.
-    void watch(double loss, Count step) {
+    void watch(T loss, Count step) {
         if (task.diverged_step[trial] >= 0) return;
         Count layer = bad_output >= 0 ? bad_output : !std::isfinite(loss) ? L - 1 : bad_gradient;
         if (layer >= 0) {
@@ -482,8 +515,7 @@ template <class T> void evaluate(const Task& task) {
 }  // namespace
 
 extern "C" {
-void train_float32(const Task* task) { train<float>(*task); }
-void train_float64(const Task* task) { train<double>(*task); }
-void evaluate_float32(const Task* task) { evaluate<float>(*task); }
-void evaluate_float64(const Task* task) { evaluate<double>(*task); }
+// REAL, the precision, is said by build.py: each is compiled where a shard has it.
+void train_trials(const Task* task) { train<REAL>(*task); }
+void evaluate_trials(const Task* task) { evaluate<REAL>(*task); }
 }

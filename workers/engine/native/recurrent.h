@@ -35,12 +35,12 @@ template <class T> void add(T* sum, const T* x, Count n) {
 
 // What the steps of a trial need.
 template <class T> struct Steps {
-    std::vector<T> weight, through;  // W and U as their products read them
+    std::vector<T> weight, through;  // W, with b behind it, and U as their products read them
     std::vector<T> rows, product, sums;
     void fit(const LayerSpec& layer, Count batch) {
         Count H = layer.out, I = layer.into, W = REGISTER<T>, wide = std::max({H, I, W});
-        grow(weight, std::max(I, H) * wide), grow(through, H * wide), grow(sums, H);
-        grow(rows, std::max(batch, ROWS_OF_A_SUM) * W), grow(product, H * std::max(batch, wide));
+        grow(weight, (I + 1) * wide), grow(through, H * wide), grow(sums, H);
+        grow(rows, std::max(batch, ROWS_OF_A_SUM) * W), grow(product, std::max(H, batch) * wide + W);
     }
 
   private:
@@ -49,18 +49,18 @@ template <class T> struct Steps {
     }
 };
 
-// z_t = W x_t + U h_{t−1} and h_t = θ(z_t + b), into z and a [S, B, H]; before a lies h_0. Returns whether every z is finite.
+// z_t = W x_t + b + U h_{t−1} and h_t = θ(z_t), into z and a [S, B, H]; before a lies h_0. Returns whether every z is finite.
 template <class T> bool forward_through_time(const LayerSpec& layer, const T* theta, const T* x, T* z, T* a, Count B, Steps<T>& room) {
     Count H = layer.out, I = layer.into, row = padded<T>(H), step = B * H;
-    const T* bias = layer.bias < 0 ? nullptr : theta + layer.bias;
-    transpose(theta + layer.weight, H, I, room.weight.data(), row);
-    transpose(theta + layer.through, H, H, room.through.data(), row);
+    T *weight = room.weight.data(), *through = room.through.data(), *entering = room.product.data();
+    const T* bias = layer.bias < 0 ? nullptr : (const T*)std::memcpy(weight + I * row, theta + layer.bias, H * sizeof(T));
+    transpose(theta + layer.weight, H, I, weight, row);
+    transpose(theta + layer.through, H, H, through, row);
     bool finite = true;
     for (Count s = 0; s < layer.steps; s++, x += B * I, z += step, a += step) {
-        product<T>(B, H, I, {x, I, 1}, room.weight.data(), row, z);
-        product<T>(B, H, H, {a - step, H, 1}, room.through.data(), row, room.product.data());
-        add(z, room.product.data(), step);
-        finite &= non_linearity<T>(layer).activate(z, bias, a, B, H);
+        product<T>(B, H, I, {x, I, 1}, weight, row, entering, bias);
+        product<T>(B, H, H, {a - step, H, 1}, through, row, z, entering, H);
+        finite &= non_linearity<T>(layer).activate(z, a, step);
     }
     return finite;
 }
@@ -79,22 +79,24 @@ void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* d
                        Steps<T>& room) {
     Count H = layer.out, I = layer.into, step = B * H, last = layer.steps - 1, together = std::max<Count>(1, ROWS_OF_A_SUM / B);
     const T* through = readable(theta + layer.through, H, H, room.through.data());
-    T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
-    if (bias_gradient) std::fill(bias_gradient, bias_gradient + H, T(0));
     if (layer.last && last) std::memcpy(delta + last * step, delta, step * sizeof(T));
     for (Count s = last, end = layer.steps; s >= 0; s--) {
         T* own = delta + s * step;
         if (s < last) {
-            T* back = layer.last ? own : room.product.data();
-            product<T>(B, H, H, {own + step, H, 1}, through, padded<T>(H), back);
-            if (!layer.last) add(own, back, step);
+            const T* above = layer.last ? nullptr : (const T*)std::memcpy(room.product.data(), own, step * sizeof(T));
+            product<T>(B, H, H, {own + step, H, 1}, through, padded<T>(H), own, above, H);
         }
-        non_linearity<T>(layer).descend(own, z + s * step, a + s * step, bias_gradient ? room.sums.data() : nullptr, B, H);
-        if (bias_gradient) add(bias_gradient, room.sums.data(), H);
+        non_linearity<T>(layer).descend(own, z + s * step, a + s * step, step);
         if (end - s < together && s) continue;
         bool first = end == layer.steps;
-        add_product(H, I, (end - s) * B, own, x + s * B * I, gradient + layer.weight, first, room);
-        add_product(H, H, (end - s) * B, own, a + (s - 1) * step, gradient + layer.through, first, room);
+        Count rows = (end - s) * B;
+        add_product(H, I, rows, own, x + s * B * I, gradient + layer.weight, first, room);
+        add_product(H, H, rows, own, a + (s - 1) * step, gradient + layer.through, first, room);
+        if (layer.bias >= 0) {
+            T *sum = gradient + layer.bias, *found = first ? sum : room.sums.data();
+            sum_over_samples(own, rows, H, found);
+            if (!first) add(sum, found, H);
+        }
         end = s;
     }
 }

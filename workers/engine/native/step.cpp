@@ -84,18 +84,18 @@ template <class T> struct Scratch {
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
     std::vector<Count> first;          // where a layer's first step is in z and a
-    std::vector<double> sums;          // one for each unit, or each sample
+    std::vector<double> sums;          // one for each unit
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+          delta(task.batch * widest(task)), below(delta.size()), sums(widest(task)) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
             Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * task.batch * layer.out;
             largest = std::max(largest, block<T>(layer.count));
             if (layer.recurrent()) through_time.fit(layer, task.batch);
-            if (small(layer)) rows = std::max({rows, layer.into * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
+            if (small(layer)) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
             z.emplace_back(size);
             a.emplace_back(non_linearity<T>(layer).from_value ? 0 : size);
             laid.emplace_back(l && task.layers[l - 1].out != layer.into ? layer.steps * task.batch * layer.into : 0);
@@ -107,32 +107,26 @@ template <class T> struct Scratch {
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), along the units, so that a sample costs no sum across a vector of δ.
-template <class T>
-void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, double* reach, Raw& raw) {
+// Σ x² of a sample's n numbers, in units of 1/unit².
+template <class T> double square_of(const T* x, Count n, double unit) {
+    Wide sum{};
+    for (Count i = 0; i < n; i += LANES) {
+        Wide own = wide(lanes(x + i, n - i));
+        if (needs_range<T>) own *= unit;
+        sum += own * own;
+    }
+    return total(sum);
+}
+
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1).
+template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
     double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
     double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
     for (Count b = 0; b < B; b++) {
-        Wide sum{};
-        for (Count i = 0; i < I; i += LANES) {
-            Wide own = wide(lanes(x + b * I + i, I - i));
-            if (needs_range<T>) own *= x_unit;
-            sum += own * own;
-        }
-        reach[b] = total(sum) * reach_unit + biased;
-    }
-    for (Count j = 0; j < O; j += LANES) {
-        Wide plain{}, weighted{};
-        for (Count b = 0; b < B; b++) {
-            Wide own = wide(lanes(delta + b * O + j, O - j));
-            if (needs_range<T>) own *= unit;
-            own *= own;
-            plain += own;
-            weighted += own * reach[b];
-        }
-        square += total(plain), sample_square += total(weighted);
+        double own = square_of(delta + b * O, O, unit);
+        square += own, sample_square += own * (square_of(x + b * I, I, x_unit) * reach_unit + biased);
     }
     raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
 }
@@ -304,13 +298,19 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    // z [R, O] = x [R, I] · Wᵀ, of R rows
+    // z [R, O] = x [R, I] · Wᵀ + b, of R rows
     void rise(const LayerSpec& layer, const T* x, T* z) {
         Count I = layer.into, O = layer.out, R = layer.steps * B, row = padded<T>(O);
-        const T* w = theta + layer.weight;
-        if (!small(layer)) return by_blas('T', 'N', O, R, I, w, I, x, I, z);
-        transpose(w, O, I, s.turned.data(), row);
-        product<T>(R, O, I, {x, I, 1}, s.turned.data(), row, z);
+        const T *w = theta + layer.weight, *bias = layer.bias < 0 ? nullptr : theta + layer.bias;
+        if (!small(layer)) {
+            by_blas('T', 'N', O, R, I, w, I, x, I, z);
+            for (Count r = 0; bias && r < R; r++) add(z + r * O, bias, O);
+            return;
+        }
+        T* turned = s.turned.data();
+        transpose(w, O, I, turned, row);
+        if (bias) bias = (const T*)std::memcpy(turned + I * row, bias, O * sizeof(T));
+        product<T>(R, O, I, {x, I, 1}, turned, row, z, bias);
     }
 
     // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
@@ -367,7 +367,7 @@ template <class T> class Trial {
                 sound = all_finite(top(l), layer.given() * B * layer.out);
             } else {
                 rise(layer, seen(l), z);
-                finite = sound = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, layer.steps * B, layer.out);
+                finite = sound = theta_of.activate(z, a, layer.steps * B * layer.out);
             }
             if (!sound && bad_output < 0) bad_output = l;
             if (!raw) continue;
@@ -394,18 +394,18 @@ template <class T> class Trial {
             const auto& layer = task.layers[l];
             Count rows = layer.steps * B;
             const T *x = seen(l), *z = s.pre(l), *a = s.value(l);
-            T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
             if (layer.recurrent()) {
                 back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
             } else {
-                non_linearity<T>(layer).descend(delta, z, a, bias_gradient, rows, layer.out);
+                non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
+                if (layer.bias >= 0) sum_over_samples(delta, rows, layer.out, gradient + layer.bias);
                 weigh(layer, delta, x);
             }
             if (l) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
             bool features = layer.steps == 1 && !layer.recurrent();
-            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
+            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
             else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, rows * layer.out, *own);
             Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);

@@ -15,6 +15,7 @@ from workers.contract.shapes import ExpandedLayer, walk
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.evaluation import evaluate
 from workers.engine.network import Activation, Dropout, Linear
+from workers.engine.network.pooling import Pool
 from workers.engine.program import Program, every
 from workers.engine.train import differentiate
 
@@ -432,3 +433,23 @@ def test_evaluation_drops_nothing() -> None:
         output = sequential(planned, row)(x)
         torch.testing.assert_close(loss[row], LOSSES["cross_entropy"]()(output, y), rtol=1e-10, atol=1e-10)
         assert accuracy[row].item() == pytest.approx((output.argmax(1) == y).double().mean().item())
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (2, 1)])
+def test_of_equals_the_first_is_the_largest_as_in_torch(kernel: int, stride: int) -> None:
+    """Saturated units tie: of a window's equals one gets the error signal, which one is torch's choice; a NaN is largest of all."""
+    drawn = torch.Generator().manual_seed(0)
+    x = torch.randint(3, (2, 5, 3, 7, 6), generator=drawn).double()
+    x[0, 0, 0, 2, 3] = torch.nan
+    pool = {"kind": "max_pool", "kernel_size": kernel, "stride": stride}
+    planned = program(shard(layers(*image(3, 7, 6), pool, "flatten")))
+    layer = next(layer for layer in planned.layers if isinstance(layer, Pool))
+    value = layer.forward(x, training=True)
+    delta = torch.rand(value.shape, generator=drawn, dtype=x.dtype)
+    theirs = x.flatten(0, 1).requires_grad_()
+    expected = torch.nn.functional.max_pool2d(theirs, kernel, stride)
+    expected.backward(delta.flatten(0, 1))
+    torch.testing.assert_close(value.flatten(0, 1), expected, rtol=0, atol=0, equal_nan=True)
+    below = layer.backward(delta, wanted=True)
+    assert below is not None
+    torch.testing.assert_close(below.flatten(0, 1), theirs.grad, rtol=1e-15, atol=0)

@@ -88,15 +88,15 @@ template <class T> struct Scratch {
     std::vector<T> input, delta, below, before;
     std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
-    std::vector<double> sums;  // one for each unit, or each sample
+    std::vector<double> sums;  // one for each unit
     explicit Scratch(const Task& task)
         : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
-          sums(std::max(widest(task), task.batch)) {
+          sums(widest(task)) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
             largest = std::max(largest, block<T>(layer.out * (layer.into + 1)));
-            if (small(layer)) rows = std::max({rows, layer.into * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
+            if (small(layer)) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
             z.emplace_back(task.batch * layer.out);
             a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
         }
@@ -105,32 +105,37 @@ template <class T> struct Scratch {
     T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
 };
 
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), along the units, so that a sample costs no sum across a vector of δ.
-template <class T>
-void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, double* reach, Raw& raw) {
+// Σ_b δ_b, unit by unit; two sums of every second sample, so that one need not wait for the other.
+template <class T> void sum_over_samples(const T* delta, Count B, Count O, T* found) {
+    for (Count j = 0; j < O; j += LANES) {
+        Lanes<T> even{}, odd{};
+        for (Count b = 0; b < B - 1; b += 2) even += lanes(delta + b * O + j, O - j), odd += lanes(delta + (b + 1) * O + j, O - j);
+        if (B % 2) even += lanes(delta + (B - 1) * O + j, O - j);
+        even += odd;
+        std::memcpy(found + j, &even, std::min(LANES, O - j) * sizeof(T));
+    }
+}
+
+// Σ x² of a sample's n numbers, in units of 1/unit².
+template <class T> double square_of(const T* x, Count n, double unit) {
+    Wide sum{};
+    for (Count i = 0; i < n; i += LANES) {
+        Wide own = wide(lanes(x + i, n - i));
+        if (needs_range<T>) own *= unit;
+        sum += own * own;
+    }
+    return total(sum);
+}
+
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1).
+template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
     double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
     double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
     for (Count b = 0; b < B; b++) {
-        Wide sum{};
-        for (Count i = 0; i < I; i += LANES) {
-            Wide own = wide(lanes(x + b * I + i, I - i));
-            if (needs_range<T>) own *= x_unit;
-            sum += own * own;
-        }
-        reach[b] = total(sum) * reach_unit + biased;
-    }
-    for (Count j = 0; j < O; j += LANES) {
-        Wide plain{}, weighted{};
-        for (Count b = 0; b < B; b++) {
-            Wide own = wide(lanes(delta + b * O + j, O - j));
-            if (needs_range<T>) own *= unit;
-            own *= own;
-            plain += own;
-            weighted += own * reach[b];
-        }
-        square += total(plain), sample_square += total(weighted);
+        double own = square_of(delta + b * O, O, unit);
+        square += own, sample_square += own * (square_of(x + b * I, I, x_unit) * reach_unit + biased);
     }
     raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
 }
@@ -302,13 +307,20 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    // z [B, O] = x [B, I] · Wᵀ
+    // z [B, O] = x [B, I] · Wᵀ + b
     void rise(const LayerSpec& layer, const T* x, T* z) {
         Count I = layer.into, O = layer.out, row = padded<T>(O);
-        const T* w = theta + layer.weight;
-        if (!small(layer)) return by_blas('T', 'N', O, B, I, w, I, x, I, z);
-        transpose(w, O, I, s.turned.data(), row);
-        product<T>(B, O, I, {x, I, 1}, s.turned.data(), row, z);
+        const T *w = theta + layer.weight, *bias = layer.bias < 0 ? nullptr : theta + layer.bias;
+        if (!small(layer)) {
+            by_blas('T', 'N', O, B, I, w, I, x, I, z);
+            for (Count b = 0; bias && b < B; b++)
+                for (Count j = 0; j < O; j++) z[b * O + j] += bias[j];
+            return;
+        }
+        T* turned = s.turned.data();
+        transpose(w, O, I, turned, row);
+        if (bias) bias = (const T*)std::memcpy(turned + I * row, bias, O * sizeof(T));
+        product<T>(B, O, I, {x, I, 1}, turned, row, z, bias);
     }
 
     // ∂L/∂W [O, I] = δᵀ [O, B] · x [B, I]
@@ -359,7 +371,7 @@ template <class T> class Trial {
             const auto& theta_of = non_linearity<T>(layer);
             T *z = s.z[l].data(), *a = s.value(l);
             rise(layer, x, z);
-            bool finite = theta_of.activate(z, layer.bias < 0 ? nullptr : theta + layer.bias, a, B, layer.out);
+            bool finite = theta_of.activate(z, a, B * layer.out);
             if (!finite && bad_output < 0) bad_output = l;
             if (raw) {
                 raw[l].nothing = finite ? 0 : NAN;
@@ -385,13 +397,13 @@ template <class T> class Trial {
             const auto& layer = task.layers[l];
             Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
             const T* x = l ? s.value(l - 1) : bottom;
-            T* bias_gradient = layer.bias < 0 ? nullptr : gradient + layer.bias;
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
-            non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), bias_gradient, B, layer.out);
+            non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), B * layer.out);
+            if (layer.bias >= 0) sum_over_samples(delta, B, layer.out, gradient + layer.bias);
             weigh(layer, delta, x);
             if (l) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
-            if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, s.sums.data(), *own);
+            if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, *own);
             else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, B * layer.out, *own);
             Change change{l, k, start, n, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);

@@ -9,7 +9,7 @@ from workers.engine.network.head import AuxiliaryHead
 from workers.engine.network.layer import Layer, Slots, Weighted
 from workers.engine.network.linear import Linear
 from workers.engine.network.normalization import Normalization
-from workers.engine.network.pooling import Pool
+from workers.engine.network.pooling import GlobalPool, Pool
 from workers.engine.network.radial import Rbf
 from workers.engine.network.recurrent import Gru, Lstm, Rnn, Units
 from workers.engine.network.reshape import Reshape
@@ -32,7 +32,7 @@ LAYERS: dict[str, type[Layer]] = {
     "conv2d": Convolution,
     "max_pool": Pool,
     "average_pool": Pool,
-    "global_pool": Pool,
+    "global_pool": GlobalPool,
     "normalization": Normalization,
     "residual": Residual,
     "highway": Highway,

@@ -33,10 +33,27 @@ template <class T> struct View {
     View below(Count rows) const { return {at + rows * row, row, column}; }
 };
 
-// R rows and V registers of columns of c = a·b; of a result narrower than a register, `width` columns.
-template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count b_row, T* c, Count c_row, Count width) {
+// How long rows of n numbers are where they are read register by register.
+template <class T> Count padded(Count n) { return std::max(n, REGISTER<T>); }
+
+// Of a result: where it lies, how long a row is, and what is added, to every row the same where its rows are 0 apart; null: nothing.
+template <class T> struct Result {
+    T* at;
+    Count row;
+    const T* offset;
+    Count offset_row;
+    Result right(Count columns) const { return {at + columns, row, offset ? offset + columns : nullptr, offset_row}; }
+    Result below(Count rows) const { return {at + rows * row, row, offset ? offset + rows * offset_row : nullptr, offset_row}; }
+};
+
+// R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
+template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
     constexpr Count W = REGISTER<T>;
     Register<T> sum[R][V] = {};
+    if (c.offset) {
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < V; v++) sum[r][v] = held(c.offset + r * c.offset_row + v * W);
+    }
     for (Count k = 0; k < K; k++) {
         Register<T> own[V];
 #pragma GCC unroll 4
@@ -51,35 +68,37 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
     }
     for (int r = 0; r < R; r++)
         for (int v = 0; v < V; v++)
-            width < W ? (void)std::memcpy(c + r * c_row, &sum[r][v], width * sizeof(T)) : put(c + r * c_row + v * W, sum[r][v]);
+            width < W ? (void)std::memcpy(c.at + r * c.row, &sum[r][v], width * sizeof(T)) : put(c.at + r * c.row + v * W, sum[r][v]);
 }
 
 // All rows of V registers of columns. The last tile is moved up to end with the last row: some are computed twice, and no smaller
 // tile is needed.
-template <class T, int R, int V>
-void strip(Count M, Count K, View<T> a, const T* b, Count b_row, T* c, Count c_row, Count width) {
+template <class T, int R, int V> void strip(Count M, Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
     if (M < R) {
-        for (Count m = 0; m < M; m++) tile<T, 1, V>(K, a.below(m), b, b_row, c + m * c_row, c_row, width);
+        for (Count m = 0; m < M; m++) tile<T, 1, V>(K, a.below(m), b, b_row, c.below(m), width);
         return;
     }
     for (Count m = 0; m < M; m += R) {
         Count at = std::min(m, M - R);
-        tile<T, R, V>(K, a.below(at), b, b_row, c + at * c_row, c_row, width);
+        tile<T, R, V>(K, a.below(at), b, b_row, c.below(at), width);
     }
 }
 
-// c [M, N] = a [M, K] · b [K, N]. A row of b has at least a register's numbers behind its start. As with rows, the last columns
-// may be computed twice.
-template <class T> void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c) {
+// c [M, N] = a [M, K] · b [K, N] + offset, [N] or [M, N] elsewhere. A row of b, and of the offset, has at least a register's numbers behind
+// its start. As with rows, the last columns may be computed twice.
+template <class T>
+void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0) {
     constexpr Count W = REGISTER<T>;
+    constexpr int FEWEST = WIDEST_TILE == 2 ? TILE_ROWS : NARROW_TILE_ROWS;
     for (Count n = 0, wide; n < N; n += wide * W) {
         wide = std::min(WIDEST_TILE, std::max<Count>(1, (N - n) / W));
         Count at = N < W ? 0 : std::min(n, N - wide * W);
+        Result<T> there = Result<T>{c, N, offset, offset_row}.right(at);
         switch (wide) {
-            case 4: strip<T, TILE_ROWS, 4>(M, K, a, b + at, b_row, c + at, N, W); break;
-            case 3: strip<T, NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, c + at, N, W); break;
-            case 2: strip<T, WIDEST_TILE == 2 ? TILE_ROWS : NARROW_TILE_ROWS, 2>(M, K, a, b + at, b_row, c + at, N, W); break;
-            default: strip<T, NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, c + at, N, std::min(N, W));
+            case 4: strip<T, TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W); break;
+            case 3: strip<T, NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W); break;
+            case 2: strip<T, FEWEST, 2>(M, K, a, b + at, b_row, there, W); break;
+            default: strip<T, NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, there, std::min(N, W));
         }
     }
 }

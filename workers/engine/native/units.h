@@ -15,34 +15,22 @@ struct Raw {
     double weight_norm, update_norm, eps_dominated;
 };
 
-template <class T, class F> bool activate(T* z, const T* bias, T* a, Count B, Count O) {
+// False if a pre-activation is not finite. Where the slope can be had from the value, z and a are the same place.
+template <class T, class F> bool activate(T* z, T* a, Count n) {
     T nothing = 0;
-    for (Count b = 0; b < B; b++) {
-        T *row = z + b * O, *value = a + b * O;
 #pragma omp simd reduction(+ : nothing)
-        for (Count j = 0; j < O; j++) {
-            T own = bias ? row[j] + bias[j] : row[j];
-            nothing += own * 0;
-            if (!F::from_value) row[j] = own;
-            value[j] = F::value(own);
-        }
+    for (Count i = 0; i < n; i++) {
+        T own = z[i];
+        nothing += own * 0;
+        a[i] = F::value(own);
     }
     return nothing == 0;
 }
 
-// δ at the pre-activation from δ at the value, in place, and its sum over the batch.
-template <class T, class F> void descend(T* delta, const T* z, const T* a, T* bias_gradient, Count B, Count O) {
-    if (bias_gradient) std::fill(bias_gradient, bias_gradient + O, T(0));
-    for (Count b = 0; b < B; b++) {
-        T* row = delta + b * O;
-        const T *pre = z + b * O, *value = a + b * O;
+// δ at the pre-activation from δ at the value, in place.
+template <class T, class F> void descend(T* delta, const T* z, const T* a, Count n) {
 #pragma omp simd
-        for (Count j = 0; j < O; j++) row[j] *= F::slope(pre[j], value[j]);
-        if (bias_gradient) {
-#pragma omp simd
-            for (Count j = 0; j < O; j++) bias_gradient[j] += row[j];
-        }
-    }
+    for (Count i = 0; i < n; i++) delta[i] *= F::slope(z[i], a[i]);
 }
 
 // Rounding may take a sum of squares below zero; a NaN stays one.
@@ -98,8 +86,8 @@ void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, do
 }
 
 template <class T> struct NonLinearity {
-    bool (*activate)(T*, const T*, T*, Count, Count);
-    void (*descend)(T*, const T*, const T*, T*, Count, Count);
+    bool (*activate)(T*, T*, Count);
+    void (*descend)(T*, const T*, const T*, Count);
     void (*look)(const T*, const T*, Count, Count, double, double*, Raw&);
     bool from_value;
 };

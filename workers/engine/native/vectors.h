@@ -75,10 +75,16 @@ inline Wide wide(Lanes<float> x) {
 #endif
 }
 
-template <class V> double total(V x, Count n = LANES) {
+template <class V> double total(V x, Count n) {
     double sum = 0;
     for (Count i = 0; i < std::min(n, LANES); i++) sum += x[i];
     return sum;
+}
+
+// In pairs: what is added last does not wait for all that was added before.
+inline double total(Wide x) {
+    auto four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 template <class T> bool all_finite(const T* x, Count n) {

@@ -1,5 +1,6 @@
 """How the time of a step grows, and how long it is until the first one."""
 
+import gc
 import itertools
 import logging
 import math
@@ -11,6 +12,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.sides import THREADS, let_go
 from benchmarks.workloads import Workload, shard
@@ -64,28 +66,48 @@ def slopes(sizes: list[int], seconds: list[float]) -> list[float]:
     return [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in itertools.pairwise(points)]
 
 
+class Beginning(NamedTuple):
+    """Of a shard, in seconds from having it. Its first step starts once its programs are built: what is left then is arithmetic."""
+
+    built: float
+    """Read, planned, built: weights drawn, data on the device."""
+    stepped: float
+    """The first step done, of all trials, and before it the curves' passes over whole splits."""
+    again: float
+    """These passes and that step, once more with everything in its place: their arithmetic."""
+
+
 def first_steps(pipe: Connection, workloads: list[Workload], repetitions: int) -> None:
-    """Of a trainer that has trained before: what `begin` says."""
+    """Of a trainer that has trained before: medians of what `begin` says."""
     begin(Workload(2, 16, 32, 4))
+    gc.freeze()  # as the trainer does
     rounds = [[begin(workload) for workload in workloads] for _ in range(repetitions)]
-    pipe.send([tuple(map(statistics.median, zip(*own, strict=True))) for own in zip(*rounds, strict=True)])
+    pipe.send([Beginning(*map(statistics.median, zip(*own, strict=True))) for own in zip(*rounds, strict=True)])
 
 
-def begin(workload: Workload) -> tuple[float, float]:
-    """Seconds of building the programs, and of building them, passing over the whole data at step 0 and taking the first step."""
+def begin(workload: Workload) -> Beginning:
+    """From the JSON that a trainer is given."""
     import torch
 
+    from workers.contract.plan import Shard
     from workers.engine.execution import choose
+    from workers.engine.recording import Recording
     from workers.engine.shard import Training
 
     logging.disable()
     torch.set_num_threads(1)
-    plan = shard(workload, 1000, [*range(1001)])
+    given = shard(workload, 1000, [*range(1001)]).model_dump_json()
     started = time.perf_counter()
+    plan = Shard.model_validate_json(given)
     training = Training(plan, choose(plan, "cpu", THREADS))
     built = time.perf_counter()
     training.advance(1)
-    return built - started, time.perf_counter() - started
+    stepped = time.perf_counter()
+    training.recordings = [Recording(program) for program in training.programs]
+    training.programs[0].start.scores.clear()
+    training.step = 0
+    training.advance(1)
+    return Beginning(built - started, stepped - started, time.perf_counter() - stepped)
 
 
 def fresh_seconds(workload: Workload) -> float:

@@ -32,9 +32,9 @@ from workers.contract.initialisers import InitSpec
 from workers.contract.optimizers import OPTIMIZERS, Pattern
 from workers.contract.plan import Shard
 from workers.contract.statistics import recorded
-from workers.engine import initialisers
 from workers.engine.execution import choose
-from workers.engine.network import Dropout
+from workers.engine.initialisers import draw_weight
+from workers.engine.network import Dropout, linear
 from workers.engine.recording import Recording
 from workers.engine.train import advance, differentiate, look_twice
 
@@ -255,12 +255,11 @@ def test_chunks_draw_each_start_once_and_as_if_alone(monkeypatch: pytest.MonkeyP
     alone = torch.cat([program(only(given, place)).theta for place in range(len(given.trials))])
     drawn: list[tuple[int, str]] = []
 
-    def counted(init: InitSpec, out: int, into: int, seed: int, path: str, places: int) -> Tensor:
+    def counted(init: InitSpec, out: int, into: int, seed: int, path: str) -> Tensor:
         drawn.append((seed, path))
-        return original(init, out, into, seed, path, places)
+        return draw_weight(init, out, into, seed, path)
 
-    original = initialisers._drawn
-    monkeypatch.setattr(initialisers, "_drawn", counted)
+    monkeypatch.setattr(linear, "draw_weight", counted)
     together = training(given, [2, 2, 2])
     assert torch.equal(torch.cat([own.theta for own in together.programs]), alone)
     assert len(drawn) == len(set(drawn)) == 2 * len(together.programs[0].measured)

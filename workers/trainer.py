@@ -8,6 +8,7 @@ supervisor commits it. It dies with its parent, by signal on Linux and by end-of
 """
 
 import ctypes
+import gc
 import json
 import os
 import queue
@@ -49,6 +50,7 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=listen, args=(commands, stop), daemon=True).start()
     build.prepare()  # compiled now, if it has to be, and not when somebody waits
+    gc.freeze()  # what is loaded stays: to search it for garbage takes longer than to build a deep network
     tell({"event": "ready", **describe(device)})
     threading.Thread(target=build.prepare, args=(torch.float64,), daemon=True).start()  # few ask for it
     while (message := commands.get())["command"] != "quit":

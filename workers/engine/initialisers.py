@@ -5,9 +5,7 @@ torch.nn.init.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,9 +19,8 @@ Draw = Callable[[int, int, float, torch.Generator, int], Tensor]
 
 def _normal(variance: Callable[[int, int], float]) -> Draw:
     def draw(out: int, into: int, gain: float, generator: torch.Generator, fan_out: int) -> Tensor:
-        return torch.randn(out, into, generator=generator, dtype=torch.float64) * (
-            gain * math.sqrt(variance(fan_out, into))
-        )
+        deviation = gain * math.sqrt(variance(fan_out, into))
+        return torch.randn(out, into, generator=generator, dtype=torch.float64).mul_(deviation)
 
     return draw
 
@@ -99,33 +96,8 @@ INITIALISERS: dict[str, Draw] = {
 }
 
 
-Drawn = tuple[str, int, int, int, str, int]
-"""What weights are a function of."""
-_kept: ContextVar[dict[Drawn, Tensor] | None] = ContextVar("_kept", default=None)
-
-
-@contextmanager
-def drawn_once() -> Iterator[None]:
-    """Inside, equal weights are drawn once: the chunks of a shard share seeds, and drawing is most of building a deep one."""
-    token = _kept.set({})
-    try:
-        yield
-    finally:
-        _kept.reset(token)
-
-
 def draw_weight(init: InitSpec, out: int, into: int, seed: int, path: str, places: int = 1) -> Tensor:
-    """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel. Not to be written to: see `drawn_once`."""
-    kept = _kept.get()
-    if kept is None:
-        return _drawn(init, out, into, seed, path, places)
-    key = (init.model_dump_json(), out, into, seed, path, places)
-    if key not in kept:
-        kept[key] = _drawn(init, out, into, seed, path, places)
-    return kept[key]
-
-
-def _drawn(init: InitSpec, out: int, into: int, seed: int, path: str, places: int) -> Tensor:
+    """Initial weights [O, I] of the layer at `path` for one seed, float64; `places` of a kernel."""
     generator = torch_generator(seed, "init", path, "weight")
     weight = INITIALISERS[init.kind](out, into, init.number(), generator, out * places)
     if isinstance(init, Identity) and init.noise:

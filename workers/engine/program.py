@@ -4,7 +4,7 @@ Everything that changes while training is in flat tensors `[T, P]`: parameters, 
 own states. Layers hold views of their columns, rules views of their rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 from math import prod
@@ -128,8 +128,8 @@ class Measured:
 class Start(NamedTuple):
     """What is so at step 0, by seed, under every optimizer. The chunks of a shard share what the first of them finds."""
 
-    theta: dict[int, Tensor]
-    """[P] each, of networks without a state besides; rows of programs that have not been trained."""
+    rows: dict[int, list[Tensor]]
+    """Of θ, [P], and of what layers remember besides; rows of programs that have not been trained."""
     scores: dict[int, Tensor]
     """Loss and accuracy on the training split, and on the validation split, [4] each."""
 
@@ -192,8 +192,15 @@ class Program:
             self.extended.back(self.layers, self.lowest, delta)
 
 
-def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = None) -> Program:
-    """The program of these trials at step 0. Data is on the device to train on, in the shard's precision."""
+def build(
+    shard: Shard, trials: list[Trial], data: Data, start: Start | None = None, each: Callable[..., Iterator[None]] = map
+) -> Program:
+    """The program of these trials at step 0.
+
+    Args:
+        data: on the device to train on, in the shard's precision.
+        each: in the place of `map` over the layers to initialise, side by side: drawing takes longer than the rest.
+    """
     start = start or Start({}, {})
     device, dtype = data.training.x.device, data.training.x.dtype
     count = sum(layer.parameters for layer in shard.network)
@@ -205,11 +212,16 @@ def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = N
     places = rows(shard.network)
     measured = [Measured(row, *found) for row, found in zip(places, _measured(shard.network, layers), strict=True)]
     layout = Layout.of(row.tensors for row in places)
-    if not _started(everything, theta, seeds, start):
-        for layer in everything:
-            layer.initialise()
+    remembering = _remembering(layers)
+    held = [theta, *(tensor for layer in remembering for tensor in layer.state.values())]
+    if start.rows.keys() >= set(seeds):
+        for row, seed in enumerate(seeds):
+            for tensor, known in zip(held, start.rows[seed], strict=True):
+                tensor[row].copy_(known)
+    else:
+        list(each(lambda layer: layer.initialise(), everything))
         _start_from_data(layers, everything, seeds, data.training.x)
-        start.theta.update(zip(seeds, theta, strict=True))
+        start.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
     groups = _groups(shard, trials, theta, layout, step)
     hidden = [layer for layer in everything if layer is not measured[-1].layer]
     watch_activations(shard.regularizers, hidden)
@@ -231,7 +243,7 @@ def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = N
         previous=previous,
         step=step,
         watch=Watch(len(measured), len(trials), device, dtype),
-        remembering=_remembering(layers),
+        remembering=remembering,
         layout=layout,
         hidden=hidden,
         heads=heads,
@@ -246,15 +258,6 @@ def build(shard: Shard, trials: list[Trial], data: Data, start: Start | None = N
 def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
     exponents = torch.zeros(layers, len(theta), dtype=torch.float64, device=theta.device)
     return {"theta": theta.clone(), "exponents": exponents}
-
-
-def _started(layers: Sequence[Layer], theta: Tensor, seeds: list[int], start: Start) -> bool:
-    """Copies the weights of seeds that are known, if layers start from nothing else: to draw them takes longer than the rest of `build`."""
-    if not start.theta.keys() >= set(seeds) or any(getattr(layer, "state", None) for layer in layers):
-        return False
-    for row, seed in zip(theta, seeds, strict=True):
-        row.copy_(start.theta[seed])
-    return True
 
 
 def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds: list[int], x: Tensor) -> None:
@@ -273,11 +276,9 @@ def _slots(
     network: Sequence[ExpandedLayer], theta: Tensor, gradient: Tensor, seeds: list[int], step: Tensor
 ) -> Iterator[Slots]:
     """Of each layer, in the order of `walk`."""
-    start = 0
-    for layer in walk(network):
-        own = slice(start, start + layer.own_parameters)
-        start = own.stop
-        yield Slots(theta[:, own], gradient[:, own], seeds, step)
+    sizes = [layer.own_parameters for layer in walk(network)]
+    for parameters, own_gradient in zip(theta.split(sizes, 1), gradient.split(sizes, 1), strict=True):
+        yield Slots(parameters, own_gradient, seeds, step)
 
 
 def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Layer]:
@@ -285,7 +286,8 @@ def _built(specs: Sequence[ExpandedLayer], columns: Iterator[Slots]) -> list[Lay
     made = []
     for spec in specs:
         inside = _built(spec.layers, columns)
-        made.append(LAYERS[spec.spec.kind](spec, replace(next(columns), inside=inside)))
+        own = next(columns)
+        made.append(LAYERS[spec.spec.kind](spec, replace(own, inside=inside) if inside else own))
     return made
 
 

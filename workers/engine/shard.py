@@ -13,7 +13,6 @@ import torch
 from workers.contract.plan import Execution, Shard, Trial
 from workers.engine import graph, native, train
 from workers.engine.divergence import NEVER
-from workers.engine.initialisers import drawn_once
 from workers.engine.problems import Files, load, none_kept
 from workers.engine.program import DTYPES, Program, Start, build, checkpoint, restore
 from workers.engine.recording import Recording
@@ -52,12 +51,13 @@ class Training:
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
         start = Start({}, {})
-        with drawn_once():
-            self.programs = [build(shard, shard.trials[first:end], data, start) for first, end in pairwise(bounds)]
-        start.theta.clear()  # from here on they are trained
+        self.pool = ThreadPoolExecutor(execution.threads)
+        self.programs = [
+            build(shard, shard.trials[first:end], data, start, self.pool.map) for first, end in pairwise(bounds)
+        ]
+        start.rows.clear()  # from here on they are trained
         self.advances = [advance_of(self.path, program) for program in self.programs]
         self.recordings = [Recording(program) for program in self.programs]
-        self.pool = ThreadPoolExecutor(execution.threads)
         self.step = 0
 
     def advance(self, until: int) -> None:

@@ -84,11 +84,11 @@ template <class T> struct Scratch {
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
     std::vector<Count> first;          // where a layer's first step is in z and a
-    std::vector<double> sums;          // one for each unit
+    std::vector<double> sums;          // one for each unit, or each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(widest(task)) {
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -108,13 +108,16 @@ template <class T> struct Scratch {
 };
 
 // Σ x² of a sample's n numbers, in units of 1/unit².
-template <class T> double square_of(const T* x, Count n, double unit) {
+template <class T> inline double square_of(const T* x, Count n, double unit) {
     Wide sum{};
-    for (Count i = 0; i < n; i += LANES) {
-        Wide own = wide(lanes(x + i, n - i));
+    auto add = [&sum, unit](Lanes<T> x) {
+        Wide own = wide(x);
         if (needs_range<T>) own *= unit;
         sum += own * own;
-    }
+    };
+    Count whole = n / LANES * LANES;
+    for (Count i = 0; i < whole; i += LANES) add(lanes(x + i, LANES));
+    if (whole < n) add(lanes(x + whole, n - whole));
     return total(sum);
 }
 
@@ -186,13 +189,13 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
     }
 };
 
-// The loss of the batch, and ∂(mean loss)/∂output into delta.
-template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, Count B, Count O) {
+// The loss of the batch, and ∂(mean loss)/∂output into delta. A logit that is NaN makes its sample's sum one.
+template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, double* sums, Count B, Count O) {
     double loss = 0;
     for (Count b = 0; b < B; b++) {
         const T* z = output + b * O;
         T highest = z[0];
-        for (Count j = 1; j < O; j++) highest = z[j] > highest || z[j] != z[j] ? z[j] : highest;
+        for (Count j = 1; j < O; j++) highest = z[j] > highest ? z[j] : highest;
         for (Count j = 0; j < O; j++) delta[b * O + j] = z[j] - highest;
         loss -= delta[b * O + classes[rows ? rows[b] : b]];
     }
@@ -201,11 +204,13 @@ template <class T> double cross_entropy(const T* output, const Count* classes, c
     for (Count b = 0; b < B; b++) {
         T *d = delta + b * O, sum = 0;
         for (Count j = 0; j < O; j++) sum += d[j];
-        loss += std::log(double(sum));
+        sums[b] = sum;
         T share = T(1) / (sum * B);
         for (Count j = 0; j < O; j++) d[j] *= share;
         d[classes[rows ? rows[b] : b]] -= T(1) / B;
     }
+#pragma omp simd reduction(+ : loss)
+    for (Count b = 0; b < B; b++) loss += formula::log(sums[b]);
     return loss / B;
 }
 
@@ -265,6 +270,7 @@ template <class T> class Trial {
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
+        if (!task.extended) keep(k);
     }
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
@@ -279,7 +285,7 @@ template <class T> class Trial {
             const T* output = s.value(L - 1);
             if (task.loss == 0) {
                 const Count* classes = (const Count*)task.targets + start;
-                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), B, outputs);
+                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), s.sums.data(), B, outputs);
                 for (Count b = 0; b < B; b++) *correct += highest(output + b * outputs, outputs) == classes[b];
             } else {
                 *loss += B * mean_squared_error(output, (const T*)task.targets + start * outputs, rows, s.delta.data(), B, outputs);
@@ -336,6 +342,16 @@ template <class T> class Trial {
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
+    // The gradient that the next step is compared with changes places with the one before; after the last step both are where others
+    // look for them. In the extended range `apply` has copied it, before it is what the rule sees.
+    void keep(Count k) {
+        T *home = (T*)task.gradient + trial * task.parameters, *latest = gradient;
+        if (task.keep[k]) std::swap(gradient, previous);
+        if (k < task.step_count - 1) return;
+        if (latest != home) std::memcpy(home, latest, task.parameters * sizeof(T));
+        else if (task.keep[k]) std::memcpy(gradient, latest, task.parameters * sizeof(T));
+    }
+
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
 
     // The batch as the first layer sees it.
@@ -382,7 +398,7 @@ template <class T> class Trial {
         const auto& top = task.layers[L - 1];
         const T* output = s.value(L - 1);
         T* delta = s.delta.data();
-        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, B, top.out);
+        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, s.sums.data(), B, top.out);
         return mean_squared_error(output, (const T*)task.targets, rows, delta, B, top.out);
     }
 
@@ -463,8 +479,10 @@ template <class T> class Trial {
                 if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
                 if (wanted(MOVEMENT)) std::memcpy(before, w, m * sizeof(T));
             }
-            if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
-            if (task.extended) present(change.given, rule, g, at, m);
+            if (task.extended) {
+                if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
+                present(change.given, rule, g, at, m);
+            }
             if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
             update.update(w, g, at, m);
             if (LOOK && wanted(MOVEMENT)) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);

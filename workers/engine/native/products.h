@@ -22,6 +22,7 @@ template <class T> struct Registers {
     typedef T quarter __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
 };
 template <class T> using Register = typename Registers<T>::type;
+template <class T> constexpr T NOTHING[WIDEST_TILE * REGISTER<T>] = {};  // what is added to a tile where nothing is
 
 template <class T> inline Register<T> held(const T* x) { return *(const typename Registers<T>::anywhere*)x; }
 template <class T> inline void put(T* x, Register<T> own) { *(typename Registers<T>::anywhere*)x = own; }
@@ -49,11 +50,13 @@ template <class T> struct Result {
 // R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
 template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
     constexpr Count W = REGISTER<T>;
-    Register<T> sum[R][V] = {};
-    if (c.offset) {
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) sum[r][v] = held(c.offset + r * c.offset_row + v * W);
-    }
+    const T* start = c.offset ? c.offset : NOTHING<T>;
+    Count apart = c.offset ? c.offset_row : 0;
+    Register<T> sum[R][V];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) sum[r][v] = held(start + r * apart + v * W);
     for (Count k = 0; k < K; k++) {
         Register<T> own[V];
 #pragma GCC unroll 4
@@ -66,7 +69,9 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
         }
         a.at += a.column, b += b_row;
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
         for (int v = 0; v < V; v++)
             width < W ? (void)std::memcpy(c.at + r * c.row, &sum[r][v], width * sizeof(T)) : put(c.at + r * c.row + v * W, sum[r][v]);
 }

@@ -97,17 +97,23 @@ template <int S> inline Wide folded(Wide p, Wide q) {
 
 // Σ x², in units of 1/unit², of each of the first rows of n numbers; zeros where there are fewer rows than lanes.
 template <class T> inline Wide squares_of_rows(const T* x, Count n, Count rows, double unit) {
-    Wide sum[LANES] = {};
-    Count whole = n / LANES * LANES, last = std::min(rows, LANES);
-    auto add = [&](Count row, Count at, Count count) {
-        Wide own = wide(lanes(x + std::min(row, last - 1) * n + at, count));
-        if (needs_range<T>) own *= unit;
-        sum[row] += own * own;
+    Count whole = n / LANES * LANES, last = std::min(rows, LANES) - 1;
+    Wide sum[LANES];
+    const T* from[LANES];
+#pragma GCC unroll 8
+    for (Count row = 0; row < LANES; row++) sum[row] = Wide{}, from[row] = x + std::min(row, last) * n;
+    auto add = [&](Count at, Count count) {
+#pragma GCC unroll 8
+        for (Count row = 0; row < LANES; row++) {
+            Wide own = wide(lanes(from[row] + at, count));
+            if (needs_range<T>) own *= unit;
+            sum[row] += own * own;
+        }
     };
-    for (Count i = 0; i < whole; i += LANES)
-        for (Count row = 0; row < LANES; row++) add(row, i, LANES);
-    for (Count row = 0; row < LANES && whole < n; row++) add(row, whole, n - whole);
-    for (Count row = last; row < LANES; row++) sum[row] = Wide{};
+    for (Count i = 0; i < whole; i += LANES) add(i, LANES);
+    if (whole < n) add(whole, n - whole);
+    if (last < LANES - 1)
+        for (Count row = last + 1; row < LANES; row++) sum[row] = Wide{};
     static_assert(LANES == 8, "three times half as many");
     Wide low = folded<2>(folded<1>(sum[0], sum[1]), folded<1>(sum[2], sum[3]));
     return folded<4>(low, folded<2>(folded<1>(sum[4], sum[5]), folded<1>(sum[6], sum[7])));

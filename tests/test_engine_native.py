@@ -81,6 +81,8 @@ STACKED = layers(
     {"kind": "activation", "activation": "tanh"},
 )
 """Of a sequence: all steps go up and the last alone, with biases and without, values that tell the slope and values that do not."""
+WIDE = layers(rnn(37, output="sequence"), rnn(20))
+"""Units that fill vectors, and do not fill the last."""
 EXPLODING = layers(rnn(6, activation="relu", output="sequence"), rnn(5, activation="identity"))
 """Nothing bounds what is handed on from step to step."""
 RESHAPED = layers(
@@ -163,7 +165,7 @@ def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("start", [0, 3])
-@pytest.mark.parametrize(("network", "problem"), [(STACKED, ADDING), (RESHAPED, "wine")])
+@pytest.mark.parametrize(("network", "problem"), [(STACKED, ADDING), (WIDE, ADDING), (RESHAPED, "wine")])
 def test_one_step_through_time(network: Any, problem: Any, start: int, precision: str, tmp_path: Path) -> None:
     """Rules with a kernel and without."""
     optimizers = "sgd", "adam", "rprop", "lion"

@@ -30,7 +30,7 @@ COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 80.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
 COMPILED_LAYER, COMPILED_STEP = 3e4, 1.1e6
 """Operations for each layer of weights and for each step of a trial, however small …"""
-COMPILED_POSITION = 1.4e5
+COMPILED_POSITION = 6.5e4
 """… and for each step that a recurrent layer goes through."""
 BY_TORCH_SECONDS = 4e-4
 """What a layer takes more in a step where torch updates it between the compiled passes."""

@@ -84,11 +84,11 @@ template <class T> struct Scratch {
     std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
     std::vector<Count> first;          // where a layer's first step is in z and a
-    std::vector<double> sums;          // one for each unit
+    std::vector<double> sums;          // one for each unit, or each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(widest(task)) {
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -107,28 +107,18 @@ template <class T> struct Scratch {
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
-// Σ x² of a sample's n numbers, in units of 1/unit².
-template <class T> double square_of(const T* x, Count n, double unit) {
-    Wide sum{};
-    for (Count i = 0; i < n; i += LANES) {
-        Wide own = wide(lanes(x + i, n - i));
-        if (needs_range<T>) own *= unit;
-        sum += own * own;
-    }
-    return total(sum);
-}
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1).
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
 template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
     double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
-    for (Count b = 0; b < B; b++) {
-        double own = square_of(delta + b * O, O, unit);
-        square += own, sample_square += own * (square_of(x + b * I, I, x_unit) * reach_unit + biased);
+    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
+    Wide square{}, sample_square{};
+    for (Count b = 0; b < B; b += LANES) {
+        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
+        square += own, sample_square += own * (reach * reach_unit + biased);
     }
-    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
+    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
 }
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
@@ -186,13 +176,13 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
     }
 };
 
-// The loss of the batch, and ∂(mean loss)/∂output into delta.
-template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, Count B, Count O) {
+// The loss of the batch, and ∂(mean loss)/∂output into delta. A logit that is NaN makes its sample's sum one.
+template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, double* sums, Count B, Count O) {
     double loss = 0;
     for (Count b = 0; b < B; b++) {
         const T* z = output + b * O;
         T highest = z[0];
-        for (Count j = 1; j < O; j++) highest = z[j] > highest || z[j] != z[j] ? z[j] : highest;
+        for (Count j = 1; j < O; j++) highest = z[j] > highest ? z[j] : highest;
         for (Count j = 0; j < O; j++) delta[b * O + j] = z[j] - highest;
         loss -= delta[b * O + classes[rows ? rows[b] : b]];
     }
@@ -201,11 +191,13 @@ template <class T> double cross_entropy(const T* output, const Count* classes, c
     for (Count b = 0; b < B; b++) {
         T *d = delta + b * O, sum = 0;
         for (Count j = 0; j < O; j++) sum += d[j];
-        loss += std::log(double(sum));
+        sums[b] = sum;
         T share = T(1) / (sum * B);
         for (Count j = 0; j < O; j++) d[j] *= share;
         d[classes[rows ? rows[b] : b]] -= T(1) / B;
     }
+#pragma omp simd reduction(+ : loss)
+    for (Count b = 0; b < B; b++) loss += formula::log(sums[b]);
     return loss / B;
 }
 
@@ -265,6 +257,7 @@ template <class T> class Trial {
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
+        if (!task.extended) keep(k);
     }
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
@@ -279,7 +272,7 @@ template <class T> class Trial {
             const T* output = s.value(L - 1);
             if (task.loss == 0) {
                 const Count* classes = (const Count*)task.targets + start;
-                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), B, outputs);
+                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), s.sums.data(), B, outputs);
                 for (Count b = 0; b < B; b++) *correct += highest(output + b * outputs, outputs) == classes[b];
             } else {
                 *loss += B * mean_squared_error(output, (const T*)task.targets + start * outputs, rows, s.delta.data(), B, outputs);
@@ -336,6 +329,16 @@ template <class T> class Trial {
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
+    // The gradient that the next step is compared with changes places with the one before; after the last step both are where others
+    // look for them. In the extended range `apply` has copied it, before it is what the rule sees.
+    void keep(Count k) {
+        T *home = (T*)task.gradient + trial * task.parameters, *latest = gradient;
+        if (task.keep[k]) std::swap(gradient, previous);
+        if (k < task.step_count - 1) return;
+        if (latest != home) std::memcpy(home, latest, task.parameters * sizeof(T));
+        else if (task.keep[k]) std::memcpy(gradient, latest, task.parameters * sizeof(T));
+    }
+
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
 
     // The batch as the first layer sees it.
@@ -382,7 +385,7 @@ template <class T> class Trial {
         const auto& top = task.layers[L - 1];
         const T* output = s.value(L - 1);
         T* delta = s.delta.data();
-        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, B, top.out);
+        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, s.sums.data(), B, top.out);
         return mean_squared_error(output, (const T*)task.targets, rows, delta, B, top.out);
     }
 
@@ -463,8 +466,10 @@ template <class T> class Trial {
                 if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
                 if (wanted(MOVEMENT)) std::memcpy(before, w, m * sizeof(T));
             }
-            if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
-            if (task.extended) present(change.given, rule, g, at, m);
+            if (task.extended) {
+                if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
+                present(change.given, rule, g, at, m);
+            }
             if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
             update.update(w, g, at, m);
             if (LOOK && wanted(MOVEMENT)) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);

@@ -191,4 +191,7 @@ def _bytes(group: Group, device: str) -> int:
 
 
 def _compiled(group: Group, device: str) -> bool:
-    return device == "cpu" and compilable(group.layers, group.pattern, group.regularizers)
+    extended = (
+        group.spec.gradient_range == "extended"
+    )  # what `auto` comes to matters for recurrent layers alone, which are not forecast
+    return device == "cpu" and compilable(group.layers, group.pattern, group.regularizers, extended=extended)

@@ -63,6 +63,40 @@ MIXED = layers(
     {"kind": "activation", "activation": "gaussian"},
 )
 """With and without a bias, two linear layers in a row, sizes that fill no vector."""
+ADDING = {"kind": "adding", "length": 6, "count": 120}
+
+
+def rnn(size: int, **more: Any) -> dict[str, Any]:
+    return {"kind": "rnn", "hidden_size": size, **more}
+
+
+STACKED = layers(
+    rnn(7, output="sequence"),
+    {"kind": "linear", "out_features": 9},
+    {"kind": "activation", "activation": "gaussian"},
+    rnn(5, activation="gaussian", bias=False, output="sequence"),
+    {"kind": "linear", "out_features": 4, "bias": False},
+    rnn(6, activation="sigmoid"),
+    {"kind": "linear", "out_features": 8},
+    {"kind": "activation", "activation": "tanh"},
+)
+"""Of a sequence: all steps go up and the last alone, with biases and without, values that tell the slope and values that do not."""
+WIDE = layers(rnn(37, output="sequence"), rnn(20))
+"""Units that fill vectors, and do not fill the last."""
+EXPLODING = layers(rnn(6, activation="relu", output="sequence"), rnn(5, activation="identity"))
+"""Nothing bounds what is handed on from step to step."""
+RESHAPED = layers(
+    {"kind": "linear", "out_features": 12},
+    {"kind": "activation", "activation": "tanh"},
+    {"kind": "unflatten", "shape": [4, 3]},
+    rnn(5, output="sequence"),
+    "flatten",
+    {"kind": "unflatten", "shape": [2, 10]},
+    rnn(3, output="sequence", activation="softplus"),
+    "flatten",
+    {"kind": "linear", "out_features": 6},
+)
+"""From features to sequences and back, steps of one size to steps of another."""
 PATHS: tuple[EnginePath, ...] = ("portable", "native")
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
@@ -130,6 +164,15 @@ def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize(("network", "problem"), [(STACKED, ADDING), (WIDE, ADDING), (RESHAPED, "wine")])
+def test_one_step_through_time(network: Any, problem: Any, start: int, precision: str, tmp_path: Path) -> None:
+    """Rules with a kernel and without."""
+    optimizers = "sgd", "adam", "rprop", "lion"
+    one_step(shard(network, *optimizers, problem=problem, seeds=(0, 1), precision=precision), start, tmp_path)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("asked", [*SETS, *GROUPS, ["sign_flip_rate", "gradient_max_abs"], ["update_norm"]], ids=str)
 def test_one_step_records_what_is_asked_for(asked: Any, precision: str, tmp_path: Path) -> None:
     """Layers of one block of elements and of several; rules with a kernel and without."""
@@ -166,10 +209,13 @@ def test_every_kernel_is_a_rule() -> None:
     assert KERNELS.keys() <= RULES.keys()
 
 
-@pytest.mark.parametrize("problem", ["digits", TEACHER])
-def test_a_whole_training_agrees(problem: Any) -> None:
-    """Across epochs, with curves and test scores; classes and targets."""
-    planned = shard(MIXED, "sgd", "rmsprop", "adam", problem=problem, seeds=(0, 3), steps=40)
+@pytest.mark.parametrize(
+    ("network", "problem", "steps"),
+    [(MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 15), (RESHAPED, "wine", 15)],
+)
+def test_a_whole_training_agrees(network: Any, problem: Any, steps: int) -> None:
+    """Across epochs, with curves and test scores; classes, targets and sequences."""
+    planned = shard(network, "sgd", "rmsprop", "adam", problem=problem, seeds=(0, 3), steps=steps)
     assert_close(train(planned, path="native"), train(planned), rel=1e-7)
 
 
@@ -191,15 +237,18 @@ def test_a_trial_does_not_depend_on_its_neighbours_nor_on_chunks() -> None:
     assert_close(train(only(planned, 1, 2), path="native"), whole, rel=1e-12)
 
 
-def test_an_interrupted_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    planned = shard(MIXED, "sgd", "adam", "rprop", "smorms3", steps=30, recorded=[0, 4, 5, 19, 30], precision="float32")
+@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING)])
+def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: Any, tmp_path: Path) -> None:
+    rules, recorded = ("sgd", "adam", "rprop", "smorms3"), [0, 4, 5, 19, 30]
+    planned = shard(network, *rules, problem=problem, steps=30, recorded=recorded, precision="float32")
     assert_same(train_interrupted(planned, [3, 5, 18], tmp_path, path="native"), train(planned, path="native"))
 
 
 @pytest.mark.parametrize("scale", [1e10, 1e22, 1e30])
-def test_a_divergence_is_found_where_and_when_the_definition_finds_it(scale: float) -> None:
+@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (EXPLODING, ADDING)])
+def test_a_divergence_is_found_where_and_when_the_definition_finds_it(network: Any, problem: Any, scale: float) -> None:
     """In a gradient, the loss or an output; the trials beside it go on."""
-    planned = with_a_diverging(shard(MIXED, "sgd", "adam", steps=8, precision="float32"))
+    planned = with_a_diverging(shard(network, "sgd", "adam", problem=problem, steps=8, precision="float32"))
     found = []
     for path in PATHS:
         running = training(planned, path=path)
@@ -214,9 +263,9 @@ def test_a_divergence_is_found_where_and_when_the_definition_finds_it(scale: flo
     assert mine == expected | {"last_finite_loss": pytest.approx(expected["last_finite_loss"], rel=1e-6)}
 
 
-def scaled_by(scale: float) -> list[list[dict[str, Any]]]:
-    """The first statistics of three linear layers in float32 whose weights are so many times as large, by path."""
-    planned = shard(mlp("identity", depth=2), "sgd", problem=TEACHER, precision="float32", steps=2)
+def scaled_by(scale: float, network: Any, problem: Any) -> list[list[dict[str, Any]]]:
+    """The first statistics in float32 of linear layers whose weights are so many times as large, by path."""
+    planned = shard(network, "sgd", problem=problem, precision="float32", steps=2)
     found = []
     for path in PATHS:
         running = training(planned, path=path)
@@ -228,18 +277,32 @@ def scaled_by(scale: float) -> list[list[dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e6, 1e7])
-def test_tiny_and_huge_gradients_keep_their_norms(scale: float) -> None:
+LINEAR = mlp("identity", depth=2), TEACHER
+
+
+@pytest.mark.parametrize(
+    ("scale", "network", "problem"),
+    [
+        (1e-30, *LINEAR),
+        (1e-20, *LINEAR),
+        (1e6, *LINEAR),
+        (1e7, *LINEAR),
+        (1e-12, EXPLODING, ADDING),
+        (30, EXPLODING, ADDING),
+    ],
+)
+def test_tiny_and_huge_gradients_keep_their_norms(scale: float, network: Any, problem: Any) -> None:
     """Where plain sums of squares would be zero or infinite; in the end the loss is beyond float32, the gradient is not."""
-    portable, native = scaled_by(scale)
+    portable, native = scaled_by(scale, network, problem)
     assert_tables_agree(native, portable, 1e-5)
     assert all(math.isfinite(row["gradient_norm"]) for row in native)
     assert native[-1]["gradient_norm"] > 0
 
 
-def test_products_that_overflow_do_so_on_both_paths() -> None:
+@pytest.mark.parametrize(("network", "problem"), [LINEAR, (EXPLODING, ADDING)])
+def test_products_that_overflow_do_so_on_both_paths(network: Any, problem: Any) -> None:
     """The order of the terms says whether a sum of infinities is one or NaN."""
-    portable, native = scaled_by(1e18)
+    portable, native = scaled_by(1e18, network, problem)
     for own, other in zip(native, portable, strict=True):
         for name, value in own.items():
             if isinstance(value, float):
@@ -290,10 +353,18 @@ def test_far_out_a_non_linearity_takes_no_longer() -> None:
     assert seconds(FAR) < 1.7 * seconds(1.0)
 
 
-def test_dropout_and_second_gradients_stay_on_the_portable_path() -> None:
+def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
     assert choose(shard(MIXED, "sgd"), "cpu", 2).path == "native"
     assert choose(shard(MIXED, "vsgd_fd"), "cpu", 2).path == "portable"
     assert choose(shard(layers({"kind": "dropout", "p": 0.1}), "sgd"), "cpu", 2).path == "portable"
+    assert choose(shard(STACKED, "sgd", problem=ADDING), "cpu", 2).path == "native"
+    extended = shard(STACKED, "sgd", problem=ADDING, gradient_range="extended")
+    assert choose(extended, "cpu", 2).path == "portable"
+    assert choose(shard(layers({"kind": "gru", "hidden_size": 4}), problem=ADDING), "cpu", 2).path == "portable"
+    assert (
+        choose(shard(layers(rnn(4), {"kind": "activation", "activation": "tanh"}), problem=ADDING), "cpu", 2).path
+        == "portable"
+    )
     assert choose(shard(MIXED, "sgd"), "cuda", 2).path == "portable"
 
 

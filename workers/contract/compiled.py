@@ -2,23 +2,33 @@
 
 from collections.abc import Sequence
 
-from workers.contract.layers import Activation, Linear
+from workers.contract.layers import Activation, Flatten, Linear, Rnn, Unflatten
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer
 
 RULES = ("sgd", "rmsprop", "adam", "rprop", "signsgd", "signum", "smorms3")
 """Those with a kernel; others are updated by torch between compiled passes."""
+LARGEST_THROUGH_TIME = 1024
+"""Units, and inputs, of a recurrent layer: products of larger ones are a BLAS's."""
 
 
-def compilable(network: Sequence[ExpandedLayer], pattern: Pattern, regularizers: Regularizers) -> bool:
-    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, and one gradient is all that is asked."""
+def compilable(
+    network: Sequence[ExpandedLayer], pattern: Pattern, regularizers: Regularizers, *, extended: bool
+) -> bool:
+    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, and rnn layers, on features or sequences, and one
+    gradient is all that is asked.
+
+    Args:
+        extended: whether the gradient's range is: through time that is torch's.
+    """
+    specs = [layer.spec for layer in network]
     return (
         pattern == "one_gradient"
         and not regularizers
-        and isinstance(network[0].spec, Linear)
-        and all(map(_fits, network, network[1:]))
-        and not any(isinstance(layer.spec, Linear) and layer.spec.weight_normalization for layer in network)
+        and all(map(_fits, [None, *network], network))
+        and not (extended and any(isinstance(spec, Rnn) for spec in specs))
+        and not any(isinstance(spec, Linear) and spec.weight_normalization for spec in specs)
     )
 
 
@@ -27,7 +37,9 @@ def updated_there(optimizer: OptimizerSpec) -> bool:
     return optimizer.kind in RULES and optimizer.wrapper_kinds().keys() <= {"schedule"}
 
 
-def _fits(below: ExpandedLayer, above: ExpandedLayer) -> bool:
-    if isinstance(above.spec, Activation):
-        return isinstance(below.spec, Linear) and not above.parameters
-    return isinstance(above.spec, Linear)
+def _fits(below: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
+    if isinstance(layer.spec, Activation):
+        return below is not None and isinstance(below.spec, Linear) and not layer.parameters
+    if isinstance(layer.spec, Rnn):
+        return max(layer.spec.hidden_size, layer.in_shape[-1]) <= LARGEST_THROUGH_TIME
+    return isinstance(layer.spec, Linear | Flatten | Unflatten)

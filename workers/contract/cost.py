@@ -29,7 +29,9 @@ RECURRENT = 4
 COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 80.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
 COMPILED_LAYER, COMPILED_STEP = 3e4, 1.1e6
-"""Operations for each layer of weights and for each step of a trial, however small."""
+"""Operations for each layer of weights and for each step of a trial, however small …"""
+COMPILED_POSITION = 6.5e4
+"""… and for each step that a recurrent layer goes through."""
 BY_TORCH_SECONDS = 4e-4
 """What a layer takes more in a step where torch updates it between the compiled passes."""
 
@@ -94,17 +96,22 @@ def step(
     every = sum(count for _, count in trials)
     if compiled:
         others = sum(not updated_there(optimizer) for optimizer, _ in trials)
-        own = every * (batch_size * per_sample + COMPILED_LAYER * weights + COMPILED_STEP)
+        least = COMPILED_LAYER * weights + COMPILED_POSITION * sum(map(_through, walk(network))) + COMPILED_STEP
+        own = every * (batch_size * per_sample + least)
         return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
     worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
-    turns = ceil(every / (threads * chunk(network, batch_size)))
     least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
     own = worth * batch_size * per_sample + every * UPDATE * parameters
-    return Work(own, turns * least + bridged)
+    return Work(own, turns(every, network, batch_size, threads) * least + bridged)
+
+
+def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
+    """Programs that each thread trains in torch one after another, of as nearly `chunk` trials each as can be."""
+    return max(1, round(trials / (threads * chunk(network, batch_size))))
 
 
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
-    """Trials that torch trains at a time on a CPU."""
+    """Trials that torch trains at a time on a CPU, about."""
     widest = max(map(_at_once, walk(network)))
     return max(1, ELEMENTS_AT_ONCE // (widest * batch_size))
 
@@ -123,16 +130,25 @@ def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> fl
         for layer in layers
     )
     if compiled:
-        return COMPILED_PRODUCTS * PASSES * used + COMPILED_NUMBER * sum(prod(layer.out_shape) for layer in layers)
+        return COMPILED_PRODUCTS * PASSES * used + COMPILED_NUMBER * sum(map(_numbers, layers))
     numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
     remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
     return PRODUCTS * PASSES * used + numbers + REMEMBERED * remembered
 
 
+def _numbers(layer: ExpandedLayer) -> int:
+    """That a layer gives of one sample; a recurrent one at every step, whatever goes up."""
+    return _through(layer) * layer.spec.hidden_size if isinstance(layer.spec, Rnn) else prod(layer.out_shape)
+
+
+def _through(layer: ExpandedLayer) -> int:
+    """Steps that a layer goes through one after another."""
+    return layer.spec.positions(layer.in_shape) if isinstance(layer.spec, Rnn | Gru | Lstm) else 0
+
+
 def _layer_seconds(layer: ExpandedLayer) -> float:
     spec = layer.spec
-    times = spec.positions(layer.in_shape) if isinstance(spec, Rnn | Gru | Lstm) else 1
-    found = times * LAYERS_SECONDS.get(spec.kind, LAYER_SECONDS)
+    found = (_through(layer) or 1) * LAYERS_SECONDS.get(spec.kind, LAYER_SECONDS)
     if isinstance(spec, Linear | Conv1d | Conv2d) and spec.weight_normalization:
         found += MADE_SECONDS
     return found + (LEARNED_SECONDS if isinstance(spec, Activation) and trained(spec.activation) else 0.0)

@@ -75,9 +75,17 @@ BRIM = math.sqrt(3 - math.sqrt(6))
 
 NON_LINEARITIES: dict[str, NonLinearity] = {
     "sigmoid": NonLinearity(
-        torch.sigmoid, lambda z, a: a * (1 - a), 0.25, lambda delta, z, a: aten.sigmoid_backward(delta, a)
+        torch.sigmoid,
+        lambda z, a: aten.sigmoid_backward(a.new_ones(()), a),
+        0.25,
+        lambda delta, z, a: aten.sigmoid_backward(delta, a),
     ),
-    "tanh": NonLinearity(torch.tanh, lambda z, a: 1 - a * a, 1.0, lambda delta, z, a: aten.tanh_backward(delta, a)),
+    "tanh": NonLinearity(
+        torch.tanh,
+        lambda z, a: aten.tanh_backward(a.new_ones(()), a),
+        1.0,
+        lambda delta, z, a: aten.tanh_backward(delta, a),
+    ),
     "centred_sigmoid": NonLinearity(lambda z: torch.tanh(z * 0.5).mul_(0.5), lambda z, a: 0.25 - a * a, 0.25),
     "lecun_tanh": NonLinearity(
         lambda z: torch.tanh(z * (2 / 3)).mul_(LECUN), lambda z, a: (2 / 3) * (LECUN - a * a / LECUN), LECUN * 2 / 3

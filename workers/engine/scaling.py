@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-ELEMENTS_IN_CACHE = 100_000
+ELEMENTS_IN_CACHE = 300_000
 """What stays in a core's own cache from one pass over it to the next."""
 
 
@@ -99,12 +99,12 @@ def cosines(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     return torch.where(lengths > 0, product / lengths, torch.nan)
 
 
-def norm(x: Tensor) -> Tensor:
-    """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude."""
+def norm_(x: Tensor) -> Tensor:
+    """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude. Leaves x/max|x| in its place."""
     rows = x.flatten(1)
     peak = _peak(rows)
-    scaled = rows / torch.where(peak > 0, peak, 1)[:, None]
-    return dot(scaled, scaled).double().sqrt_().mul_(peak)
+    rows.div_(torch.where(peak > 0, peak, 1)[:, None])
+    return dot(rows, rows).double().sqrt_().mul_(peak)
 
 
 def _peak(rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The fast path on the CPU: whole steps of dense networks in compiled code, one trial after the other. K steps, T trials, L layers.
+"""The fast path on the CPU: steps of dense networks and RNNs in compiled code, one trial after the other. K steps, T trials, L layers.
 
 One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
 train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
@@ -12,6 +12,7 @@ stay in the core's own cache, and each element is visited a few times in all, no
 import ctypes
 from ctypes import Structure, c_double, c_int64, c_void_p
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
 from workers.engine.native.rules import KERNELS, LOSSES, Kernel
-from workers.engine.network import Linear
+from workers.engine.network import Rnn
 from workers.engine.occasional import alone
 from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
@@ -53,7 +54,7 @@ RAW = (
 
 class _Layer(Structure):
     _fields_ = [
-        *((name, c_int64) for name in ("into", "out", "weight", "bias")),
+        *((name, c_int64) for name in ("steps", "into", "out", "weight", "through", "bias", "count", "last")),
         ("kernels", c_void_p),
         ("steepest", c_double),
     ]
@@ -97,9 +98,12 @@ def supports(shard: Shard) -> bool:
     """Whether this shard can take the fast path, on this machine."""
     layers = shard.network
     return (
-        compilable(layers, shard.pattern, shard.regularizers)
+        compilable(layers, shard.pattern, shard.regularizers, extended=shard.gradient_range == "extended")
         and library(DTYPES[shard.precision]) is not None
-        and None not in [kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation)]
+        and None
+        not in [
+            kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation | specs.Rnn)
+        ]
     )
 
 
@@ -152,22 +156,42 @@ def _prepare(program: Program) -> _Native:
     assert found is not None
     layers = (_Layer * len(program.measured))()
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
-        linear = place.layer
-        assert isinstance(linear, Linear)
-        weights = linear.out * linear.into
-        slot.into, slot.out, slot.weight = linear.into, linear.out, columns.start
-        slot.bias = columns.start + weights if linear.bias is not None else -1
-        passes = kernels(_spec(program, place))
-        assert passes is not None
-        slot.kernels, slot.steepest = passes[program.theta.dtype], place.non_linearity.steepest
+        _lay_down(program, slot, place, columns)
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
     scheduled = [group for group in program.groups if schedule.COUNT in group.state and group not in by_torch]
     return _Native(found, layers, rules, by_torch, scheduled)
 
 
+def _lay_down(program: Program, slot: _Layer, place: Measured, columns: slice) -> None:
+    """Fills in a layer of weights; its parameters lie in the order W, U, b."""
+    layer, weights = place.row.layer, place.row.tensors[0]
+    through = isinstance(layer.spec, specs.Rnn)
+    (slot.out, slot.into), slot.steps = weights, _steps(place)
+    slot.weight, slot.count = columns.start, columns.stop - columns.start
+    slot.through = columns.start + prod(weights) if through else -1
+    slot.bias = columns.stop - slot.out if len(place.row.tensors) > (2 if through else 1) else -1
+    slot.last = isinstance(layer.spec, specs.Rnn) and layer.spec.output == "last"
+    passes, theta = (
+        kernels(_spec(program, place)),
+        place.layer.theta if isinstance(place.layer, Rnn) else place.non_linearity,
+    )
+    assert passes is not None
+    slot.kernels, slot.steepest = passes[program.theta.dtype], theta.steepest
+
+
+def _steps(place: Measured) -> int:
+    """Of the sequence that a layer of weights goes over; 1 of features."""
+    layer = place.row.layer
+    assert isinstance(layer.spec, specs.Linear | specs.Rnn)
+    return layer.spec.positions(layer.in_shape)
+
+
 def _spec(program: Program, place: Measured) -> ActivationSpec:
-    """The non-linearity above a linear layer."""
+    """The non-linearity above a linear layer, or of a recurrent one."""
+    layer = place.row.layer
+    if isinstance(layer.spec, specs.Rnn):
+        return layer.spec.activation
     if place.activation is None:
         return Identity()
     spec = program.shard.network[program.layers.index(place.activation)].spec
@@ -311,7 +335,8 @@ def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
     counts = [columns.stop - columns.start for columns in program.columns]
     found = backward_columns(sums, counts, program.theta.dtype)
-    found |= forward_columns(sums, [place.row.tensors[0][0] for place in program.measured], program.shard.batch_size)
+    units = [_steps(place) * place.row.tensors[0][0] for place in program.measured]
+    found |= forward_columns(sums, units, program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
     norms_found = (sums["weight_norm"], sums["update_norm"], found["gradient_norm"])
     return found | update_columns(*norms_found, eps_dominated, torch.full_like(eps_dominated, torch.nan))

@@ -33,13 +33,17 @@ template <class T> struct View {
     View below(Count rows) const { return {at + rows * row, row, column}; }
 };
 
-// Of a result: where it lies, how long a row is, and what is added to every row; null: nothing.
+// How long rows of n numbers are where they are read register by register.
+template <class T> Count padded(Count n) { return std::max(n, REGISTER<T>); }
+
+// Of a result: where it lies, how long a row is, and what is added, to every row the same where its rows are 0 apart; null: nothing.
 template <class T> struct Result {
     T* at;
     Count row;
     const T* offset;
-    Result right(Count columns) const { return {at + columns, row, offset ? offset + columns : nullptr}; }
-    Result below(Count rows) const { return {at + rows * row, row, offset}; }
+    Count offset_row;
+    Result right(Count columns) const { return {at + columns, row, offset ? offset + columns : nullptr, offset_row}; }
+    Result below(Count rows) const { return {at + rows * row, row, offset ? offset + rows * offset_row : nullptr, offset_row}; }
 };
 
 // R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
@@ -48,7 +52,7 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
     Register<T> sum[R][V] = {};
     if (c.offset) {
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) sum[r][v] = held(c.offset + v * W);
+            for (int v = 0; v < V; v++) sum[r][v] = held(c.offset + r * c.offset_row + v * W);
     }
     for (Count k = 0; k < K; k++) {
         Register<T> own[V];
@@ -80,15 +84,16 @@ template <class T, int R, int V> void strip(Count M, Count K, View<T> a, const T
     }
 }
 
-// c [M, N] = a [M, K] · b [K, N] + offset [N]. A row of b, and the offset, have at least a register's numbers behind their start.
-// As with rows, the last columns may be computed twice.
-template <class T> void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c, const T* offset = nullptr) {
+// c [M, N] = a [M, K] · b [K, N] + offset, [N] or [M, N] elsewhere. A row of b, and of the offset, has at least a register's numbers behind
+// its start. As with rows, the last columns may be computed twice.
+template <class T>
+void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0) {
     constexpr Count W = REGISTER<T>;
     constexpr int FEWEST = WIDEST_TILE == 2 ? TILE_ROWS : NARROW_TILE_ROWS;
     for (Count n = 0, wide; n < N; n += wide * W) {
         wide = std::min(WIDEST_TILE, std::max<Count>(1, (N - n) / W));
         Count at = N < W ? 0 : std::min(n, N - wide * W);
-        Result<T> there = Result<T>{c, N, offset}.right(at);
+        Result<T> there = Result<T>{c, N, offset, offset_row}.right(at);
         switch (wide) {
             case 4: strip<T, TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W); break;
             case 3: strip<T, NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W); break;

@@ -15,6 +15,10 @@ struct Rule {
 };
 
 template <class T> inline T towards(T from, T to, T share) { return from + share * (to - from); }
+// What a square is below where its root is below eps. No number lies between zero and the least one.
+template <class T> inline T square_below(double eps) {
+    return eps > 0 ? std::max(T(eps * eps), std::numeric_limits<T>::denorm_min()) : T(0);
+}
 template <class T> inline T nonzero(double eps) { return T(std::fmax(eps, double(std::numeric_limits<T>::min()))); }
 
 template <class T> struct Sgd {
@@ -45,10 +49,10 @@ template <class T> struct Sgd {
 };
 
 template <class T> struct RmsProp {
-    T lr, fresh, eps, momentum, decay, bare_eps;
+    T lr, fresh, eps, momentum, decay, below;
     T *square, *velocity;
     static RmsProp of(const Rule& r) {
-        return {T(r.hyper[0]), T(1 - r.hyper[1]), nonzero<T>(r.hyper[2]), T(r.hyper[3]), T(r.hyper[4]), T(r.hyper[2]),
+        return {T(r.hyper[0]), T(1 - r.hyper[1]), nonzero<T>(r.hyper[2]), T(r.hyper[3]), T(r.hyper[4]), square_below<T>(r.hyper[2]),
                 (T*)r.state[0], (T*)r.state[1]};
     }
     void update(T* theta, const T* g, Count offset, Count n) const {
@@ -72,16 +76,16 @@ template <class T> struct RmsProp {
         }
     }
     static constexpr bool has_eps = true;
-    bool dominated(Count i) const { return std::sqrt(square[i]) < bare_eps; }
+    bool dominated(Count i) const { return square[i] < below; }
 };
 
 template <class T> struct Adam {
-    T length, fresh1, fresh2, eps, decay, bare_eps;
+    T length, fresh1, fresh2, eps, decay, below;
     T *mean, *square;
     static Adam of(const Rule& r) {
         double k = *r.step + 1, root = std::sqrt(1 - std::pow(r.hyper[2], k));
         return {T(r.hyper[0] * root / (1 - std::pow(r.hyper[1], k))), T(1 - r.hyper[1]), T(1 - r.hyper[2]),
-                nonzero<T>(root * r.hyper[3]), T(r.hyper[4]), T(root * r.hyper[3]), (T*)r.state[0], (T*)r.state[1]};
+                nonzero<T>(root * r.hyper[3]), T(r.hyper[4]), square_below<T>(root * r.hyper[3]), (T*)r.state[0], (T*)r.state[1]};
     }
     void update(T* theta, const T* g, Count offset, Count n) const {
         T *m = mean + offset, *s = square + offset;
@@ -94,7 +98,7 @@ template <class T> struct Adam {
         }
     }
     static constexpr bool has_eps = true;
-    bool dominated(Count i) const { return std::sqrt(square[i]) < bare_eps; }
+    bool dominated(Count i) const { return square[i] < below; }
 };
 
 template <class T> struct Rprop {

@@ -1,11 +1,13 @@
-// Whole training steps of dense networks: forward, backward, statistics, update; one trial after the other, several steps of
+// Whole training steps of dense networks and RNNs: forward, backward, statistics, update; one trial after the other, several steps of
 // each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
 // divergence.py, statistics/ and optimizers/: they are the definition.
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
-// Matrices are row by row: x [B, I], W [O, I], z [B, O].
+// Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows.
 #include "extended.h"
+#include "layers.h"
 #include "products.h"
+#include "recurrent.h"
 #include "rules.h"
 #include "units.h"
 #include <algorithm>
@@ -28,19 +30,13 @@ template <> struct Gemm<double> {
 
 extern "C" {
 
-struct LayerSpec {
-    Count into, out, weight, bias;  // columns of the flat parameters; bias is -1 where there is none
-    const void* kernels;            // NonLinearity<T> of units.h
-    double steepest;
-};
-
 struct Task {
     Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
     Count passes;                // a bit for each of Pass below
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
-    const void* x;               // [N, F]
+    const void* x;               // [N, F], sequences [N, S, F]
     const void* targets;         // int64 [N] for classes, [N, O] in the network's precision
     const Count* rows;           // [T, K, B] which samples; null: all of them
     const unsigned char* record; // [K] whether a step's statistics are wanted
@@ -68,18 +64,16 @@ template <class T> Count block(Count n) {
     return ((n - 1) / parts / 16 + 1) * 16;
 }
 
-template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
-
 constexpr Count LARGEST = 1024;  // layers beyond outgrow the caches: their products are the BLAS's
 
 inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.out) <= LARGEST; }
 
-// How long rows of n numbers are where they are read register by register.
-template <class T> Count padded(Count n) { return std::max(n, REGISTER<T>); }
-
 inline Count widest(const Task& task) {
     Count found = 0;
-    for (Count l = 0; l < task.layer_count; l++) found = std::max({found, task.layers[l].into, task.layers[l].out});
+    for (Count l = 0; l < task.layer_count; l++) {
+        const auto& layer = task.layers[l];
+        found = std::max(found, layer.steps * std::max(layer.into, layer.out));
+    }
     return found;
 }
 
@@ -87,57 +81,44 @@ inline Count widest(const Task& task) {
 template <class T> struct Scratch {
     std::vector<T> input, delta, below, before;
     std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
-    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place
-    std::vector<double> sums;  // one for each unit
+    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
+    std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
+    std::vector<Count> first;          // where a layer's first step is in z and a
+    std::vector<double> sums;          // one for each unit, or each sample
+    Steps<T> through_time;
     explicit Scratch(const Task& task)
-        : input(task.rows ? task.batch * task.layers[0].into : 0), delta(task.batch * widest(task)), below(delta.size()),
-          sums(widest(task)) {
+        : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
-            largest = std::max(largest, block<T>(layer.out * (layer.into + 1)));
+            Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * task.batch * layer.out;
+            largest = std::max(largest, block<T>(layer.count));
+            if (layer.recurrent()) through_time.fit(layer, task.batch);
             if (small(layer)) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
-            z.emplace_back(task.batch * layer.out);
-            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : task.batch * layer.out);
+            z.emplace_back(size);
+            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : size);
+            laid.emplace_back(l && task.layers[l - 1].out != layer.into ? layer.steps * task.batch * layer.into : 0);
+            first.push_back(before);
         }
         before.resize(largest), turned.resize(rows);
     }
-    T* value(Count l) { return a[l].empty() ? z[l].data() : a[l].data(); }
+    T* pre(Count l) { return z[l].data() + first[l]; }
+    T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
-// Σ_b δ_b, unit by unit; two sums of every second sample, so that one need not wait for the other.
-template <class T> void sum_over_samples(const T* delta, Count B, Count O, T* found) {
-    for (Count j = 0; j < O; j += LANES) {
-        Lanes<T> even{}, odd{};
-        for (Count b = 0; b < B - 1; b += 2) even += lanes(delta + b * O + j, O - j), odd += lanes(delta + (b + 1) * O + j, O - j);
-        if (B % 2) even += lanes(delta + (B - 1) * O + j, O - j);
-        even += odd;
-        std::memcpy(found + j, &even, std::min(LANES, O - j) * sizeof(T));
-    }
-}
-
-// Σ x² of a sample's n numbers, in units of 1/unit².
-template <class T> double square_of(const T* x, Count n, double unit) {
-    Wide sum{};
-    for (Count i = 0; i < n; i += LANES) {
-        Wide own = wide(lanes(x + i, n - i));
-        if (needs_range<T>) own *= unit;
-        sum += own * own;
-    }
-    return total(sum);
-}
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1).
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
 template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
     double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
-    for (Count b = 0; b < B; b++) {
-        double own = square_of(delta + b * O, O, unit);
-        square += own, sample_square += own * (square_of(x + b * I, I, x_unit) * reach_unit + biased);
+    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
+    Wide square{}, sample_square{};
+    for (Count b = 0; b < B; b += LANES) {
+        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
+        square += own, sample_square += own * (reach * reach_unit + biased);
     }
-    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
+    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
 }
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
@@ -195,13 +176,13 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
     }
 };
 
-// The loss of the batch, and ∂(mean loss)/∂output into delta.
-template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, Count B, Count O) {
+// The loss of the batch, and ∂(mean loss)/∂output into delta. A logit that is NaN makes its sample's sum one.
+template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, double* sums, Count B, Count O) {
     double loss = 0;
     for (Count b = 0; b < B; b++) {
         const T* z = output + b * O;
         T highest = z[0];
-        for (Count j = 1; j < O; j++) highest = z[j] > highest || z[j] != z[j] ? z[j] : highest;
+        for (Count j = 1; j < O; j++) highest = z[j] > highest ? z[j] : highest;
         for (Count j = 0; j < O; j++) delta[b * O + j] = z[j] - highest;
         loss -= delta[b * O + classes[rows ? rows[b] : b]];
     }
@@ -210,11 +191,13 @@ template <class T> double cross_entropy(const T* output, const Count* classes, c
     for (Count b = 0; b < B; b++) {
         T *d = delta + b * O, sum = 0;
         for (Count j = 0; j < O; j++) sum += d[j];
-        loss += std::log(double(sum));
+        sums[b] = sum;
         T share = T(1) / (sum * B);
         for (Count j = 0; j < O; j++) d[j] *= share;
         d[classes[rows ? rows[b] : b]] -= T(1) / B;
     }
+#pragma omp simd reduction(+ : loss)
+    for (Count b = 0; b < B; b++) loss += formula::log(sums[b]);
     return loss / B;
 }
 
@@ -268,27 +251,28 @@ template <class T> class Trial {
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
         if (rule.rates) rule.hyper[0] = rule.rates[k];
-        bottom = gathered();
+        bottom = gathered((const T*)task.x);
         forward(raw);
         T loss = T(descend_from_loss());  // beyond its format a trial has diverged
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
+        if (!task.extended) keep(k);
     }
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
     void evaluate(double* loss, double* correct) {
-        Count features = task.layers[0].into, outputs = task.layers[L - 1].out;
+        Count features = task.layers[0].steps * task.layers[0].into, outputs = task.layers[L - 1].out;
         rows = nullptr;
         *loss = *correct = 0;
         for (Count start = 0; start < task.samples; start += task.batch) {
             B = std::min(task.batch, task.samples - start);
-            bottom = (const T*)task.x + start * features;
+            bottom = gathered((const T*)task.x + start * features);
             forward(nullptr);
             const T* output = s.value(L - 1);
             if (task.loss == 0) {
                 const Count* classes = (const Count*)task.targets + start;
-                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), B, outputs);
+                *loss += B * cross_entropy(output, classes, rows, s.delta.data(), s.sums.data(), B, outputs);
                 for (Count b = 0; b < B; b++) *correct += highest(output + b * outputs, outputs) == classes[b];
             } else {
                 *loss += B * mean_squared_error(output, (const T*)task.targets + start * outputs, rows, s.delta.data(), B, outputs);
@@ -307,44 +291,35 @@ template <class T> class Trial {
     Count bad_output, bad_gradient;  // the first layer, from the input up and from the top down, with a NaN or an infinity; -1: none
     const T* bottom;
 
-    // z [B, O] = x [B, I] · Wᵀ + b
+    // z [R, O] = x [R, I] · Wᵀ + b, of R rows
     void rise(const LayerSpec& layer, const T* x, T* z) {
-        Count I = layer.into, O = layer.out, row = padded<T>(O);
+        Count I = layer.into, O = layer.out, R = layer.steps * B, row = padded<T>(O);
         const T *w = theta + layer.weight, *bias = layer.bias < 0 ? nullptr : theta + layer.bias;
         if (!small(layer)) {
-            by_blas('T', 'N', O, B, I, w, I, x, I, z);
-            for (Count b = 0; bias && b < B; b++)
-                for (Count j = 0; j < O; j++) z[b * O + j] += bias[j];
+            by_blas('T', 'N', O, R, I, w, I, x, I, z);
+            for (Count r = 0; bias && r < R; r++) add(z + r * O, bias, O);
             return;
         }
         T* turned = s.turned.data();
         transpose(w, O, I, turned, row);
         if (bias) bias = (const T*)std::memcpy(turned + I * row, bias, O * sizeof(T));
-        product<T>(B, O, I, {x, I, 1}, turned, row, z, bias);
+        product<T>(R, O, I, {x, I, 1}, turned, row, z, bias);
     }
 
-    // ∂L/∂W [O, I] = δᵀ [O, B] · x [B, I]
+    // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
     void weigh(const LayerSpec& layer, const T* delta, const T* x) {
-        Count I = layer.into, O = layer.out;
+        Count I = layer.into, O = layer.out, R = layer.steps * B;
         T* found = gradient + layer.weight;
-        if (!small(layer)) return by_blas('N', 'T', I, O, B, x, I, delta, O, found);
-        product<T>(O, I, B, {delta, 1, O}, readable(x, B, I), padded<T>(I), found);
+        if (!small(layer) || layer.steps > 1) return by_blas('N', 'T', I, O, R, x, I, delta, O, found);
+        product<T>(O, I, R, {delta, 1, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
     }
 
-    // ∂L/∂x [B, I] = δ [B, O] · W
+    // ∂L/∂x [R, I] = δ [R, O] · W
     void fall(const LayerSpec& layer, const T* delta, T* below) {
-        Count I = layer.into, O = layer.out;
+        Count I = layer.into, O = layer.out, R = layer.steps * B;
         const T* w = theta + layer.weight;
-        if (!small(layer)) return by_blas('N', 'N', I, B, O, w, I, delta, O, below);
-        product<T>(B, I, O, {delta, O, 1}, readable(w, O, I), padded<T>(I), below);
-    }
-
-    // Rows of n numbers as they are, or copied to rows of a register.
-    const T* readable(const T* x, Count rows, Count n) {
-        constexpr Count W = REGISTER<T>;
-        if (n >= W) return x;
-        for (Count m = 0; m < rows; m++) std::memcpy(s.turned.data() + m * W, x + m * n, n * sizeof(T));
-        return s.turned.data();
+        if (!small(layer)) return by_blas('N', 'N', I, R, O, w, I, delta, O, below);
+        product<T>(R, I, O, {delta, O, 1}, readable(w, O, I, s.turned.data()), padded<T>(I), below);
     }
 
     // Its matrices are column by column: (m, n) are those of the transposed result.
@@ -354,30 +329,55 @@ template <class T> class Trial {
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
     }
 
+    // The gradient that the next step is compared with changes places with the one before; after the last step both are where others
+    // look for them. In the extended range `apply` has copied it, before it is what the rule sees.
+    void keep(Count k) {
+        T *home = (T*)task.gradient + trial * task.parameters, *latest = gradient;
+        if (task.keep[k]) std::swap(gradient, previous);
+        if (k < task.step_count - 1) return;
+        if (latest != home) std::memcpy(home, latest, task.parameters * sizeof(T));
+        else if (task.keep[k]) std::memcpy(gradient, latest, task.parameters * sizeof(T));
+    }
+
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
 
-    const T* gathered() {
-        Count F = task.layers[0].into;
-        const T* whole = (const T*)task.x;
-        if (!rows) return whole;
-        for (Count b = 0; b < B; b++) std::memcpy(s.input.data() + b * F, whole + rows[b] * F, F * sizeof(T));
+    // The batch as the first layer sees it.
+    const T* gathered(const T* whole) {
+        const auto& first = task.layers[0];
+        if (!rows && first.steps == 1) return whole;
+        lay_out(whole, first.steps * first.into, rows, s.input.data(), first.steps, first.into, B);
         return s.input.data();
     }
 
+    // What goes up from layer l: all it gives, or its last step.
+    const T* top(Count l) {
+        const auto& layer = task.layers[l];
+        return s.value(l) + (layer.steps - layer.given()) * B * layer.out;
+    }
+
+    // What layer l sees, in its shape.
+    const T* seen(Count l) { return l == 0 ? bottom : s.laid[l].empty() ? top(l - 1) : s.laid[l].data(); }
+
     void forward(Raw* raw) {
-        const T* x = bottom;
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
             const auto& theta_of = non_linearity<T>(layer);
-            T *z = s.z[l].data(), *a = s.value(l);
-            rise(layer, x, z);
-            bool finite = theta_of.activate(z, a, B * layer.out);
-            if (!finite && bad_output < 0) bad_output = l;
-            if (raw) {
-                raw[l].nothing = finite ? 0 : NAN;
-                if (wanted(ACTIVATION) || wanted(SLOPE)) theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
+            T *z = s.pre(l), *a = s.value(l);
+            if (!s.laid[l].empty()) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, s.laid[l].data(), layer.steps, layer.into, B);
+            bool finite, sound;
+            if (layer.recurrent()) {
+                finite = forward_through_time(layer, theta, seen(l), z, a, B, s.through_time);
+                sound = all_finite(top(l), layer.given() * B * layer.out);
+            } else {
+                rise(layer, seen(l), z);
+                finite = sound = theta_of.activate(z, a, layer.steps * B * layer.out);
             }
-            x = a;
+            if (!sound && bad_output < 0) bad_output = l;
+            if (!raw) continue;
+            raw[l].nothing = finite ? 0 : NAN;
+            if (!wanted(ACTIVATION) && !wanted(SLOPE)) continue;
+            if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
+            else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
         }
     }
 
@@ -385,7 +385,7 @@ template <class T> class Trial {
         const auto& top = task.layers[L - 1];
         const T* output = s.value(L - 1);
         T* delta = s.delta.data();
-        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, B, top.out);
+        if (task.loss == 0) return cross_entropy(output, (const Count*)task.targets, rows, delta, s.sums.data(), B, top.out);
         return mean_squared_error(output, (const T*)task.targets, rows, delta, B, top.out);
     }
 
@@ -395,21 +395,31 @@ template <class T> class Trial {
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
-            Count n = layer.out * layer.into + (layer.bias < 0 ? 0 : layer.out), start = layer.weight;
-            const T* x = l ? s.value(l - 1) : bottom;
-            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, B * layer.out, silent);
-            non_linearity<T>(layer).descend(delta, s.z[l].data(), s.value(l), B * layer.out);
-            if (layer.bias >= 0) sum_over_samples(delta, B, layer.out, gradient + layer.bias);
-            weigh(layer, delta, x);
+            Count rows = layer.steps * B;
+            const T *x = seen(l), *z = s.pre(l), *a = s.value(l);
+            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
+            if (layer.recurrent()) {
+                back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
+            } else {
+                non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
+                if (layer.bias >= 0) sum_over_samples(delta, rows, layer.out, gradient + layer.bias);
+                weigh(layer, delta, x);
+            }
             if (l) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
-            if (own && wanted(SAMPLES)) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, B * layer.out, *own);
-            Change change{l, k, start, n, own};
+            bool features = layer.steps == 1 && !layer.recurrent();
+            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
+            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, rows * layer.out, *own);
+            Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);
             if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
             std::swap(delta, below);
+            if (!s.laid[l].empty()) {
+                const auto& giving = task.layers[l - 1];
+                lay_out(delta, layer.into, nullptr, below, giving.given(), giving.out, B);
+                std::swap(delta, below);
+            }
         }
     }
 
@@ -456,8 +466,10 @@ template <class T> class Trial {
                 if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
                 if (wanted(MOVEMENT)) std::memcpy(before, w, m * sizeof(T));
             }
-            if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
-            if (task.extended) present(change.given, rule, g, at, m);
+            if (task.extended) {
+                if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
+                present(change.given, rule, g, at, m);
+            }
             if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
             update.update(w, g, at, m);
             if (LOOK && wanted(MOVEMENT)) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);

@@ -50,6 +50,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Residual",
+    "Rnn",
     "Slots",
     "Units",
     "Weighted",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.contract.statistics import Pass
 from workers.engine.activations import NonLinearity
-from workers.engine.scaling import norm, pieces
+from workers.engine.scaling import norm_, pieces
 from workers.engine.statistics.counting import count, numbers
 
 RAW = ("activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead")
@@ -78,7 +78,10 @@ def _by_rows(activity: Activity) -> Iterator[Activity]:
 
 def _of_rows(activity: Activity, passes: Collection[Pass]) -> dict[str, Tensor]:
     non_linearity, z, a = activity
-    found = {"nothing": (z * 0).flatten(1).sum(1)}  # times zero, so that no finite numbers add up to infinity
+    rows = z.flatten(1)
+    found = {
+        "nothing": torch.mv(rows, rows.new_zeros(rows.shape[1]))
+    }  # with zeros no finite numbers add up to infinity
     if "activation" in passes:
         found |= _values(a)
     if "slope" in passes:
@@ -91,15 +94,12 @@ def _values(a: Tensor) -> dict[str, Tensor]:
     mean = mean_of_unit.mean(2, keepdim=True)
     return {
         "activation_mean": mean.flatten(),
-        "sample_deviation": norm(a - mean_of_unit),
-        "unit_deviation": norm(mean_of_unit - mean),
+        "sample_deviation": norm_(a - mean_of_unit),
+        "unit_deviation": norm_(mean_of_unit - mean),
     }
 
 
 def _slopes(non_linearity: NonLinearity, z: Tensor, a: Tensor) -> dict[str, Tensor]:
     slope = non_linearity.derivative(z, a).abs_()
-    return {
-        "saturated": count(torch.lt, slope, SATURATED * non_linearity.steepest),
-        "slope_sum": slope.flatten(1).sum(1),
-        "dead": count(torch.lt, slope.amax(1), DEAD),
-    }
+    found = {"slope_sum": slope.flatten(1).sum(1), "dead": count(torch.lt, slope.amax(1), DEAD)}
+    return found | {"saturated": slope.lt_(SATURATED * non_linearity.steepest).flatten(1).sum(1)}

@@ -128,14 +128,14 @@ template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) 
 }
 
 // Sums over a layer's gradient, block by block; the spread round the mean is taken from the first element, as deviations are in
-// look_at_units. WHOLE: with what is not in `core`.
-template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
+// look_at_units. WHOLE: with what is not in `core`. Before there is a step before, `before` is zero and what it is compared by is not told.
+template <class T, bool WHOLE> struct GradientSums {
     double exponent = 0, first, shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
     double largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
 
     void add(const T* g, const T* before, Count n, bool from_start) {
         if (needs_range<T>) exponent = range_of([g](Count i) { return g[i]; }, n);
-        double exponent_before = needs_range<T> && HAS_BEFORE && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
+        double exponent_before = needs_range<T> && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
         double unit = power(-exponent), unit_before = power(-exponent_before);
         if (from_start) first = g[0] * unit;
         double origin = first, deviations = 0, deviation_squares = 0, squares = 0, products = 0, squares_before = 0;
@@ -146,7 +146,7 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
             double x = needs_range<T> ? own * unit : double(own);
             squares += x * x;
             nothings += own == 0 ? T(1) : T(0);
-            if (HAS_BEFORE) turned += sign(own) * before[i] < 0 ? T(1) : T(0);
+            turned += sign(own) * before[i] < 0 ? T(1) : T(0);
             if (!WHOLE) continue;
             T magnitude = std::fabs(own);
             double deviation = x - origin;
@@ -155,7 +155,6 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
             highest = magnitude > highest ? magnitude : highest;
             sizes += magnitude;
             wrong += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
-            if (!HAS_BEFORE) continue;
             double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
             products += x * y;
             squares_before += y * y;
@@ -165,14 +164,14 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
         largest = std::fmax(largest, double(highest)), size += sizes, zeros += nothings, bad += wrong, flips += turned;
     }
 
-    void write(Count n, Raw& raw) const {
+    void write(Count n, bool has_before, Raw& raw) const {
         raw.exponent = exponent, raw.square = square, raw.zeros = zeros;
-        if (HAS_BEFORE) raw.flips = flips;
+        if (has_before) raw.flips = flips;
         if (!WHOLE) return;
         double shift = shifted / n;
         raw.peak = bad == 0 ? largest : std::isnan(size) ? NAN : INFINITY;
         raw.nonfinite = bad, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
-        if (HAS_BEFORE) raw.product = product, raw.square_before = square_before;
+        if (has_before) raw.product = product, raw.square_before = square_before;
     }
 };
 
@@ -444,17 +443,15 @@ template <class T> class Trial {
     }
 
     template <class R> void look_by(const Change& change, const R& update) {
-        bool has_before = task.first_step + change.step > 0;
-        if (!change.raw) return apply<R, false, false, false>(change, update);
-        if (!wanted(MOMENTS) && !wanted(AGREEMENT))
-            return has_before ? apply<R, true, true, false>(change, update) : apply<R, true, false, false>(change, update);
-        has_before ? apply<R, true, true, true>(change, update) : apply<R, true, false, true>(change, update);
+        if (!change.raw) return apply<R, false, false>(change, update);
+        if (!wanted(MOMENTS) && !wanted(AGREEMENT)) return apply<R, true, false>(change, update);
+        apply<R, true, true>(change, update);
     }
 
     // Block by block: look at the gradient, keep it, update, look at what moved.
-    template <class R, bool LOOK, bool HAS_BEFORE, bool WHOLE> void apply(const Change& change, const R& update) {
+    template <class R, bool LOOK, bool WHOLE> void apply(const Change& change, const R& update) {
         Count n = change.count;
-        GradientSums<T, HAS_BEFORE, WHOLE> sums;
+        GradientSums<T, WHOLE> sums;
         Norm<T> weights, moved;
         double dominated = 0;
         T* before = s.before.data();
@@ -481,7 +478,7 @@ template <class T> class Trial {
             }
         }
         if (!LOOK) return;
-        sums.write(n, *change.raw);
+        sums.write(n, task.first_step + change.step > 0, *change.raw);
         if (wanted(WEIGHT)) change.raw->weight_norm = weights.value();
         if (wanted(MOVEMENT)) change.raw->update_norm = moved.value();
         if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = dominated;

@@ -31,7 +31,7 @@ COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 80.0
 COMPILED_LAYER, COMPILED_STEP = 3e4, 1.1e6
 """Operations for each layer of weights and for each step of a trial, however small …"""
 COMPILED_POSITION = 6.5e4
-"""… and for each step that a recurrent layer goes through."""
+"""… and for each step that a recurrent layer's gate goes through."""
 BY_TORCH_SECONDS = 4e-4
 """What a layer takes more in a step where torch updates it between the compiled passes."""
 
@@ -96,7 +96,8 @@ def step(
     every = sum(count for _, count in trials)
     if compiled:
         others = sum(not updated_there(optimizer) for optimizer, _ in trials)
-        least = COMPILED_LAYER * weights + COMPILED_POSITION * sum(map(_through, walk(network))) + COMPILED_STEP
+        positions = sum(_through(layer) * getattr(layer.spec, "gates", 1) for layer in walk(network))
+        least = COMPILED_LAYER * weights + COMPILED_POSITION * positions + COMPILED_STEP
         own = every * (batch_size * per_sample + least)
         return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
     worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
@@ -133,8 +134,9 @@ def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> fl
 
 
 def _numbers(layer: ExpandedLayer) -> int:
-    """That a layer gives of one sample; a recurrent one at every step, whatever goes up."""
-    return _through(layer) * layer.spec.hidden_size if isinstance(layer.spec, Rnn) else prod(layer.out_shape)
+    """That a layer gives of one sample; a recurrent one at every step, whatever goes up, and its gates as well."""
+    spec = layer.spec
+    return _through(layer) * spec.gates * spec.hidden_size if isinstance(spec, Rnn | Lstm) else prod(layer.out_shape)
 
 
 def _through(layer: ExpandedLayer) -> int:

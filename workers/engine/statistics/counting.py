@@ -1,6 +1,6 @@
-"""Shares of elements for which something holds, and of what."""
+"""Shares of elements for which something holds, and of what; what was found of several layers, together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import torch
@@ -18,6 +18,14 @@ def count(comparison: Comparison, x: Tensor, bound: float | Tensor) -> Tensor:
     """
     held: Tensor = comparison(x, bound, out=torch.empty_like(x))
     return held.flatten(1).sum(1)
+
+
+def stacked(layers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, the same in all: [T] of each layer -> float64 [L, T]."""
+    names = [*layers[0]]
+    found = [layer[name] for name in names for layer in layers]
+    every = torch.stack(found).double().view(len(names), len(layers), -1) if names else []
+    return dict(zip(names, every, strict=True))
 
 
 def numbers(values: Sequence[float], device: torch.device) -> Tensor:

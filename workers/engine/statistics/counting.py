@@ -24,8 +24,7 @@ def stacked(layers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """By name, the same in all: [T] of each layer -> float64 [L, T]."""
     names = [*layers[0]]
     found = [layer[name] for name in names for layer in layers]
-    every = torch.stack(found).double().view(len(names), len(layers), -1) if names else []
-    return dict(zip(names, every, strict=True))
+    return dict(zip(names, torch.stack(found).double().unflatten(0, (-1, len(layers))), strict=True)) if names else {}
 
 
 def numbers(values: Sequence[float], device: torch.device) -> Tensor:

@@ -264,6 +264,7 @@ def test_names_make_streams() -> None:
     assert torch.equal(
         torch.rand(4, generator=torch_generator(3, "x")), torch.rand(4, generator=torch_generator(3, "x"))
     )
+    assert numpy_generator(3, "x").random() == np.random.Generator(np.random.Philox(key=derive(3, "x"))).random()
     assert numpy_generator(3, "x").random() == numpy_generator(3, "x").random() != numpy_generator(3, "y").random()
 
 

@@ -101,14 +101,18 @@ def step(
         own = every * (batch_size * per_sample + least)
         return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
     worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
-    turns = ceil(every / (threads * chunk(network, batch_size)))
     least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
     own = worth * batch_size * per_sample + every * UPDATE * parameters
-    return Work(own, turns * least + bridged)
+    return Work(own, turns(every, network, batch_size, threads) * least + bridged)
+
+
+def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
+    """Programs that each thread trains in torch one after another, of as nearly `chunk` trials each as can be."""
+    return max(1, round(trials / (threads * chunk(network, batch_size))))
 
 
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
-    """Trials that torch trains at a time on a CPU."""
+    """Trials that torch trains at a time on a CPU, about."""
     widest = max(map(_at_once, walk(network)))
     return max(1, ELEMENTS_AT_ONCE // (widest * batch_size))
 

@@ -5,9 +5,12 @@ generator state: whatever is drawn at a step is a function of the names and of t
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 from torch import Tensor
 
 MASK = 0xFFFFFFFF
@@ -25,7 +28,17 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=derive(seed, *purpose)))
+    return np.random.Generator(np.random.Philox(_Key(derive(seed, *purpose))))  # type: ignore[arg-type]  # numpy's types know one kind of it
+
+
+class _Key(ISeedSequence):
+    """Makes `Philox(_Key(k))` the same as `Philox(key=k)`, which asks the operating system for entropy first and does not use it."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        return np.array([self.key, *[0] * (n_words - 1)], dtype=dtype)
 
 
 def uniform(keys: Tensor, step: Tensor, count: int) -> Tensor:

@@ -113,31 +113,18 @@ template <class T> struct Scratch {
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
-// Σ x² of a sample's n numbers, in units of 1/unit².
-template <class T> inline double square_of(const T* x, Count n, double unit) {
-    Wide sum{};
-    auto add = [&sum, unit](Lanes<T> x) {
-        Wide own = wide(x);
-        if (needs_range<T>) own *= unit;
-        sum += own * own;
-    };
-    Count whole = n / LANES * LANES;
-    for (Count i = 0; i < whole; i += LANES) add(lanes(x + i, LANES));
-    if (whole < n) add(lanes(x + whole, n - whole));
-    return total(sum);
-}
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1).
+// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
 template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
     Count I = layer.into, O = layer.out;
     double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
     double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0, square = 0, sample_square = 0;
-    for (Count b = 0; b < B; b++) {
-        double own = square_of(delta + b * O, O, unit);
-        square += own, sample_square += own * (square_of(x + b * I, I, x_unit) * reach_unit + biased);
+    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
+    Wide square{}, sample_square{};
+    for (Count b = 0; b < B; b += LANES) {
+        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
+        square += own, sample_square += own * (reach * reach_unit + biased);
     }
-    raw.delta_exponent = exponent, raw.delta_square = square, raw.sample_square = sample_square * B;
+    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
 }
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {

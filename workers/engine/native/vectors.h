@@ -87,6 +87,32 @@ inline double total(Wide x) {
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
+// Sums of neighbours S lanes apart: where a lane has S in its number those of q, else of p.
+template <int S> inline Wide folded(Wide p, Wide q) {
+    typedef std::int64_t Mask __attribute__((vector_size(LANES * 8)));
+    Mask near, far;
+    for (int i = 0; i < LANES; i++) near[i] = i & S ? LANES + i - S : i, far[i] = i & S ? LANES + i : i + S;
+    return __builtin_shuffle(p, q, near) + __builtin_shuffle(p, q, far);
+}
+
+// Σ x², in units of 1/unit², of each of the first rows of n numbers; zeros where there are fewer rows than lanes.
+template <class T> inline Wide squares_of_rows(const T* x, Count n, Count rows, double unit) {
+    Wide sum[LANES] = {};
+    Count whole = n / LANES * LANES, last = std::min(rows, LANES);
+    auto add = [&](Count row, Count at, Count count) {
+        Wide own = wide(lanes(x + std::min(row, last - 1) * n + at, count));
+        if (needs_range<T>) own *= unit;
+        sum[row] += own * own;
+    };
+    for (Count i = 0; i < whole; i += LANES)
+        for (Count row = 0; row < LANES; row++) add(row, i, LANES);
+    for (Count row = 0; row < LANES && whole < n; row++) add(row, whole, n - whole);
+    for (Count row = last; row < LANES; row++) sum[row] = Wide{};
+    static_assert(LANES == 8, "three times half as many");
+    Wide low = folded<2>(folded<1>(sum[0], sum[1]), folded<1>(sum[2], sum[3]));
+    return folded<4>(low, folded<2>(folded<1>(sum[4], sum[5]), folded<1>(sum[6], sum[7])));
+}
+
 template <class T> bool all_finite(const T* x, Count n) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)

@@ -37,7 +37,9 @@ BY_TORCH_SECONDS = 4e-4
 
 PRODUCTS, NUMBER = 1.9, 220.0
 """The same in torch."""
-NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 1080.0}
+CONVOLVED = 1.0
+"""Of the products of convolutions over images."""
+NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 800.0}
 """Kinds whose numbers take more."""
 REMEMBERED = 90.0
 """Operations for each number that a recurrent layer keeps of its steps."""
@@ -126,15 +128,17 @@ def _at_once(layer: ExpandedLayer) -> int:
 def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
     """Of one sample's gradient."""
     layers = list(walk(network))
-    used = sum(
-        (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
-        for layer in layers
-    )
     if compiled:
-        return COMPILED_PRODUCTS * PASSES * used + COMPILED_NUMBER * sum(map(_numbers, layers))
+        return COMPILED_PRODUCTS * PASSES * sum(map(_used, layers)) + COMPILED_NUMBER * sum(map(_numbers, layers))
+    products = sum((CONVOLVED if layer.spec.kind == "conv2d" else PRODUCTS) * _used(layer) for layer in layers)
     numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
     remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
-    return PRODUCTS * PASSES * used + numbers + REMEMBERED * remembered
+    return PASSES * products + numbers + REMEMBERED * remembered
+
+
+def _used(layer: ExpandedLayer) -> int:
+    """Parameters, as often as one sample meets them."""
+    return (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
 
 
 def _numbers(layer: ExpandedLayer) -> int:

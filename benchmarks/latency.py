@@ -1,10 +1,12 @@
-"""From POST to the first training step with a warm worker, from cancelling to the partial result, and memory: real processes.
+"""From POST, and from taking a shard, to the first training step, from cancelling to the partial result, and memory: real processes.
 
     python -m benchmarks.latency [submissions]
 
 The first is from before the request is sent until the commit that tells of the first step: HTTP, validation, the database,
-the queue, claiming, building the network and its data, and one step of all trials. The second is from before cancelling, in
-mid-slice, until the trainer has stopped, its last slice is merged and the partial result is in the answer. Memory is the peak
+the queue, claiming, building the network and its data, and one step of all trials. The next is from the commit that claims a
+shard, a hundred layers and 40 trials, until the commit that tells of its first step: of a worker that has just started and of
+one that has trained before. The third is from before cancelling, in mid-slice, until the trainer has stopped, its last slice is
+merged and the partial result is in the answer. Memory is the peak
 of each process's resident set, after all that and one run of the example. A preview is a request like any other, of a hundred
 layers, to a service that trains nothing at the time.
 """
@@ -19,7 +21,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -34,6 +36,7 @@ def main() -> None:
     submissions = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     example = json.loads(EXAMPLE.read_text())
     small = {**example, "optimizers": ["rmsprop"], "tuning": None, "seeds": 1, "steps": 10}
+    deep = {**small, "network": {"kind": "mlp", "depth": 100, "width": 64}, "optimizers": ["sgd", "adam"], "seeds": 20}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data", folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
@@ -41,15 +44,17 @@ def main() -> None:
             url = next(word for word in launcher.stdout.readline().split() if word.startswith("http"))
             try:
                 with Client(url) as client:
-                    run(client, small)  # the worker and its trainer have started once this has ended
-                    seconds = [run(client, small, Path(folder)) for _ in range(submissions)]
+                    fresh, *warm = [first_step(client, deep, Path(folder)).since_claimed for _ in range(6)]
+                    seconds = [first_step(client, small, Path(folder)).since_sent for _ in range(submissions)]
                     previews = [preview(client, example) for _ in range(200)]
                     cancelled = [cancel(client, {**example, "steps": 500_000}) for _ in range(10)]
-                    run(client, example)
+                    finish(client, example)
                 peaks = {name: peak_bytes(process) for name, process in processes(launcher.pid).items()}
             finally:
                 launcher.terminate()
     cut = statistics.quantiles(seconds, n=20, method="inclusive")
+    print("Taking a shard, depth 100 and 40 trials, to its first training step:")
+    print(f"  fresh worker {1000 * fresh:.0f} ms, warm worker p50 {1000 * statistics.median(warm):.0f} ms")
     print(f"POST to first training step, warm worker, {submissions} submissions one after another:")
     print(f"  p50 {1000 * statistics.median(seconds):.0f} ms, p95 {1000 * cut[-1]:.0f} ms")
     cut = statistics.quantiles(previews, n=20, method="inclusive")
@@ -62,20 +67,33 @@ def main() -> None:
         print(f"  {name:28s}{peak / 2**20:7.0f} MiB")
 
 
-def run(client: Client, spec: dict[str, object], data: Path | None = None) -> float:
-    """Submits, waits for the end. Returns the seconds until the first step was recorded, 0 where nobody looks them up."""
+class FirstStep(NamedTuple):
+    """Seconds until the commit that tells of it."""
+
+    since_sent: float
+    since_claimed: float
+
+
+def first_step(client: Client, spec: dict[str, object], data: Path) -> FirstStep:
+    """Submits, waits for the end, looks up when it began."""
     sent = datetime.now(UTC)
-    comparison = client.submit(json.dumps(spec).encode())["id"]
-    for _ in client.events(comparison):
-        pass
-    if data is None:
-        return 0.0
+    comparison = finish(client, spec)
     database = open_database(f"sqlite:///{data / 'plumbline.db'}")
     try:
-        told = (event for event in events.after(database, comparison, 0) if event.data.get("steps_done"))
-        return (next(told).created_at - sent).total_seconds()
+        told = list(events.after(database, comparison, 0))
     finally:
         database.close()
+    claimed = next(event for event in told if event.data.get("status") == "running")
+    stepped = next(event for event in told if event.data.get("steps_done"))
+    return FirstStep(*((stepped.created_at - start).total_seconds() for start in (sent, claimed.created_at)))
+
+
+def finish(client: Client, spec: dict[str, object]) -> str:
+    """Submits and waits for the end."""
+    comparison = str(client.submit(json.dumps(spec).encode())["id"])
+    for _ in client.events(comparison):
+        pass
+    return comparison
 
 
 def preview(client: Client, spec: dict[str, Any]) -> float:

@@ -2,12 +2,14 @@
 
     python -m benchmarks.step_estimates [NAME ...]
 
-One thread, and processor time on both sides, the speed of matrix products included, which is measured before each shard: other
-processes on the machine change it little. `benchmarks.estimates` holds whole comparisons against the clock. Ratios are estimated / actual.
+One thread, set up as in the trainer, and processor time on both sides, the speed of matrix products included, which is measured before
+each shard: other processes on the machine change it little. `benchmarks.estimates` holds whole comparisons against the clock. Ratios are
+estimated / actual.
 """
 
 import json
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.sides import let_go
+from benchmarks.sides import TRAINER, let_go
 from benchmarks.workloads import MIX, WORKLOADS, shard
 from workers.analysis.protocol import first_round
 from workers.contract import cost
@@ -96,4 +98,8 @@ def step_seconds(training: Training) -> float:
 
 
 if __name__ == "__main__":
+    wanted = {**TRAINER, "OMP_NUM_THREADS": "1"}  # has to be there when the process starts
+    if not wanted.items() <= os.environ.items():
+        os.environ.update(wanted)
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.step_estimates", *sys.argv[1:]])  # noqa: S606 - itself
     main()

@@ -139,7 +139,9 @@ def test_tensors_are_as_counted_on_paper(name: str) -> None:
     paths = ["portable", "native"] if native.supports(planned) else ["portable"]
     for path in paths:
         (count,) = counted(asked, compiled=path == "native")
-        taken = peak_bytes(planned, whole.model_copy(update={"path": path}), 3)
+        sequences = any(layer.spec.workspace(layer.in_shape) for layer in planned.network)
+        steps = planned.steps if path == "native" and sequences else 3  # their worst moment there is in the end
+        taken = peak_bytes(planned, whole.model_copy(update={"path": path}), steps)
         assert taken / 1.25 < count / memory.HEAP < taken * 1.25, (path, taken, count / memory.HEAP)
 
 

@@ -163,6 +163,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
         {"kind": "max_pool", "kernel_size": 2},
         "flatten",
     ),
+    "convolutions in groups": layers(
+        *image(8, 4, 3),
+        {"kind": "conv2d", "out_channels": 8, "padding": 1, "stride": 2},
+        SIGMOID,
+        {"kind": "conv2d", "out_channels": 16, "padding": 1, "bias": False},
+        SIGMOID,
+        {"kind": "global_pool", "of": "max"},
+    ),
     "wide convolutions": layers(
         *image(10, 3, 3),
         {"kind": "conv2d", "out_channels": 11},

@@ -70,6 +70,8 @@ def rnn(size: int, **more: Any) -> dict[str, Any]:
     return {"kind": "rnn", "hidden_size": size, **more}
 
 
+STEEP = {"kind": "lecun_normal", "gain": 2.0}
+"""So that samples stay apart from layer to layer, and float32 tells their deviation."""
 STACKED = layers(
     rnn(7, output="sequence"),
     {"kind": "linear", "out_features": 9},
@@ -79,10 +81,25 @@ STACKED = layers(
     rnn(6, activation="sigmoid"),
     {"kind": "linear", "out_features": 8},
     {"kind": "activation", "activation": "tanh"},
+    init=STEEP,
 )
 """Of a sequence: all steps go up and the last alone, with biases and without, values that tell the slope and values that do not."""
-WIDE = layers(rnn(37, output="sequence"), rnn(20))
+WIDE = layers(rnn(37, output="sequence"), rnn(20), init=STEEP)
 """Units that fill vectors, and do not fill the last."""
+CELLS = layers(
+    {"kind": "lstm", "hidden_size": 7, "output": "sequence"},
+    {"kind": "linear", "out_features": 4},
+    {
+        "kind": "lstm",
+        "hidden_size": 19,
+        "activation": "gaussian",
+        "gate_activation": "hard_sigmoid",
+        "output": "sequence",
+    },
+    {"kind": "lstm", "hidden_size": 17, "gate_activation": "gaussian", "bias": False, "forget_bias": 0},
+    init=STEEP,
+)
+"""LSTMs whose values tell the slope, of both their non-linearities, of one or of none."""
 EXPLODING = layers(rnn(6, activation="relu", output="sequence"), rnn(5, activation="identity"))
 """Nothing bounds what is handed on from step to step."""
 RESHAPED = layers(
@@ -165,7 +182,9 @@ def test_one_step_of_every_rule(precision: str, start: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("start", [0, 3])
-@pytest.mark.parametrize(("network", "problem"), [(STACKED, ADDING), (WIDE, ADDING), (RESHAPED, "wine")])
+@pytest.mark.parametrize(
+    ("network", "problem"), [(STACKED, ADDING), (WIDE, ADDING), (CELLS, ADDING), (RESHAPED, "wine")]
+)
 def test_one_step_through_time(network: Any, problem: Any, start: int, precision: str, tmp_path: Path) -> None:
     """Rules with a kernel and without."""
     optimizers = "sgd", "adam", "rprop", "lion"
@@ -211,7 +230,7 @@ def test_every_kernel_is_a_rule() -> None:
 
 @pytest.mark.parametrize(
     ("network", "problem", "steps"),
-    [(MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 15), (RESHAPED, "wine", 15)],
+    [(MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 8), (CELLS, ADDING, 8), (RESHAPED, "wine", 15)],
 )
 def test_a_whole_training_agrees(network: Any, problem: Any, steps: int) -> None:
     """Across epochs, with curves and test scores; classes, targets and sequences."""
@@ -237,7 +256,7 @@ def test_a_trial_does_not_depend_on_its_neighbours_nor_on_chunks() -> None:
     assert_close(train(only(planned, 1, 2), path="native"), whole, rel=1e-12)
 
 
-@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING)])
+@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING)])
 def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: Any, tmp_path: Path) -> None:
     rules, recorded = ("sgd", "adam", "rprop", "smorms3"), [0, 4, 5, 19, 30]
     planned = shard(network, *rules, problem=problem, steps=30, recorded=recorded, precision="float32")
@@ -245,7 +264,9 @@ def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: 
 
 
 @pytest.mark.parametrize("scale", [1e10, 1e22, 1e30])
-@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (EXPLODING, ADDING)])
+@pytest.mark.parametrize(
+    ("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING), (EXPLODING, ADDING)]
+)
 def test_a_divergence_is_found_where_and_when_the_definition_finds_it(network: Any, problem: Any, scale: float) -> None:
     """In a gradient, the loss or an output; the trials beside it go on."""
     planned = with_a_diverging(shard(network, "sgd", "adam", problem=problem, steps=8, precision="float32"))
@@ -360,6 +381,7 @@ def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
     assert choose(shard(STACKED, "sgd", problem=ADDING), "cpu", 2).path == "native"
     extended = shard(STACKED, "sgd", problem=ADDING, gradient_range="extended")
     assert choose(extended, "cpu", 2).path == "portable"
+    assert choose(shard(CELLS, "sgd", problem=ADDING), "cpu", 2).path == "native"
     assert choose(shard(layers({"kind": "gru", "hidden_size": 4}), problem=ADDING), "cpu", 2).path == "portable"
     assert (
         choose(shard(layers(rnn(4), {"kind": "activation", "activation": "tanh"}), problem=ADDING), "cpu", 2).path

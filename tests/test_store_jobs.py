@@ -231,6 +231,16 @@ def test_progress_is_told_about_once_a_second(db: Database, monkeypatch: pytest.
     assert (second["steps_done"], second["eta_seconds"]) == (9, record.eta_seconds)
 
 
+def test_the_first_step_is_told_at_once(db: Database) -> None:
+    """However short ago a renewal told that there is none yet; the second one waits."""
+    accept(db)
+    claim = claim_next(db)
+    for steps in (0, 1, 2):
+        jobs.renew(db, claim, live_steps=steps, lease_seconds=60)
+    told = [event.data["steps_done"] for event in events.after(db, "c", 0) if event.kind == "progress"]
+    assert told == [0, 1]
+
+
 def test_steps_are_counted_beyond_32_bits(db: Database) -> None:
     """Many trials times many steps: the sum of a large shard has room in the record."""
     accept(db, round_=NewRound(0, "final", [shard(*range(400))]), trials_total=400, steps_total=400 * 10_000_000)

@@ -21,6 +21,7 @@ from workers.store.comparisons import NewRound
 from workers.store.database import Database, open_database
 from workers.store.jobs import Claim
 from workers.supervisor import Supervisor
+from workers.trainer_process import TrainerProcess
 
 STANDIN = (sys.executable, str(Path(__file__).with_name("standin_trainer.py")))
 SPEC = ComparisonSpec.model_validate(
@@ -216,6 +217,21 @@ def test_a_lost_claim_writes_nothing(database: Database, supervised: Callable[..
     supervisor.train(database, old)
     assert not psutil.pid_exists(before)
     assert jobs.renew(database, new, live_steps=0, lease_seconds=15) == "continue"
+
+
+@pytest.mark.parametrize(
+    ("command", "ready"), [(STANDIN, True), ((sys.executable, "-c", ""), False)], ids=["loads", "dies"]
+)
+def test_a_worker_can_wait_until_its_trainer_is_ready(command: tuple[str, ...], ready: bool) -> None:
+    """Or until there is nothing to wait for. The event is still there for who trains."""
+    trainer = TrainerProcess(command)
+    try:
+        trainer.await_ready(600)
+        assert (trainer.about is not None) == ready
+        if ready:
+            assert trainer.next_event(0) == trainer.about
+    finally:
+        trainer.quit()
 
 
 def test_a_trainer_dies_with_its_supervisor(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from workers.store.dispatch import publish_due
 from workers.supervisor import Supervisor
 
 TASK = "plumbline.work"
+READY_SECONDS = 30.0
+"""For a trainer to load; it may have to compile first. Celery waits for a pool child twice as long."""
 
 log = logging.getLogger(__name__)
 settings = read_settings()
@@ -81,16 +83,17 @@ def send(job_id: str, queue: str) -> None:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def set_up(**_: object) -> None:
-    """In the pool child, before its first task: the database, and a trainer that starts to warm up.
+    """In the pool child, before its first task: the database, and a warm trainer; until it is, what is due is left to others.
 
     The trainer is this thread's, the one that lives as long as the pool child: it dies with the thread that starts it.
     """
     supervisor = Supervisor(settings, draining=lambda: _draining[0] != 0)
-    supervisor.warm()
+    trainer = supervisor.warm()
     db = open_database(settings.database_url)
     presence = Presence(db, identity, lambda: supervisor.about, lease_seconds=settings.lease_seconds)
     _bench.append(Bench(db, supervisor, settings, identity.name, presence))
     presence.start()
+    trainer.await_ready(READY_SECONDS)
 
 
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]

@@ -45,6 +45,7 @@ class TrainerProcess:
         """What the trainer said of itself, once that event has been taken."""
         self.about: Message | None = None
         """The same as soon as it has been said, for those who take no events."""
+        self._loaded = threading.Event()
         self._events: queue.Queue[Message | None] = queue.Queue()
         self._commands: queue.Queue[Message | None] = queue.Queue()
         for loop in (self._read, self._write):
@@ -75,6 +76,10 @@ class TrainerProcess:
             self.ready = event
         return event
 
+    def await_ready(self, timeout: float) -> None:
+        """Until it has said that it is, has ended, or `timeout` seconds are over. Takes no event."""
+        self._loaded.wait(timeout)
+
     def alive(self) -> bool:
         return self._process.poll() is None
 
@@ -101,9 +106,12 @@ class TrainerProcess:
                     if event["event"] == "ready":
                         self.about = event
                     self._events.put(event)
+                    if self.about:
+                        self._loaded.set()
         except (ValueError, TypeError, KeyError):
             self._process.kill()  # half a line, from a dying trainer, or not our protocol: either way its end
         finally:
+            self._loaded.set()
             self._events.put(None)
 
     def _write(self) -> None:

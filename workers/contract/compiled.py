@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from workers.contract.layers import Activation, Flatten, Linear, Rnn, Unflatten
+from workers.contract.layers import Activation, Flatten, Linear, Lstm, Rnn, Unflatten
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer
@@ -16,8 +16,8 @@ LARGEST_THROUGH_TIME = 1024
 def compilable(
     network: Sequence[ExpandedLayer], pattern: Pattern, regularizers: Regularizers, *, extended: bool
 ) -> bool:
-    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, and rnn layers, on features or sequences, and one
-    gradient is all that is asked.
+    """Whether it is linear layers, each with at most a non-linearity of fixed form on it, rnn and lstm layers, on features or sequences,
+    and one gradient is all that is asked.
 
     Args:
         extended: whether the gradient's range is: through time that is torch's.
@@ -27,7 +27,7 @@ def compilable(
         pattern == "one_gradient"
         and not regularizers
         and all(map(_fits, [None, *network], network))
-        and not (extended and any(isinstance(spec, Rnn) for spec in specs))
+        and not (extended and any(isinstance(spec, Rnn | Lstm) for spec in specs))
         and not any(isinstance(spec, Linear) and spec.weight_normalization for spec in specs)
     )
 
@@ -40,6 +40,6 @@ def updated_there(optimizer: OptimizerSpec) -> bool:
 def _fits(below: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
     if isinstance(layer.spec, Activation):
         return below is not None and isinstance(below.spec, Linear) and not layer.parameters
-    if isinstance(layer.spec, Rnn):
+    if isinstance(layer.spec, Rnn | Lstm):
         return max(layer.spec.hidden_size, layer.in_shape[-1]) <= LARGEST_THROUGH_TIME
     return isinstance(layer.spec, Linear | Flatten | Unflatten)

@@ -31,13 +31,15 @@ COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 80.0
 COMPILED_LAYER, COMPILED_STEP = 3e4, 1.1e6
 """Operations for each layer of weights and for each step of a trial, however small …"""
 COMPILED_POSITION = 6.5e4
-"""… and for each step that a recurrent layer goes through."""
+"""… and for each step that a recurrent layer's gate goes through."""
 BY_TORCH_SECONDS = 4e-4
 """What a layer takes more in a step where torch updates it between the compiled passes."""
 
 PRODUCTS, NUMBER = 1.9, 220.0
 """The same in torch."""
-NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 1080.0}
+CONVOLVED = 1.0
+"""Of the products of convolutions over images."""
+NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 800.0}
 """Kinds whose numbers take more."""
 REMEMBERED = 90.0
 """Operations for each number that a recurrent layer keeps of its steps."""
@@ -96,18 +98,23 @@ def step(
     every = sum(count for _, count in trials)
     if compiled:
         others = sum(not updated_there(optimizer) for optimizer, _ in trials)
-        least = COMPILED_LAYER * weights + COMPILED_POSITION * sum(map(_through, walk(network))) + COMPILED_STEP
+        positions = sum(_through(layer) * getattr(layer.spec, "gates", 1) for layer in walk(network))
+        least = COMPILED_LAYER * weights + COMPILED_POSITION * positions + COMPILED_STEP
         own = every * (batch_size * per_sample + least)
         return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
     worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
-    turns = ceil(every / (threads * chunk(network, batch_size)))
     least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
     own = worth * batch_size * per_sample + every * UPDATE * parameters
-    return Work(own, turns * least + bridged)
+    return Work(own, turns(every, network, batch_size, threads) * least + bridged)
+
+
+def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
+    """Programs that each thread trains in torch one after another, of as nearly `chunk` trials each as can be."""
+    return max(1, round(trials / (threads * chunk(network, batch_size))))
 
 
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
-    """Trials that torch trains at a time on a CPU."""
+    """Trials that torch trains at a time on a CPU, about."""
     widest = max(map(_at_once, walk(network)))
     return max(1, ELEMENTS_AT_ONCE // (widest * batch_size))
 
@@ -121,20 +128,23 @@ def _at_once(layer: ExpandedLayer) -> int:
 def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
     """Of one sample's gradient."""
     layers = list(walk(network))
-    used = sum(
-        (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
-        for layer in layers
-    )
     if compiled:
-        return COMPILED_PRODUCTS * PASSES * used + COMPILED_NUMBER * sum(map(_numbers, layers))
+        return COMPILED_PRODUCTS * PASSES * sum(map(_used, layers)) + COMPILED_NUMBER * sum(map(_numbers, layers))
+    products = sum((CONVOLVED if layer.spec.kind == "conv2d" else PRODUCTS) * _used(layer) for layer in layers)
     numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
     remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
-    return PRODUCTS * PASSES * used + numbers + REMEMBERED * remembered
+    return PASSES * products + numbers + REMEMBERED * remembered
+
+
+def _used(layer: ExpandedLayer) -> int:
+    """Parameters, as often as one sample meets them."""
+    return (layer.own_parameters + layer.spec.kept(layer.in_shape)) * layer.spec.positions(layer.in_shape)
 
 
 def _numbers(layer: ExpandedLayer) -> int:
-    """That a layer gives of one sample; a recurrent one at every step, whatever goes up."""
-    return _through(layer) * layer.spec.hidden_size if isinstance(layer.spec, Rnn) else prod(layer.out_shape)
+    """That a layer gives of one sample; a recurrent one at every step, whatever goes up, and its gates as well."""
+    spec = layer.spec
+    return _through(layer) * spec.gates * spec.hidden_size if isinstance(spec, Rnn | Lstm) else prod(layer.out_shape)
 
 
 def _through(layer: ExpandedLayer) -> int:

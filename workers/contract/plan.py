@@ -57,7 +57,7 @@ class Execution(BaseModel):
     gradient_range: GradientRange = "standard"
     """The shard's."""
     path: Literal["portable", "native"] = "portable"
-    """native: compiled code for dense networks and RNNs on the CPU."""
+    """native: compiled code for dense networks, RNNs and LSTMs on the CPU."""
 
 
 class Shard(BaseModel):

@@ -477,7 +477,7 @@ class ShardReport(View):
     device: Literal["cpu", "cuda"] = Field(examples=["cpu"])
     """The class of device."""
     path: str = Field(examples=["native"])
-    """native: compiled code for dense networks and RNNs on the CPU; portable: torch, which is the definition."""
+    """native: compiled code for dense networks, RNNs and LSTMs on the CPU; portable: torch, which is the definition."""
     threads: int = Field(examples=[2])
     """Chunks that trained at the same time."""
     chunks: list[int] = Field(examples=[[20, 20]])

@@ -1,6 +1,5 @@
 """How a shard runs on this machine: which trials share a batched program, and how many programs run at a time."""
 
-import math
 from itertools import groupby
 
 from workers.contract import cost
@@ -14,7 +13,7 @@ Trials that torch updates between the steps have chunks of their own, fewer of t
 
 
 def choose(shard: Shard, device: str, threads: int) -> Execution:
-    """On a GPU one program for all; on the CPU chunks that fit the cache, at least one for each thread.
+    """On a GPU one program for all; on the CPU chunks that about fit the cache, at least one for each thread.
 
     Chunks are of equal size (give or take one trial) and their number a multiple of the threads, so that all end together.
     """
@@ -29,8 +28,8 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
             for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
         ]
         return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
-    rounds = math.ceil(trials / (cost.chunk(shard.network, shard.batch_size) * threads))
-    return Execution(device="cpu", threads=threads, chunks=_even(trials, rounds * threads), gradient_range=asked)
+    turns = cost.turns(trials, shard.network, shard.batch_size, threads)
+    return Execution(device="cpu", threads=threads, chunks=_even(trials, turns * threads), gradient_range=asked)
 
 
 def _even(trials: int, parts: int) -> list[int]:

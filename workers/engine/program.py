@@ -49,6 +49,8 @@ from workers.engine.statistics import Activity, Samples
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+PORTIONS = 16
+"""Of a network's layers, that threads start in turns."""
 OMITTED_WHERE_ZERO = ("momentum", "weight_decay")
 
 
@@ -199,7 +201,7 @@ def build(
 
     Args:
         data: on the device to train on, in the shard's precision.
-        each: in the place of `map` over the layers to initialise, side by side: drawing takes longer than the rest.
+        each: in the place of `map` over portions of the layers, to initialise them side by side: drawing takes longer than the rest.
     """
     start = start or Start({}, {})
     device, dtype = data.training.x.device, data.training.x.dtype
@@ -219,7 +221,7 @@ def build(
             for tensor, known in zip(held, start.rows[seed], strict=True):
                 tensor[row].copy_(known)
     else:
-        list(each(lambda layer: layer.initialise(), everything))
+        list(each(_initialise, [everything[first::PORTIONS] for first in range(PORTIONS)]))
         _start_from_data(layers, everything, seeds, data.training.x)
         start.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
     groups = _groups(shard, trials, theta, layout, step)
@@ -258,6 +260,11 @@ def build(
 def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
     exponents = torch.zeros(layers, len(theta), dtype=torch.float64, device=theta.device)
     return {"theta": theta.clone(), "exponents": exponents}
+
+
+def _initialise(layers: Sequence[Layer]) -> None:
+    for layer in layers:
+        layer.initialise()
 
 
 def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds: list[int], x: Tensor) -> None:

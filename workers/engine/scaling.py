@@ -5,7 +5,7 @@ Whole lists of tensors are taken at once, so that what is computed of [T] number
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,29 +14,27 @@ ELEMENTS_IN_CACHE = 300_000
 """What stays in a core's own cache from one pass over it to the next."""
 
 
-def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """The same rows of each tensor [T, ...], on a CPU as many at a time as fit the cache together with what is made of them."""
     rows, size = len(tensors[0]), max(x.numel() for x in tensors)
-    at_once = (
-        rows
-        if size <= 2 * ELEMENTS_IN_CACHE or tensors[0].device.type != "cpu"
-        else max(1, rows * ELEMENTS_IN_CACHE // size)
-    )
+    if size <= 2 * ELEMENTS_IN_CACHE or tensors[0].device.type != "cpu":
+        return [tensors]
+    at_once = max(1, rows * ELEMENTS_IN_CACHE // size)
     return zip(*(x.split(at_once) for x in tensors), strict=True)
 
 
 def peaks(tensors: Sequence[Tensor]) -> Tensor:
     """max|x| of each row of each tensor [T, ...], as [L, T] in their format; NaN where one is."""
-    return torch.stack([_joined([_peak(piece.flatten(1)) for (piece,) in pieces(x)]) for x in tensors])
+    top, bottom = zip(*map(_ends, tensors), strict=True)
+    return torch.maximum(torch.stack(top), torch.stack(bottom).neg_())
 
 
 def squares(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Σ(x·2^−e)² of each row of each tensor [T, ...], and e, as of `in_range`, float64 [L, T] each."""
     exponent, factor = _factors(peaks(tensors))
     found = []
-    for x, own in zip(tensors, factor, strict=True):
-        scaled = (rows.flatten(1) * row[:, None] for rows, row in pieces(x, own))
-        found.append(_joined([dot(rows, rows) for rows in scaled]))
+    for x, own in zip(tensors, factor[..., None], strict=True):
+        found.append(joined([(rows.flatten(1) * row).square_().sum(1) for rows, row in pieces(x, own)]))
     return torch.stack(found).double(), exponent
 
 
@@ -100,19 +98,22 @@ def cosines(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 
 def norm_(x: Tensor) -> Tensor:
-    """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude. Leaves x/max|x| in its place."""
+    """‖x‖₂ of each row of one tensor [T, ...], float64 [T], whatever the magnitude. What was in x is lost."""
     rows = x.flatten(1)
-    peak = _peak(rows)
-    rows.div_(torch.where(peak > 0, peak, 1)[:, None])
-    return dot(rows, rows).double().sqrt_().mul_(peak)
+    peak = torch.maximum(rows.amax(1), rows.amin(1).neg_())
+    scaled = rows.div_(torch.where(peak > 0, peak, 1)[:, None])
+    return scaled.square_().sum(1).double().sqrt_().mul_(peak)
 
 
-def _peak(rows: Tensor) -> Tensor:
-    return torch.maximum(rows.amax(1), -rows.amin(1))
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Of all `pieces`."""
+    return torch.cat([*parts]) if len(parts) > 1 else parts[0]
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest and the smallest of each row of a tensor [T, ...]."""
+    rows = [piece.flatten(1) for (piece,) in pieces(x)]
+    return joined([own.amax(1) for own in rows]), joined([own.amin(1) for own in rows])
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from workers.engine.recording import Recording
 from workers.engine.regularizers import recentre
 from workers.engine.scaling import cosines
 from workers.engine.statistics import Signal, backward, forward, update
+from workers.engine.statistics.counting import numbers
 
 Columns = dict[str, Tensor]
 """By statistic: float64 [L, T], layers with parameters from the input upwards."""
@@ -238,13 +239,13 @@ def measure(program: Program, step: int) -> Columns:
 
 def measure_update(program: Program, found: Columns, before: Tensor) -> Columns:
     """Joins the group `update`; what moved is NaN at the last step, where `before` is θ itself."""
-    start, end = program.of_layers(before), program.of_layers(program.theta)
-    moved = end if before is not program.theta else None
+    moved = program.of_layers(program.theta - before) if before is not program.theta else None
     passes = program.shard.passes
     left = left_by_clipping(program)
     if moved is None:
         left.fill_(torch.nan)
-    return found | update(start, moved, found["gradient_norm"], eps_dominance(program), left, passes)
+    given = found["gradient_norm"], eps_dominance(program), left
+    return found | update(program.of_layers(before), moved, *given, passes)
 
 
 def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Tensor) -> Tensor:
@@ -271,11 +272,11 @@ def _of_one_step(columns: Columns) -> Columns:
 def eps_dominance(program: Program) -> Tensor:
     """Share of elements where eps decides, float64 [L, T], NaN for rules without an eps and where nobody records it."""
     shares = program.theta.new_full((len(program.columns), len(program.trials)), torch.nan, dtype=torch.float64)
+    parameters = numbers([own.stop - own.start for own in program.columns], shares.device)
     for group in program.groups if "eps" in program.shard.passes else ():
         if group.rule.eps_dominated is not None:
-            mask = group.rule.eps_dominated(group.state, group.hyper, program.layout)
-            for share, columns in zip(shares, program.columns, strict=True):
-                share[group.rows] = mask[:, columns].sum(1).double() / mask[:, columns].shape[1]
+            held = program.of_layers(group.rule.eps_dominated(group.state, group.hyper, program.layout))
+            shares[:, group.rows] = torch.stack([mask.sum(1) for mask in held]) / parameters
     return shares
 
 

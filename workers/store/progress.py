@@ -16,7 +16,7 @@ SMOOTHING = 0.4
 
 
 def record(session: Connection, comparison: Row[Any], *, always: bool = False) -> None:
-    """Counts the steps and tells of them.
+    """Counts the steps and tells of them; of the first at once, since somebody waits to see that it trains.
 
     Args:
         comparison: its row, locked.
@@ -24,16 +24,19 @@ def record(session: Connection, comparison: Row[Any], *, always: bool = False) -
     """
     now = datetime.now(UTC)
     elapsed = (now - comparison.sampled_at).total_seconds() if comparison.sampled_at else None
-    if not always and elapsed is not None and 0 <= elapsed < EVERY_SECONDS:
+    just_told = elapsed is not None and 0 <= elapsed < EVERY_SECONDS
+    if just_told and not always and comparison.steps_done:
         return
     job = tables.job.c
     query = select(func.sum(cast(job.trials_count, BigInteger) * job.live_steps)).where(
         job.comparison_id == comparison.id
     )
     done = int(session.scalar(query) or 0)
+    if just_told and not always and not done:
+        return
     rate = comparison.rate
     sample: dict[str, Any] = {"sampled_at": now, "sampled_steps": done}
-    if elapsed is not None and 0 <= elapsed < EVERY_SECONDS:
+    if just_told:
         sample = {}  # too short to tell a speed from: the sample under way goes on
     elif elapsed is not None and 0 < elapsed <= PAUSE_SECONDS and done > comparison.sampled_steps:
         newest = (done - comparison.sampled_steps) / elapsed

@@ -1,4 +1,4 @@
-"""The fast path on the CPU: steps of dense networks and RNNs in compiled code, one trial after the other. K steps, T trials, L layers.
+"""The fast path on the CPU: steps of dense networks, RNNs, LSTMs in compiled code, one trial after the other. K steps, T trials, L layers.
 
 One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
 train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
@@ -21,14 +21,16 @@ from torch import Tensor
 from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
 from workers.contract.compiled import compilable
+from workers.contract.memory import SEQUENCES_AT_ONCE
 from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard, Trial
+from workers.contract.shapes import ExpandedLayer
 from workers.contract.statistics import PASSES
 from workers.engine import train
 from workers.engine.evaluation import SAMPLES_AT_ONCE
 from workers.engine.native.build import Library, kernels, library
 from workers.engine.native.rules import KERNELS, LOSSES, Kernel
-from workers.engine.network import Rnn
+from workers.engine.network import Lstm, Rnn
 from workers.engine.occasional import alone
 from workers.engine.optimizers.wrappers import schedule
 from workers.engine.problems import Split
@@ -54,8 +56,9 @@ RAW = (
 
 class _Layer(Structure):
     _fields_ = [
-        *((name, c_int64) for name in ("steps", "into", "out", "weight", "through", "bias", "count", "last")),
+        *((name, c_int64) for name in ("steps", "into", "out", "weight", "through", "bias", "count", "last", "gates")),
         ("kernels", c_void_p),
+        ("gate_kernels", c_void_p),
         ("steepest", c_double),
     ]
 
@@ -100,11 +103,15 @@ def supports(shard: Shard) -> bool:
     return (
         compilable(layers, shard.pattern, shard.regularizers, extended=shard.gradient_range == "extended")
         and library(DTYPES[shard.precision]) is not None
-        and None
-        not in [
-            kernels(layer.spec.activation) for layer in layers if isinstance(layer.spec, specs.Activation | specs.Rnn)
-        ]
+        and None not in [kernels(spec) for layer in layers for spec in _non_linearities(layer)]
     )
+
+
+def _non_linearities(layer: ExpandedLayer) -> list[ActivationSpec]:
+    spec = layer.spec
+    if isinstance(spec, specs.Lstm):
+        return [spec.activation, spec.gate_activation]
+    return [spec.activation] if isinstance(spec, specs.Activation | specs.Rnn) else []
 
 
 def kernel_of(shard: Shard, trial: Trial) -> Kernel | None:
@@ -165,32 +172,43 @@ def _prepare(program: Program) -> _Native:
 
 def _lay_down(program: Program, slot: _Layer, place: Measured, columns: slice) -> None:
     """Fills in a layer of weights; its parameters lie in the order W, U, b."""
-    layer, weights = place.row.layer, place.row.tensors[0]
-    through = isinstance(layer.spec, specs.Rnn)
-    (slot.out, slot.into), slot.steps = weights, _steps(place)
+    spec, tensors, dtype = place.row.layer.spec, place.row.tensors, program.theta.dtype
+    recurrent = spec if isinstance(spec, specs.Rnn | specs.Lstm) else None
+    slot.steps, slot.into, slot.out = _steps(place), tensors[0][1], _units(place)
+    slot.gates, slot.last = (recurrent.gates, recurrent.output == "last") if recurrent else (1, False)
     slot.weight, slot.count = columns.start, columns.stop - columns.start
-    slot.through = columns.start + prod(weights) if through else -1
-    slot.bias = columns.stop - slot.out if len(place.row.tensors) > (2 if through else 1) else -1
-    slot.last = isinstance(layer.spec, specs.Rnn) and layer.spec.output == "last"
-    passes, theta = (
-        kernels(_spec(program, place)),
-        place.layer.theta if isinstance(place.layer, Rnn) else place.non_linearity,
-    )
-    assert passes is not None
-    slot.kernels, slot.steepest = passes[program.theta.dtype], theta.steepest
+    slot.through = columns.start + prod(tensors[0]) if recurrent else -1
+    slot.bias = columns.stop - tensors[0][0] if len(tensors) > (2 if recurrent else 1) else -1
+    theta = place.layer.theta if isinstance(place.layer, Rnn | Lstm) else place.non_linearity
+    slot.kernels, slot.steepest = _kernels(_spec(program, place), dtype), theta.steepest
+    if isinstance(spec, specs.Lstm):
+        slot.gate_kernels = _kernels(spec.gate_activation, dtype)
+
+
+def _kernels(spec: ActivationSpec, dtype: torch.dtype) -> int:
+    """Of a non-linearity that can be compiled."""
+    found = kernels(spec)
+    assert found is not None
+    return found[dtype]
 
 
 def _steps(place: Measured) -> int:
     """Of the sequence that a layer of weights goes over; 1 of features."""
     layer = place.row.layer
-    assert isinstance(layer.spec, specs.Linear | specs.Rnn)
+    assert isinstance(layer.spec, specs.Linear | specs.Rnn | specs.Lstm)
     return layer.spec.positions(layer.in_shape)
+
+
+def _units(place: Measured) -> int:
+    """At each step."""
+    spec = place.row.layer.spec
+    return spec.hidden_size if isinstance(spec, specs.Lstm) else place.row.tensors[0][0]
 
 
 def _spec(program: Program, place: Measured) -> ActivationSpec:
     """The non-linearity above a linear layer, or of a recurrent one."""
     layer = place.row.layer
-    if isinstance(layer.spec, specs.Rnn):
+    if isinstance(layer.spec, specs.Rnn | specs.Lstm):
         return layer.spec.activation
     if place.activation is None:
         return Identity()
@@ -237,7 +255,9 @@ def _scores(program: Program, native: _Native, step: int) -> tuple[tuple[Tensor,
 def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, Tensor]:
     """As evaluation.evaluate."""
     found = torch.empty(len(program.trials), 2, dtype=torch.float64)
-    task = _task(program, native, split, batch=min(SAMPLES_AT_ONCE, len(split.x)), raw=found.data_ptr())
+    through_time = any(_steps(place) > 1 for place in program.measured)
+    at_once = SEQUENCES_AT_ONCE if through_time else SAMPLES_AT_ONCE
+    task = _task(program, native, split, batch=min(at_once, len(split.x)), raw=found.data_ptr())
     native.library.evaluate(ctypes.addressof(task))
     loss, correct = found.unbind(1)
     known = ~loss.isnan() if program.loss.correct else torch.zeros_like(loss, dtype=torch.bool)
@@ -335,7 +355,7 @@ def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
     counts = [columns.stop - columns.start for columns in program.columns]
     found = backward_columns(sums, counts, program.theta.dtype)
-    units = [_steps(place) * place.row.tensors[0][0] for place in program.measured]
+    units = [_steps(place) * _units(place) for place in program.measured]
     found |= forward_columns(sums, units, program.shard.batch_size)
     eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
     norms_found = (sums["weight_norm"], sums["update_norm"], found["gradient_norm"])

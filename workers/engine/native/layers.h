@@ -1,19 +1,33 @@
 // A layer of weights as the compiled steps see it. S steps of a sequence, 1 for features; I/O features in and out of each.
 #pragma once
 #include "units.h"
+#include <memory>
+#include <vector>
 
 extern "C" struct LayerSpec {
     Count steps, into, out;               // S, I, O
     Count weight, through, bias, count;   // columns of the flat parameters: W, U of a recurrent layer, b; -1: it has none; how many
     Count last;                           // whether what goes up is the last step alone
-    const void* kernels;                  // NonLinearity<T> of units.h
+    Count gates;                          // pre-activations of a unit: 1, or an LSTM's 4
+    const void *kernels, *gate_kernels;   // NonLinearity<T> of units.h; the latter an LSTM's
     double steepest;
 
     bool recurrent() const { return through >= 0; }
     Count given() const { return last ? 1 : steps; }  // steps of what goes up
 };
 
+// Memory that nobody reads before it is written: to clear what a sequence takes would cost as much as a step.
+template <class T> struct Unset : std::allocator<T> {
+    template <class U> struct rebind {
+        typedef Unset<U> other;
+    };
+    template <class U> void construct(U* place) { ::new ((void*)place) U; }
+    template <class U, class... A> void construct(U* place, A&&... given) { ::new ((void*)place) U(std::forward<A>(given)...); }
+};
+template <class T> using Room = std::vector<T, Unset<T>>;
+
 template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
+template <class T> const NonLinearity<T>& gate_non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.gate_kernels; }
 
 // Σ_b δ_b, unit by unit; two sums of every second sample, so that one need not wait for the other.
 template <class T> void sum_over_samples(const T* delta, Count B, Count O, T* found) {

@@ -6,7 +6,6 @@
 #include "layers.h"
 #include "products.h"
 #include <numeric>
-#include <vector>
 
 constexpr Count ROWS_OF_A_SUM = 256;  // of a product that sums over samples and steps: what it reads stays in the cache
 
@@ -35,12 +34,14 @@ template <class T> void add(T* sum, const T* x, Count n) {
 
 // What the steps of a trial need.
 template <class T> struct Steps {
-    std::vector<T> weight, through;  // W, with b behind it, and U as their products read them
-    std::vector<T> rows, product, sums;
+    std::vector<T> weight, through;  // W, with b behind it, and U as their products read them, one gate after another
+    std::vector<T> rows, product, other, sums;
+    std::vector<T> back, at_cell, at_gates;  // an LSTM's
     void fit(const LayerSpec& layer, Count batch) {
-        Count H = layer.out, I = layer.into, W = REGISTER<T>, wide = std::max({H, I, W});
-        grow(weight, (I + 1) * wide), grow(through, H * wide), grow(sums, H);
+        Count H = layer.out, I = layer.into, G = layer.gates, W = REGISTER<T>, wide = std::max({H, I, W});
+        grow(weight, G * (std::max(H, I) + 1) * wide), grow(through, G * H * wide), grow(sums, H);
         grow(rows, std::max(batch, ROWS_OF_A_SUM) * W), grow(product, std::max(H, batch) * wide + W);
+        if (G > 1) grow(other, batch * wide + W), grow(back, batch * H), grow(at_cell, batch * H), grow(at_gates, G * batch * H);
     }
 
   private:
@@ -49,20 +50,23 @@ template <class T> struct Steps {
     }
 };
 
-// z_t = W x_t + b + U h_{t−1} and h_t = θ(z_t), into z and a [S, B, H]; before a lies h_0. Returns whether every z is finite.
-template <class T> bool forward_through_time(const LayerSpec& layer, const T* theta, const T* x, T* z, T* a, Count B, Steps<T>& room) {
-    Count H = layer.out, I = layer.into, row = padded<T>(H), step = B * H;
-    T *weight = room.weight.data(), *through = room.through.data(), *entering = room.product.data();
-    const T* bias = layer.bias < 0 ? nullptr : (const T*)std::memcpy(weight + I * row, theta + layer.bias, H * sizeof(T));
-    transpose(theta + layer.weight, H, I, weight, row);
-    transpose(theta + layer.through, H, H, through, row);
-    bool finite = true;
-    for (Count s = 0; s < layer.steps; s++, x += B * I, z += step, a += step) {
-        product<T>(B, H, I, {x, I, 1}, weight, row, entering, bias);
-        product<T>(B, H, H, {a - step, H, 1}, through, row, z, entering, H);
-        finite &= non_linearity<T>(layer).activate(z, a, step);
+// Lays out the weights for `weigh`, once for all steps.
+template <class T> void turn_weights(const LayerSpec& layer, const T* theta, Steps<T>& room) {
+    Count H = layer.out, I = layer.into, row = padded<T>(H);
+    for (Count g = 0; g < layer.gates; g++) {
+        T* weight = room.weight.data() + g * (I + 1) * row;
+        transpose(theta + layer.weight + g * H * I, H, I, weight, row);
+        transpose(theta + layer.through + g * H * H, H, H, room.through.data() + g * H * row, row);
+        if (layer.bias >= 0) std::memcpy(weight + I * row, theta + layer.bias + g * H, H * sizeof(T));
     }
-    return finite;
+}
+
+// z [B, H] of a gate at one step: W x + b + U h, h of the step before.
+template <class T> void weigh(const LayerSpec& layer, Count g, const T* x, const T* h, T* z, Count B, Steps<T>& room) {
+    Count H = layer.out, I = layer.into, row = padded<T>(H);
+    const T* weight = room.weight.data() + g * (I + 1) * row;
+    product<T>(B, H, I, {x, I, 1}, weight, row, room.product.data(), layer.bias < 0 ? nullptr : weight + I * row);
+    product<T>(B, H, H, {h, H, 1}, room.through.data() + g * H * row, row, z, room.product.data(), H);
 }
 
 // sum [M, N] (+)= aᵀ [M, K] · b [K, N]
@@ -72,12 +76,39 @@ template <class T> void add_product(Count M, Count N, Count K, const T* a, const
     if (!first) add(sum, found, M * N);
 }
 
+// Adds to the gradients of a gate's W, U and b what some steps of so many rows leave: δ, x, and h of the steps before. Sums over some
+// steps each, which rounding harms less than one over all of them.
+template <class T>
+void add_gradients(const LayerSpec& layer, Count g, T* gradient, const T* delta, const T* x, const T* h, Count rows, bool first, Steps<T>& room) {
+    Count H = layer.out, I = layer.into;
+    add_product(H, I, rows, delta, x, gradient + layer.weight + g * H * I, first, room);
+    add_product(H, H, rows, delta, h, gradient + layer.through + g * H * H, first, room);
+    if (layer.bias < 0) return;
+    T *sum = gradient + layer.bias + g * H, *found = first ? sum : room.sums.data();
+    sum_over_samples(delta, rows, H, found);
+    if (!first) add(sum, found, H);
+}
+
+inline Count steps_of_a_sum(Count B) { return std::max<Count>(1, ROWS_OF_A_SUM / B); }
+
+// h_t = θ(z_t), z_t = W x_t + b + U h_{t−1}, into a and z [S, B, H]; before a lies h_0. Returns whether every z is finite.
+template <class T> bool forward_through_time(const LayerSpec& layer, const T* theta, const T* x, T* z, T* a, Count B, Steps<T>& room) {
+    Count step = B * layer.out;
+    turn_weights(layer, theta, room);
+    bool finite = true;
+    for (Count s = 0; s < layer.steps; s++, x += B * layer.into, z += step, a += step) {
+        weigh(layer, 0, x, a - step, z, B, room);
+        finite &= non_linearity<T>(layer).activate(z, a, step);
+    }
+    return finite;
+}
+
 // δ at the pre-activations [S, B, H] from δ at the values, in place; of those [B, H] of the last step where that alone goes up. And the
-// gradients of W, U and b: sums over some steps each, which rounding harms less than one over all of them.
+// parameters' gradients.
 template <class T>
 void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* delta, const T* x, const T* z, const T* a, Count B,
                        Steps<T>& room) {
-    Count H = layer.out, I = layer.into, step = B * H, last = layer.steps - 1, together = std::max<Count>(1, ROWS_OF_A_SUM / B);
+    Count H = layer.out, step = B * H, last = layer.steps - 1;
     const T* through = readable(theta + layer.through, H, H, room.through.data());
     if (layer.last && last) std::memcpy(delta + last * step, delta, step * sizeof(T));
     for (Count s = last, end = layer.steps; s >= 0; s--) {
@@ -87,16 +118,8 @@ void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* d
             product<T>(B, H, H, {own + step, H, 1}, through, padded<T>(H), own, above, H);
         }
         non_linearity<T>(layer).descend(own, z + s * step, a + s * step, step);
-        if (end - s < together && s) continue;
-        bool first = end == layer.steps;
-        Count rows = (end - s) * B;
-        add_product(H, I, rows, own, x + s * B * I, gradient + layer.weight, first, room);
-        add_product(H, H, rows, own, a + (s - 1) * step, gradient + layer.through, first, room);
-        if (layer.bias >= 0) {
-            T *sum = gradient + layer.bias, *found = first ? sum : room.sums.data();
-            sum_over_samples(own, rows, H, found);
-            if (!first) add(sum, found, H);
-        }
+        if (end - s < steps_of_a_sum(B) && s) continue;
+        add_gradients(layer, 0, gradient, own, x + s * B * layer.into, a + (s - 1) * step, (end - s) * B, end == layer.steps, room);
         end = s;
     }
 }

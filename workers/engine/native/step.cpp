@@ -1,4 +1,4 @@
-// Whole training steps of dense networks and RNNs: forward, backward, statistics, update; one trial after the other, several steps of
+// Whole training steps of dense networks, RNNs and LSTMs: forward, backward, statistics, update; one trial after the other, several steps of
 // each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
 // divergence.py, statistics/ and optimizers/: they are the definition.
 //
@@ -6,6 +6,7 @@
 // Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows.
 #include "extended.h"
 #include "layers.h"
+#include "lstm.h"
 #include "products.h"
 #include "recurrent.h"
 #include "rules.h"
@@ -79,11 +80,12 @@ inline Count widest(const Task& task) {
 
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
-    std::vector<T> input, delta, below, before;
+    Room<T> input, delta, below, before;
     std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
-    std::vector<std::vector<T>> z, a;  // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
-    std::vector<std::vector<T>> laid;  // what a layer sees, where the one below gives it in another shape
-    std::vector<Count> first;          // where a layer's first step is in z and a
+    std::vector<Room<T>> z, a;         // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
+    std::vector<Room<T>> laid;          // what a layer sees, where the one below gives it in another shape
+    std::vector<Cells<T>> cells;       // of LSTMs
+    std::vector<Count> first;          // where a layer's first step is among its values
     std::vector<double> sums;          // one for each unit, or each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
@@ -94,16 +96,20 @@ template <class T> struct Scratch {
             const auto& layer = task.layers[l];
             Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * task.batch * layer.out;
             largest = std::max(largest, block<T>(layer.count));
+            bool in_place = layer.gates == 1 && non_linearity<T>(layer).from_value;
             if (layer.recurrent()) through_time.fit(layer, task.batch);
+            cells.emplace_back();
+            if (layer.gates > 1) cells[l].fit(layer, task.batch);
             if (small(layer)) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
-            z.emplace_back(size);
-            a.emplace_back(non_linearity<T>(layer).from_value ? 0 : size);
+            z.emplace_back(in_place ? size : layer.gates * (size - before));
+            a.emplace_back(in_place ? 0 : size);
             laid.emplace_back(l && task.layers[l - 1].out != layer.into ? layer.steps * task.batch * layer.into : 0);
             first.push_back(before);
+            std::fill(value(l) - before, value(l), T(0));
         }
         before.resize(largest), turned.resize(rows);
     }
-    T* pre(Count l) { return z[l].data() + first[l]; }
+    T* pre(Count l) { return z[l].data() + (a[l].empty() ? first[l] : 0); }
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
 
@@ -128,14 +134,14 @@ template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) 
 }
 
 // Sums over a layer's gradient, block by block; the spread round the mean is taken from the first element, as deviations are in
-// look_at_units. WHOLE: with what is not in `core`.
-template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
+// look_at_units. WHOLE: with what is not in `core`. Before there is a step before, `before` is zero and what it is compared by is not told.
+template <class T, bool WHOLE> struct GradientSums {
     double exponent = 0, first, shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
     double largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
 
     void add(const T* g, const T* before, Count n, bool from_start) {
         if (needs_range<T>) exponent = range_of([g](Count i) { return g[i]; }, n);
-        double exponent_before = needs_range<T> && HAS_BEFORE && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
+        double exponent_before = needs_range<T> && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
         double unit = power(-exponent), unit_before = power(-exponent_before);
         if (from_start) first = g[0] * unit;
         double origin = first, deviations = 0, deviation_squares = 0, squares = 0, products = 0, squares_before = 0;
@@ -146,7 +152,7 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
             double x = needs_range<T> ? own * unit : double(own);
             squares += x * x;
             nothings += own == 0 ? T(1) : T(0);
-            if (HAS_BEFORE) turned += sign(own) * before[i] < 0 ? T(1) : T(0);
+            turned += sign(own) * before[i] < 0 ? T(1) : T(0);
             if (!WHOLE) continue;
             T magnitude = std::fabs(own);
             double deviation = x - origin;
@@ -155,7 +161,6 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
             highest = magnitude > highest ? magnitude : highest;
             sizes += magnitude;
             wrong += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
-            if (!HAS_BEFORE) continue;
             double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
             products += x * y;
             squares_before += y * y;
@@ -165,14 +170,14 @@ template <class T, bool HAS_BEFORE, bool WHOLE> struct GradientSums {
         largest = std::fmax(largest, double(highest)), size += sizes, zeros += nothings, bad += wrong, flips += turned;
     }
 
-    void write(Count n, Raw& raw) const {
+    void write(Count n, bool has_before, Raw& raw) const {
         raw.exponent = exponent, raw.square = square, raw.zeros = zeros;
-        if (HAS_BEFORE) raw.flips = flips;
+        if (has_before) raw.flips = flips;
         if (!WHOLE) return;
         double shift = shifted / n;
         raw.peak = bad == 0 ? largest : std::isnan(size) ? NAN : INFINITY;
         raw.nonfinite = bad, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
-        if (HAS_BEFORE) raw.product = product, raw.square_before = square_before;
+        if (has_before) raw.product = product, raw.square_before = square_before;
     }
 };
 
@@ -366,7 +371,8 @@ template <class T> class Trial {
             if (!s.laid[l].empty()) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, s.laid[l].data(), layer.steps, layer.into, B);
             bool finite, sound;
             if (layer.recurrent()) {
-                finite = forward_through_time(layer, theta, seen(l), z, a, B, s.through_time);
+                finite = layer.gates == 1 ? forward_through_time(layer, theta, seen(l), z, a, B, s.through_time)
+                                          : forward_through_cells(layer, theta, seen(l), z, a, s.cells[l], B, s.through_time);
                 sound = all_finite(top(l), layer.given() * B * layer.out);
             } else {
                 rise(layer, seen(l), z);
@@ -376,6 +382,10 @@ template <class T> class Trial {
             if (!raw) continue;
             raw[l].nothing = finite ? 0 : NAN;
             if (!wanted(ACTIVATION) && !wanted(SLOPE)) continue;
+            if (layer.gates > 1) {
+                Count candidate = CANDIDATE * layer.steps * B * layer.out;
+                z += candidate, a = s.cells[l].gates(s.pre(l)) + candidate;
+            }
             if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
             else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
         }
@@ -396,20 +406,23 @@ template <class T> class Trial {
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
             Count rows = layer.steps * B;
-            const T *x = seen(l), *z = s.pre(l), *a = s.value(l);
+            const T *x = seen(l), *a = s.value(l);
+            T* z = s.pre(l);
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
-            if (layer.recurrent()) {
+            if (layer.gates > 1) {
+                back_through_cells(layer, theta, gradient, delta, x, z, a, s.cells[l], B, l ? below : nullptr, s.through_time);
+            } else if (layer.recurrent()) {
                 back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
             } else {
                 non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
                 if (layer.bias >= 0) sum_over_samples(delta, rows, layer.out, gradient + layer.bias);
                 weigh(layer, delta, x);
             }
-            if (l) fall(layer, delta, below);
+            if (l && layer.gates == 1) fall(layer, delta, below);
             Raw* own = raw ? raw + l : nullptr;
             bool features = layer.steps == 1 && !layer.recurrent();
             if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(delta, rows * layer.out, *own);
+            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * rows * layer.out, *own);
             Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);
@@ -444,17 +457,15 @@ template <class T> class Trial {
     }
 
     template <class R> void look_by(const Change& change, const R& update) {
-        bool has_before = task.first_step + change.step > 0;
-        if (!change.raw) return apply<R, false, false, false>(change, update);
-        if (!wanted(MOMENTS) && !wanted(AGREEMENT))
-            return has_before ? apply<R, true, true, false>(change, update) : apply<R, true, false, false>(change, update);
-        has_before ? apply<R, true, true, true>(change, update) : apply<R, true, false, true>(change, update);
+        if (!change.raw) return apply<R, false, false>(change, update);
+        if (!wanted(MOMENTS) && !wanted(AGREEMENT)) return apply<R, true, false>(change, update);
+        apply<R, true, true>(change, update);
     }
 
     // Block by block: look at the gradient, keep it, update, look at what moved.
-    template <class R, bool LOOK, bool HAS_BEFORE, bool WHOLE> void apply(const Change& change, const R& update) {
+    template <class R, bool LOOK, bool WHOLE> void apply(const Change& change, const R& update) {
         Count n = change.count;
-        GradientSums<T, HAS_BEFORE, WHOLE> sums;
+        GradientSums<T, WHOLE> sums;
         Norm<T> weights, moved;
         double dominated = 0;
         T* before = s.before.data();
@@ -481,7 +492,7 @@ template <class T> class Trial {
             }
         }
         if (!LOOK) return;
-        sums.write(n, *change.raw);
+        sums.write(n, task.first_step + change.step > 0, *change.raw);
         if (wanted(WEIGHT)) change.raw->weight_norm = weights.value();
         if (wanted(MOVEMENT)) change.raw->update_norm = moved.value();
         if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = dominated;

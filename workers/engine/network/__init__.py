@@ -49,6 +49,7 @@ __all__ = [
     "Highway",
     "Layer",
     "Linear",
+    "Lstm",
     "Residual",
     "Rnn",
     "Slots",

@@ -1,5 +1,7 @@
 """z = W x + b, a batched product over trials. T trials, B samples, O/I out/in features."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class Linear:
     """Columns of the flat parameters: W row by row [O·I], then b [O] if there is one, then what W is made with besides.
 
-    Steps of a sequence count as samples.
+    Steps of a sequence count as samples. Views are made when they are first asked for, since compiled code needs none.
     """
 
     def __init__(self, layer: ExpandedLayer, slots: Slots) -> None:
@@ -29,19 +31,36 @@ class Linear:
         self.layer = layer
         self.slots = slots
         self.out, self.into = layer.spec.out_features, layer.in_shape[-1]
-        self.weight, self.bias = self._parts(slots.parameters)
-        self.weight_gradient, self.bias_gradient = self._parts(slots.gradient)
         self.made = made_weights(layer, slots)
         if self.made and self.made.state:
             self.state = self.made.state
-        self.matrix = self.weight
-        """[T, O, I]: W as it weighs, where it is made of what is learned."""
         self.starting = False
         self.recentring: float | None = None
         """A deviation that W x is to have in the next pass forward, and from there."""
         self.input: Tensor
         self.output: Tensor
         self.error_signal: Tensor
+
+    @cached_property
+    def weight(self) -> Tensor:
+        return self._parts(self.slots.parameters)[0]
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        return self._parts(self.slots.parameters)[1]
+
+    @cached_property
+    def weight_gradient(self) -> Tensor:
+        return self._parts(self.slots.gradient)[0]
+
+    @cached_property
+    def bias_gradient(self) -> Tensor | None:
+        return self._parts(self.slots.gradient)[1]
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """[T, O, I]: W as it weighs, where it is made of what is learned."""
+        return self.weight
 
     def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
         weight, *others = views(flat, self.layer.tensors)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.contract.statistics import Pass
 from workers.engine.scaling import dot, in_range, peaks, squares
-from workers.engine.statistics.counting import count, numbers
+from workers.engine.statistics.counting import count, numbers, stacked
 
 RAW = (
     *("square", "mean", "centred_square", "zeros", "nonfinite", "flips", "product", "square_before"),
@@ -62,15 +62,13 @@ def backward(
     scaled, exponent = in_range(gradients, peak)
     compared = previous if {"signs", "agreement"} & set(passes) else None
     scaled_before, _ = in_range(compared, peaks(compared)) if compared is not None else (None, None)
-    sums: dict[str, list[Tensor]] = {}
+    found = []
     for gradient, g in zip(gradients, scaled, strict=True):
-        found = _sums(gradient, g) if "gradient" in passes else {}
-        found |= _moments(gradient, g) if "moments" in passes else {}
-        found |= _compared(g, next(scaled_before), passes) if scaled_before is not None else {}
-        for name, value in found.items():
-            sums.setdefault(name, []).append(value)
-    raw = dict.fromkeys(RAW, torch.full_like(exponent, torch.nan))
-    raw |= {name: torch.stack(values).double() for name, values in sums.items()}
+        sums = _sums(gradient, g) if "gradient" in passes else {}
+        sums |= _moments(gradient, g) if "moments" in passes else {}
+        sums |= _compared(g, next(scaled_before), passes) if scaled_before is not None else {}
+        found.append(sums)
+    raw = dict.fromkeys(RAW, torch.full_like(exponent, torch.nan)) | stacked(found)
     raw |= {"peak": peak.double(), "exponent": exponent}
     raw |= _error_signals(signals, with_inputs="samples" in passes) if "error_signal" in passes else {}
     if carried is not None:
@@ -119,18 +117,17 @@ def _sums(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
 
 def _moments(gradient: Tensor, g: Tensor) -> dict[str, Tensor]:
     """[T] each, of the same."""
-    mean = g.mean(1, keepdim=True)
-    centred = g - mean
+    mean = g.mean(1)
     return {
-        "mean": mean.flatten(),
-        "centred_square": dot(centred, centred),
+        "mean": mean,
+        "centred_square": (g - mean[:, None]).square_().sum(1),
         "nonfinite": (gradient * 0).nan_to_num_(nan=1.0).sum(1),
     }
 
 
 def _compared(g: Tensor, before: Tensor, passes: Collection[Pass]) -> dict[str, Tensor]:
     """[T] each, of one layer's gradient and the step's before, both in range."""
-    found = {"flips": count(torch.lt, g.sign() * before.sign(), 0)} if "signs" in passes else {}
+    found = {"flips": g.sign().mul_(before).lt_(0).sum(1)} if "signs" in passes else {}
     if "agreement" in passes:
         found |= {"product": dot(g, before), "square_before": dot(before, before)}
     return found

@@ -1,6 +1,6 @@
-"""Shares of elements for which something holds, and of what."""
+"""Shares of elements for which something holds, and of what; what was found of several layers, together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import torch
@@ -18,6 +18,13 @@ def count(comparison: Comparison, x: Tensor, bound: float | Tensor) -> Tensor:
     """
     held: Tensor = comparison(x, bound, out=torch.empty_like(x))
     return held.flatten(1).sum(1)
+
+
+def stacked(layers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, the same in all: [T] of each layer -> float64 [L, T]."""
+    names = [*layers[0]]
+    found = [layer[name] for name in names for layer in layers]
+    return dict(zip(names, torch.stack(found).double().unflatten(0, (-1, len(layers))), strict=True)) if names else {}
 
 
 def numbers(values: Sequence[float], device: torch.device) -> Tensor:

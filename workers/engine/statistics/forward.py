@@ -4,7 +4,7 @@ Deviations are taken in two passes: where the images of all samples have collaps
 below the mean, and E[a²] − E[a]² would be rounding noise.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from workers.contract.statistics import Pass
 from workers.engine.activations import NonLinearity
-from workers.engine.scaling import norm_, pieces
-from workers.engine.statistics.counting import count, numbers
+from workers.engine.scaling import joined, norm_, pieces
+from workers.engine.statistics.counting import count, numbers, stacked
 
 RAW = ("activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead")
 SATURATED = 0.1
@@ -34,7 +34,7 @@ class Activity(NamedTuple):
 def forward(activities: Sequence[Activity], passes: Collection[Pass]) -> dict[str, Tensor]:
     """All columns of the group `forward`; those that need other passes are NaN."""
     found = [_of_layer(activity, passes) for activity in activities]
-    raw = {name: torch.stack([own[name] for own in found]).double() for name in found[0]}
+    raw = stacked(found)
     raw = dict.fromkeys(RAW, torch.full_like(raw["nothing"], torch.nan)) | raw
     return forward_columns(raw, [activity.z[0, 0].numel() for activity in activities], activities[0].z.shape[1])
 
@@ -59,20 +59,20 @@ def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: in
         "derivative_mean": raw["slope_sum"] / (samples * u),
         "dead_fraction": raw["dead"] / u,
     }
-    finite = torch.isfinite(raw["nothing"])
-    return {name: torch.where(finite, column, torch.nan) for name, column in columns.items()}
+    unknown = raw["nothing"] * 0
+    return {name: column + unknown for name, column in columns.items()}
 
 
 def _of_layer(activity: Activity, passes: Collection[Pass]) -> dict[str, Tensor]:
     """[T] each."""
     found = [_of_rows(each, passes) for each in _by_rows(activity)]
-    return {name: torch.cat([own[name] for own in found]) for name in found[0]}
+    return {name: joined([own[name] for own in found]) for name in found[0]}
 
 
-def _by_rows(activity: Activity) -> Iterator[Activity]:
+def _by_rows(activity: Activity) -> Iterable[Activity]:
     """As many trials at a time as fit the cache, units side by side. Constants that are learned are one tensor for all trials."""
     theta, z, a = activity
-    parts = iter([(z, a)]) if isinstance(theta.steepest, Tensor) else pieces(z, a)
+    parts = [(z, a)] if isinstance(theta.steepest, Tensor) else pieces(z, a)
     return (Activity(theta, z.flatten(2), a.flatten(2)) for z, a in parts)
 
 

@@ -11,7 +11,7 @@ from workers.engine.scaling import norms
 
 def update(
     before: Sequence[Tensor],
-    after: Sequence[Tensor] | None,
+    moved: Sequence[Tensor] | None,
     gradient_norm: Tensor,
     eps_dominated: Tensor,
     left: Tensor,
@@ -20,15 +20,16 @@ def update(
     """All columns of the group `update`; those that need other passes are NaN.
 
     Args:
-        before, after: [T, n] parameters of each layer; None where no update was made.
+        before: [T, n] parameters of each layer.
+        moved: [T, n], what was added to them; None where no update was made.
         gradient_norm: [L, T].
         eps_dominated: [L, T], the share of elements, NaN for rules without an eps.
         left: [L, T], of the gradient's norm by clipping, NaN for rules without it.
     """
     nothing = torch.full_like(gradient_norm, torch.nan)
     weight_norm, update_norm = norms(before) if "weight" in passes else nothing, nothing
-    if after is not None and "movement" in passes:
-        update_norm = norms([new - old for new, old in zip(after, before, strict=True)])
+    if moved is not None and "movement" in passes:
+        update_norm = norms(moved)
     return update_columns(weight_norm, update_norm, gradient_norm, eps_dominated, left)
 
 

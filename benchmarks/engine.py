@@ -110,8 +110,8 @@ def growth(repetitions: int) -> None:
             f"  {what:7s}{', '.join(map(str, sizes))}: {', '.join(f'{1e3 * own:.2f}' for own in seconds)} ms; exponent"
             f" {exponent(sizes, seconds):.2f} (between neighbours {', '.join(f'{own:.2f}' for own in slopes(sizes, seconds))})"
         )
-    print("\nuntil the first step")
-    print(f"  from an empty cache to the compiled step, loaded: {compile_seconds():.1f} s")
+    print("\nuntil the first step; a worker takes no shard before its trainer is loaded")
+    print(f"  compiling, on a machine that has compiled nothing yet: {compile_seconds():.1f} s, once")
     for workload, (built, stepped, again) in zip(
         FIRST_STEPS, asked(first_steps, FIRST_STEPS, repetitions), strict=True
     ):
@@ -119,7 +119,7 @@ def growth(repetitions: int) -> None:
         print(
             f"    passes over the data and the first step of all trials done after {stepped:.3f} s, {again:.3f} s of it arithmetic"
         )
-        print(f"    fresh interpreter, the same: {fresh_seconds(workload):.2f} s")
+        print(f"    from starting an interpreter, loading torch and all of ours: {fresh_seconds(workload):.2f} s")
 
 
 def asked(target: Any, workloads: list[Workload], repetitions: int) -> Any:

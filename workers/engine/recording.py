@@ -51,7 +51,9 @@ class Recording:
         if not self._statistics:
             return None
         steps = np.array([step for steps, _ in self._statistics for step in steps])
-        values = torch.cat([values for _, values in self._statistics], 1).permute(0, 3, 1, 2).cpu().numpy()  # [S, T, K, L]
+        values = (
+            torch.cat([values for _, values in self._statistics], 1).permute(0, 3, 1, 2).cpu().numpy()
+        )  # [S, T, K, L]
         self._statistics.clear()
         kept, diverging = self._until_divergence(steps)
         trial, place = np.nonzero(kept)

@@ -106,7 +106,9 @@ def prepare(workload: Workload, path: Path) -> NDArray[np.float64]:
         x=split.x.numpy(),
         y=split.y.numpy(),
         theta=np.concatenate([program.theta.numpy() for program in programs]),
-        rows=np.concatenate([epoch.numpy() for epoch in epochs if epoch is not None]),
+        rows=np.concatenate(
+            [epoch.unflatten(1, (-1, workload.batch)).numpy() for epoch in epochs if epoch is not None]
+        ),
         lr=np.array(rates, np.float32),
         kinds=np.array([trial.kind for trial in plan.trials]),
         sizes=np.array([place.row.tensors[0][::-1] for place in programs[0].measured]),

@@ -16,13 +16,14 @@ from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from benchmarks import sides
 from benchmarks.sides import engine, plain
 from benchmarks.workloads import WORKLOADS, Workload
 
 SECONDS = 8
 PARTS = {
-    "products": ("gemm", "mkl_blas", "mkl_trans"),
-    "statistics": ("look_at", "Sums<", "range_of", "squares<", "Spread"),
+    "products": ("gemm", "mkl_blas", "mkl_trans", "strip<", "tile<"),
+    "statistics": ("look_at", "Sums<", "range_of", "squares<", "squares_of", "Spread"),
     "rules": ("::apply<", "adam", "foreach", "addcmul", "addcdiv", "lerp", "sqrt"),
 }
 """Of the names of functions, the first that fits; whatever else: non-linearities, loss, batches, and in plain torch Python and dispatch."""
@@ -33,7 +34,7 @@ def main() -> None:
         workload = WORKLOADS[name]._replace(trials=4)
         print(f"{name}: {workload._replace(trials=WORKLOADS[name].trials)}")
         shares = {
-            "engine": profiled(engine, workload, ["default"], "cpu"),
+            "engine": profiled(on_one_thread, workload, ["default"], "cpu"),
             "plain torch": profiled(plain, workload, 0, "cpu"),
         }
         for side, (rate, own) in shares.items():
@@ -44,6 +45,12 @@ def main() -> None:
             f"  seconds in products per trial-step: {mine['products'] / fast:.2e} and {theirs['products'] / slow:.2e}"
         )
         print(f"  {fast / slow:.2f} times as fast; {fast / slow / mine['products']:.2f} if only products were left")
+
+
+def on_one_thread(pipe: Connection, workload: Workload, measured: str, device: str) -> None:
+    """The engine, as a worker with one core runs it."""
+    sides.THREADS = 1
+    engine(pipe, workload, measured, device)
 
 
 def profiled(

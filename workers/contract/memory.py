@@ -36,8 +36,10 @@ FORWARD_TENSORS = 3
 """… and of a pass forward alone."""
 HEAP = 1.25
 """What tensors of different sizes, one after another, take of a heap."""
+COMPILED_AT_ONCE = 2
+"""Trials whose steps of a sequence compiled code keeps, one for each thread; what it keeps of features is little beside the parameters."""
 SEQUENCES_AT_ONCE = 64
-"""Samples of a split in one pass of an evaluation in compiled code, of sequences."""
+"""Samples of a split in one pass of an evaluation there, of sequences."""
 EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
 STARTING_SAMPLES = 1024
@@ -97,8 +99,7 @@ def shard_bytes(
         recorded: number of recorded steps.
         remembered: numbers that a rule keeps for each parameter, on average over the trials.
         statistics: what is recorded.
-        compiled: whether it trains in compiled code, which keeps the activations of a trial or two. In the end, when nothing moves, all
-            trials are in torch: with sequences that is the worst moment.
+        compiled: whether it trains in compiled code, which keeps the activations of `COMPILED_AT_ONCE` trials.
     """
     layers = list(walk(network))
     parameters = sum(layer.parameters for layer in network)
@@ -123,14 +124,21 @@ def shard_bytes(
     start = min(STARTING_SAMPLES, problem.training_samples) * (forward + WIDEST_TENSORS * max(widths))
     moments = [
         parameters,
-        0 if compiled and not sum(inside) else max(step, look),
+        0 if compiled else max(step, look),
         start if any(layer.starts_from_data for layer in layers) else 0,
         _occasional(statistics, layers, batch_size * (forward + backward), 8 // BYTES[precision]),
     ]
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(statistics) * rows, BUFFER_BYTES) * BUFFER_COPIES
     data = problem.samples * problem.features * BYTES[precision]
-    return round(HEAP * (trials * (always + max(moments)) * BYTES[precision] + buffered + data))
+    numbers = trials * (always + max(moments)) + (beside_tensors(network, batch_size) if compiled else 0)
+    return round(HEAP * (numbers * BYTES[precision] + buffered + data))
+
+
+def beside_tensors(network: Sequence[ExpandedLayer], batch_size: int) -> int:
+    """Numbers that compiled code keeps of the steps of sequences."""
+    kept = sum(layer.spec.workspace(layer.in_shape) for layer in walk(network))
+    return COMPILED_AT_ONCE * max(batch_size, SEQUENCES_AT_ONCE) * kept
 
 
 def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], beneath: int, doubles: int) -> int:

@@ -4,6 +4,8 @@ N samples of the training split, B in a batch, T trials. An epoch is N // B step
 own; what is left over at its end is dropped, so that every step averages over B samples.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -30,17 +32,19 @@ class Batches:
         return x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)
 
     def rows(self, start: int, end: int) -> Tensor | None:
-        """Which samples the steps from `start` to `end` see, [T, K, B]; None where all see the whole split."""
+        """Which samples the steps from `start` to `end` see, [T, K·B]; None where all see the whole split."""
         if self.batch_size == len(self.split.x):
             return None
-        return torch.stack([self._rows(step) for step in range(start, end)], 1)
+        per_epoch = self.steps_per_epoch
+        bounds = [start, *range(start - start % per_epoch + per_epoch, end, per_epoch), end]
+        return torch.cat([self._rows(first, after - first) for first, after in pairwise(bounds)], 1)
 
-    def _rows(self, step: int) -> Tensor:
-        """[T, B]"""
+    def _rows(self, step: int, count: int = 1) -> Tensor:
+        """[T, K·B], of so many steps of one epoch."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self._permutations(epoch)
-        return self.order[:, place * self.batch_size : (place + 1) * self.batch_size]
+        return self.order[:, place * self.batch_size : (place + count) * self.batch_size]
 
     def _permutations(self, epoch: int) -> Tensor:
         """[T, N], drawn once for each distinct seed."""

@@ -28,7 +28,7 @@ class Recording:
     def statistics(self, steps: list[int], columns: dict[str, Tensor]) -> None:
         """All of some steps: float64 [K, L, T] by statistic, K of them. What was not measured now is NaN."""
         unknown = torch.full_like(next(iter(columns.values())), torch.nan)
-        self._statistics.append((steps, torch.stack([columns.get(name, unknown) for name in self.names], 3)))
+        self._statistics.append((steps, torch.stack([columns.get(name, unknown) for name in self.names])))
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""
@@ -51,12 +51,13 @@ class Recording:
         if not self._statistics:
             return None
         steps = np.array([step for steps, _ in self._statistics for step in steps])
-        values = torch.cat([values for _, values in self._statistics]).permute(2, 0, 1, 3).cpu().numpy()  # [T, K, L, S]
+        values = (
+            torch.cat([values for _, values in self._statistics], 1).permute(0, 3, 1, 2).cpu().numpy()
+        )  # [S, T, K, L]
         self._statistics.clear()
         kept, diverging = self._until_divergence(steps)
         trial, place = np.nonzero(kept)
         layers = len(self.program.measured)
-        per_layer = values[trial, place].reshape(-1, len(self.names))
         numbers = np.repeat(~diverging[trial, place], layers)
         columns: dict[str, pa.Array] = {
             **self._keys(np.repeat(trial, layers)),
@@ -64,8 +65,8 @@ class Recording:
             "layer": _words([m.path for m in self.program.measured], np.tile(np.arange(layers), len(trial))),
             "depth": pa.array(np.tile([m.depth for m in self.program.measured], len(trial))),
         }
-        for index, name in enumerate(self.names):
-            column = np.ascontiguousarray(per_layer[:, index])
+        for name, own in zip(self.names, values, strict=True):
+            column = own[trial, place].reshape(-1)
             columns[name] = pa.array(column, mask=np.isnan(column) & numbers)
         return pa.table(columns)
 

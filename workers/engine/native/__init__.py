@@ -84,7 +84,7 @@ class _Task(Structure):
             (name, c_int64)
             for name in (
                 *("trials", "parameters", "layer_count", "samples", "batch", "step_count", "loss", "first_step"),
-                "passes",
+                *("passes", "moves"),
             )
         ),
         *(
@@ -124,7 +124,7 @@ def kernel_of(shard: Shard, trial: Trial) -> Kernel | None:
 
 @torch.no_grad()
 def advance(program: Program, recording: Recording, start: int, until: int) -> None:
-    """As train.advance, which sees to the last measurement itself: nothing moves there."""
+    """As train.advance."""
     native = _prepare(program)
     step, last = start, program.shard.steps
     step_bytes = 8 * len(RAW) * len(program.trials) * len(program.measured)
@@ -142,7 +142,13 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
         _block(program, recording, native, step, end)
         step = end
     if until == last:
-        train.advance(program, recording, last, last)
+        if last in recording.evaluated:
+            recording.evaluation(last, *_scores(program, native, last))
+        if alone(program, last):
+            train.advance_once(program, recording, last, train.take)
+        else:
+            _block(program, recording, native, last, last + 1, moves=False)
+        recording.test(evaluate(program, native, program.data.test))
 
 
 @dataclass(frozen=True)
@@ -283,8 +289,10 @@ def _task(program: Program, native: _Native, split: Split, **more: Any) -> _Task
     )
 
 
-def _block(program: Program, recording: Recording, native: _Native, start: int, end: int) -> None:
-    """Updates `start` to `end` of every trial, with what is recorded of them."""
+def _block(
+    program: Program, recording: Recording, native: _Native, start: int, end: int, *, moves: bool = True
+) -> None:
+    """Updates `start` to `end` of every trial, with what is recorded of them; the last step of all, which is no update, `moves` nothing."""
     steps = range(start, end)
     recorded = [step for step in steps if step in recording.steps]
     trials, layers = len(program.trials), len(program.measured)
@@ -293,10 +301,10 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     split, watch = program.data.training, program.watch.state
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
     record, keep = flags
-    before = program.theta.clone() if recorded and native.by_torch else None
+    before = program.theta.clone() if recorded and native.by_torch and moves else None
     shift = torch.empty(layers, trials, dtype=torch.float64)
     exponents = _exponents(program, shift)
-    rates = [_set_rates(program, native, group, len(steps)) for group in native.scheduled]
+    rates = [_set_rates(program, native, group, len(steps) if moves else 0) for group in native.scheduled]
     task = _task(
         program,
         native,
@@ -304,6 +312,7 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
         batch=program.shard.batch_size,
         step_count=len(steps),
         first_step=start,
+        moves=moves,
         passes=sum(1 << place for place, name in enumerate(PASSES) if name in program.shard.passes),
         rows=rows.data_ptr() if rows is not None else None,
         record=record.data_ptr(),
@@ -320,13 +329,12 @@ def _block(program: Program, recording: Recording, native: _Native, start: int, 
     for group in native.by_torch:
         if program.extended:
             program.extended.carry(group.state, group.rule.degrees or {}, group.rows, shift)
-        group.rule.update(
-            program.theta[group.rows], train.of_rows(gradients, group.rows), group.state, group.hyper, **group.flags
-        )
+        if moves:
+            own = train.of_rows(gradients, group.rows)
+            group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
     if recorded:
         columns = _columns(program, raw)
-        if before is not None:
-            _measure_groups(program, native.by_torch, before, columns)
+        _measure_groups(program, native.by_torch, before, columns)
         recording.statistics(recorded, columns)
 
 
@@ -362,11 +370,16 @@ def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
     return found | update_columns(*norms_found, eps_dominated, torch.full_like(eps_dominated, torch.nan))
 
 
-def _measure_groups(program: Program, groups: list[Group], before: Tensor, columns: dict[str, Tensor]) -> None:
-    """What torch's rules moved, into the columns of the one step that they made."""
-    moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])[None]
-    shares = train.eps_dominance(program)[None], train.left_by_clipping(program)[None]
-    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], *shares)
+def _measure_groups(program: Program, groups: list[Group], before: Tensor | None, columns: dict[str, Tensor]) -> None:
+    """What torch's rules moved, into the columns of the one step that they made; None where they made none."""
+    if not groups:
+        return
+    moved = left = torch.full_like(columns["weight_norm"], torch.nan)
+    if before is not None:
+        moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])[None]
+        left = train.left_by_clipping(program)[None]
+    eps = train.eps_dominance(program)[None]
+    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], eps, left)
     for group in groups:
         for name, column in found.items():
             columns[name][..., group.rows] = column[..., group.rows]

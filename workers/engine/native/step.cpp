@@ -34,6 +34,7 @@ extern "C" {
 struct Task {
     Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
     Count passes;                // a bit for each of Pass below
+    Count moves;                 // whether the steps end in an update; the last of all, which is only looked at, does not
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
@@ -255,6 +256,7 @@ template <class T> class Trial {
     void step(Count k, Raw* raw) {
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
+        if (rule.step && !task.moves) *rule.step -= 1;
         if (rule.rates) rule.hyper[0] = rule.rates[k];
         bottom = gathered((const T*)task.x);
         forward(raw);
@@ -345,6 +347,7 @@ template <class T> class Trial {
     }
 
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
+    bool moving() const { return wanted(MOVEMENT) && task.moves; }
 
     // The batch as the first layer sees it.
     const T* gathered(const T* whole) {
@@ -475,15 +478,15 @@ template <class T> class Trial {
             if (LOOK) {
                 sums.add(g, previous + at, m, done == 0);
                 if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
-                if (wanted(MOVEMENT)) std::memcpy(before, w, m * sizeof(T));
+                if (moving()) std::memcpy(before, w, m * sizeof(T));
             }
             if (task.extended) {
                 if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
                 present(change.given, rule, g, at, m);
             }
             if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
-            update.update(w, g, at, m);
-            if (LOOK && wanted(MOVEMENT)) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);
+            if (task.moves) update.update(w, g, at, m);
+            if (LOOK && moving()) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);
             if (LOOK && R::has_eps && wanted(EPS)) {
                 T held = 0;
 #pragma omp simd reduction(+ : held)
@@ -494,7 +497,7 @@ template <class T> class Trial {
         if (!LOOK) return;
         sums.write(n, task.first_step + change.step > 0, *change.raw);
         if (wanted(WEIGHT)) change.raw->weight_norm = weights.value();
-        if (wanted(MOVEMENT)) change.raw->update_norm = moved.value();
+        if (moving()) change.raw->update_norm = moved.value();
         if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = dominated;
     }
 

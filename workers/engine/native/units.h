@@ -38,51 +38,56 @@ inline double not_negative(double x) { return x < 0 ? 0 : x; }
 
 constexpr Count ROWS_AT_ONCE = 256;  // sums in T stay exact enough
 
-// The statistics of forward.py in one pass: deviations from the first sample's value, in float64, so that they do not drown
-// in the mean where all samples have collapsed together.
+struct UnitSums {
+    Wide saturated{}, dead{}, slopes{}, within{}, mean{};
+};
+
+// Of as many units as there are lanes, or of the n that are left. In one pass: deviations from the first sample's value, in
+// float64, so that they do not drown in the mean where all samples have collapsed together.
+template <class T, class F, bool ALL>
+void look_at_lanes(const T* z, const T* a, Count B, Count O, Count left, double steepest, double unit, double* means, UnitSums& sums) {
+    Count n = ALL ? LANES : left;
+    Lanes<T> bound = Lanes<T>{} + T(SATURATED * steepest), one = Lanes<T>{} + T(1), zero{};
+    Lanes<T> first = lanes(a, n), saturated{}, highest{};
+    Wide slopes{}, shifted{}, shifted_square{};
+    for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+        Lanes<T> sum{};
+        for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
+            Lanes<T> value = lanes(a + b * O, n), pre = F::from_value ? value : lanes(z + b * O, n), slope;
+#pragma omp simd
+            for (Count i = 0; i < LANES; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
+            sum += slope;
+            saturated += slope < bound ? one : zero;
+            highest = slope > highest ? slope : highest;
+            Wide deviation = wide(value - first);
+            if (needs_range<T>) deviation *= unit;
+            shifted += deviation;
+            shifted_square += deviation * deviation;
+        }
+        slopes += wide(sum);
+    }
+    auto kept = [n](Wide x) { return ALL ? x : first_of(x, n); };
+    Wide shift = shifted / double(B), mean = wide(first) * unit + shift;
+    std::memcpy(means, &mean, n * sizeof(double));
+    sums.within += kept(shifted_square - shifted * shift), sums.mean += kept(mean), sums.slopes += kept(slopes);
+    sums.saturated += kept(wide(saturated)), sums.dead += kept(wide(highest < T(DEAD) ? one : zero));
+}
+
+// The statistics of forward.py.
 template <class T, class F>
 void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, double* means, Raw& raw) {
     double exponent = needs_range<T> ? range_of([a](Count i) { return a[i]; }, B * O) : 0, unit = power(-exponent);
-    Lanes<T> bound = Lanes<T>{} + T(SATURATED * steepest), one = Lanes<T>{} + T(1), zero{};
-    double saturations = 0, dead = 0, slopes = 0, within = 0, mean = 0;
-    for (Count j = 0; j < O; j += LANES) {
-        Count n = std::min(LANES, O - j);
-        Lanes<T> first = lanes(a + j, n), saturated{}, highest{};
-        Wide slope_sum{}, shifted{}, shifted_square{};
-        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
-            Lanes<T> sum{};
-            for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
-                Lanes<T> value = lanes(a + b * O + j, n), pre = F::from_value ? value : lanes(z + b * O + j, n), slope;
-#pragma omp simd
-                for (Count i = 0; i < LANES; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
-                sum += slope;
-                saturated += slope < bound ? one : zero;
-                highest = slope > highest ? slope : highest;
-                Wide deviation = wide(value - first);
-                if (needs_range<T>) deviation *= unit;
-                shifted += deviation;
-                shifted_square += deviation * deviation;
-            }
-            slope_sum += wide(sum);
-        }
-        Wide shift = shifted / double(B);
-        within += total(shifted_square - shifted * shift, n);
-        slopes += total(slope_sum, n);
-        saturations += total(saturated, n);
-        for (Count i = 0; i < n; i++) {
-            dead += highest[i] < T(DEAD) ? 1 : 0;
-            means[j + i] = first[i] * unit + shift[i];
-            mean += means[j + i];
-        }
-    }
-    mean /= O;
-    double across = 0;
+    UnitSums sums;
+    Count j = 0;
+    for (; j + LANES <= O; j += LANES) look_at_lanes<T, F, true>(z + j, a + j, B, O, LANES, steepest, unit, means + j, sums);
+    if (j < O) look_at_lanes<T, F, false>(z + j, a + j, B, O, O - j, steepest, unit, means + j, sums);
+    double mean = total(sums.mean) / O, across = 0;
 #pragma omp simd reduction(+ : across)
-    for (Count j = 0; j < O; j++) across += (means[j] - mean) * (means[j] - mean);
+    for (Count i = 0; i < O; i++) across += (means[i] - mean) * (means[i] - mean);
     raw.activation_mean = mean / unit;
-    raw.sample_deviation = std::sqrt(not_negative(within)) / unit;
+    raw.sample_deviation = std::sqrt(not_negative(total(sums.within))) / unit;
     raw.unit_deviation = std::sqrt(across) / unit;
-    raw.saturated = saturations, raw.slope_sum = slopes, raw.dead = dead;
+    raw.saturated = total(sums.saturated), raw.slope_sum = total(sums.slopes), raw.dead = total(sums.dead);
 }
 
 template <class T> struct NonLinearity {

@@ -75,10 +75,10 @@ inline Wide wide(Lanes<float> x) {
 #endif
 }
 
-template <class V> double total(V x, Count n) {
-    double sum = 0;
-    for (Count i = 0; i < std::min(n, LANES); i++) sum += x[i];
-    return sum;
+// The first n lanes, and zeros behind them.
+inline Wide first_of(Wide x, Count n) {
+    for (Count i = n; i < LANES; i++) x[i] = 0;
+    return x;
 }
 
 // In pairs: what is added last does not wait for all that was added before.

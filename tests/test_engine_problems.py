@@ -11,7 +11,7 @@ from sklearn import datasets
 from torch import Tensor
 
 from workers.contract.problems import Digits, ProblemSpec, Teacher, split_sizes
-from workers.engine.batches import Batches
+from workers.engine.batches import Batches, permutations
 from workers.engine.problems import PROBLEMS, Data, Split, built_in, load
 from workers.engine.problems.scaling import standardised
 from workers.engine.seeding import derive, numpy_generator, torch_generator, uniform
@@ -203,7 +203,7 @@ def test_teachers_differ_by_their_draw() -> None:
 def batches(size: int, seeds: list[int], samples: int = 103) -> Batches:
     """Of inputs that are the numbers of their samples."""
     numbers = torch.arange(samples)
-    return Batches(Split(numbers[:, None].double(), numbers), size, seeds)
+    return Batches(Split(numbers[:, None].double(), numbers), size, seeds, permutations(len(numbers)))
 
 
 @pytest.mark.parametrize("size", [1, 10, 50, 51, 52, 102])

@@ -226,7 +226,7 @@ def test_a_worker_can_wait_until_its_trainer_is_ready(command: tuple[str, ...], 
     """Or until there is nothing to wait for. The event is still there for who trains."""
     trainer = TrainerProcess(command)
     try:
-        trainer.await_ready(600)
+        assert trainer.await_ready(600)
         assert (trainer.about is not None) == ready
         if ready:
             assert trainer.next_event(0) == trainer.about

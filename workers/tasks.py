@@ -8,6 +8,7 @@ import mmap
 import os
 import secrets
 import socket
+import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -93,7 +94,9 @@ def set_up(**_: object) -> None:
     presence = Presence(db, identity, lambda: supervisor.about, lease_seconds=settings.lease_seconds)
     _bench.append(Bench(db, supervisor, settings, identity.name, presence))
     presence.start()
-    trainer.await_ready(READY_SECONDS)
+    patience = time.monotonic() + READY_SECONDS
+    while not trainer.await_ready(0.1) and not _draining[0] and time.monotonic() < patience:
+        pass
 
 
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]

@@ -76,9 +76,9 @@ class TrainerProcess:
             self.ready = event
         return event
 
-    def await_ready(self, timeout: float) -> None:
-        """Until it has said that it is, has ended, or `timeout` seconds are over. Takes no event."""
-        self._loaded.wait(timeout)
+    def await_ready(self, timeout: float) -> bool:
+        """Waits until it has said that it is, or has ended: False if that takes longer than `timeout` seconds. Takes no event."""
+        return self._loaded.wait(timeout)
 
     def alive(self) -> bool:
         return self._process.poll() is None

@@ -4,6 +4,8 @@ N samples of the training split, B in a batch, T trials. An epoch is N // B step
 own; what is left over at its end is dropped, so that every step averages over B samples.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -12,12 +14,26 @@ from torch import Tensor
 from workers.engine.problems import Split
 from workers.engine.seeding import numpy_generator
 
+Drawn = Callable[[int, int], Tensor]
+"""(seed, epoch) -> a permutation of the training split, int64 [N]."""
+KEPT_BYTES = 64 * 2**20
+
+
+def permutations(count: int) -> Drawn:
+    """Of so many samples. The latest are kept: the seeds of a shard's chunks are the same."""
+
+    @lru_cache(max(1, KEPT_BYTES // (8 * count)))
+    def drawn(seed: int, epoch: int) -> Tensor:
+        return torch.from_numpy(numpy_generator(seed, "batches", epoch).permutation(count))
+
+    return drawn
+
 
 class Batches:
     """Keeps the permutations of the epoch at hand. A batch of the whole split is the split itself, in its own order."""
 
-    def __init__(self, split: Split, batch_size: int, seeds: list[int]) -> None:
-        self.split, self.batch_size, self.seeds = split, batch_size, seeds
+    def __init__(self, split: Split, batch_size: int, seeds: list[int], drawn: Drawn) -> None:
+        self.split, self.batch_size, self.seeds, self.drawn = split, batch_size, seeds, drawn
         self.steps_per_epoch = max(1, len(split.x) // batch_size)
         self.epoch = -1
         self.order: Tensor
@@ -47,9 +63,5 @@ class Batches:
         return self.order[:, place * self.batch_size : (place + count) * self.batch_size]
 
     def _permutations(self, epoch: int) -> Tensor:
-        """[T, N], drawn once for each distinct seed."""
-        drawn = {
-            seed: torch.from_numpy(numpy_generator(seed, "batches", epoch).permutation(len(self.split.x)))
-            for seed in set(self.seeds)
-        }
-        return torch.stack([drawn[seed] for seed in self.seeds]).to(self.split.x.device)
+        """[T, N]"""
+        return torch.stack([self.drawn(seed, epoch) for seed in self.seeds]).to(self.split.x.device)

@@ -18,7 +18,7 @@ from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
 from workers.contract.shapes import ExpandedLayer, Row, rows, walk
 from workers.engine.activations import NON_LINEARITIES, NonLinearity
-from workers.engine.batches import Batches
+from workers.engine.batches import Batches, Drawn, permutations
 from workers.engine.divergence import Watch
 from workers.engine.extended import Extended
 from workers.engine.losses import LOSSES, LossFunction
@@ -128,12 +128,17 @@ class Measured:
 
 
 class Start(NamedTuple):
-    """What is so at step 0, by seed, under every optimizer. The chunks of a shard share what the first of them finds."""
+    """What the chunks of a shard share, by seed: what is so at step 0 under every optimizer, as the first of them finds it; batches."""
 
     rows: dict[int, list[Tensor]]
     """Of θ, [P], and of what layers remember besides; rows of programs that have not been trained."""
     scores: dict[int, Tensor]
     """Loss and accuracy on the training split, and on the validation split, [4] each."""
+    drawn: Drawn
+
+    @staticmethod
+    def of(data: Data) -> "Start":
+        return Start({}, {}, permutations(len(data.training.x)))
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ def build(
         data: on the device to train on, in the shard's precision.
         each: in the place of `map` over portions of the layers, to initialise them side by side: drawing takes longer than the rest.
     """
-    start = start or Start({}, {})
+    start = start or Start.of(data)
     device, dtype = data.training.x.device, data.training.x.dtype
     count = sum(layer.parameters for layer in shard.network)
     theta, gradient, previous = (torch.zeros(len(trials), count, device=device, dtype=dtype) for _ in range(3))
@@ -234,7 +239,7 @@ def build(
         shard=shard,
         trials=trials,
         data=data,
-        batches=Batches(data.training, shard.batch_size, seeds),
+        batches=Batches(data.training, shard.batch_size, seeds, start.drawn),
         loss=LOSSES[shard.problem.loss],
         layers=layers,
         measured=measured,

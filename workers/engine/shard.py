@@ -50,7 +50,7 @@ class Training:
         self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
-        start = Start({}, {})
+        start = Start.of(data)
         self.pool = ThreadPoolExecutor(execution.threads)
         self.programs = [
             build(shard, shard.trials[first:end], data, start, self.pool.map) for first, end in pairwise(bounds)

@@ -29,9 +29,10 @@ from workers.engine import statistics as columns
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.losses import LossFunction
 from workers.engine.native import build
-from workers.engine.network import Dropout
+from workers.engine.network import Dropout, Linear
 from workers.engine.program import Program
 from workers.engine.statistics import Samples, Signal
+from workers.engine.train import differentiate, measure
 
 PASSES: tuple[Pass, ...] = get_args(Pass)
 STEPS = 4
@@ -251,6 +252,22 @@ def test_one_sample_has_no_noise_to_compare_with() -> None:
             train(shard(mlp("sigmoid", depth=4), batch_size=1, precision=precision, seeds=(0, 1, 2))).statistics
         )
         assert all(math.isnan(row["gradient_snr"]) for row in table.values())
+
+
+def test_samples_of_a_residual_layer_are_weighed_by_the_layers_own_error_signal() -> None:
+    """gradient_snr is of the gradients that each sample gives the layer alone, whichever δ the row tells of."""
+    running = program(shard(mlp("tanh", depth=4, shortcut="residual"), seeds=(0, 1), batch_size=8))
+    x, y = running.batches.at(0)
+    differentiate(running, x, y)
+    found = measure(running, 0)["gradient_snr"]
+    assert any(place.error_signal is not place.layer.error_signal for place in running.measured)
+    for index, place in enumerate(running.measured):
+        layer = place.layer
+        assert isinstance(layer, Linear)
+        inputs = torch.cat([layer.input, torch.ones_like(layer.input[..., :1])], 2)
+        of_samples = 8 * torch.einsum("tbo,tbi->tboi", layer.error_signal, inputs)
+        signal, total = of_samples.mean(1).square().sum((1, 2)), of_samples.square().sum((2, 3)).mean(1)
+        torch.testing.assert_close(found[index], signal / (total - signal), rtol=1e-10, atol=0)
 
 
 def test_eps_dominance_is_the_share_of_elements() -> None:

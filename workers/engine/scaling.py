@@ -29,12 +29,13 @@ def peaks(tensors: Sequence[Tensor]) -> Tensor:
     return torch.maximum(torch.stack(top), torch.stack(bottom).neg_())
 
 
-def squares(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Σ(x·2^−e)² of each row of each tensor [T, ...], and e, as of `in_range`, float64 [L, T] each."""
+def squares(tensors: Sequence[Tensor], kept: int = 1) -> tuple[Tensor, Tensor]:
+    """Σ(x·2^−e)² over each tensor [T, ...] but its first axes, which are kept, and e, as of `in_range`: float64 [L, T, ...] and [L, T]."""
     exponent, factor = _factors(peaks(tensors))
     found = []
     for x, own in zip(tensors, factor[..., None], strict=True):
-        found.append(joined([(rows.flatten(1) * row).square_().sum(1) for rows, row in pieces(x, own)]))
+        squared = (((rows.flatten(1) * row).square_(), rows.shape[:kept]) for rows, row in pieces(x, own))
+        found.append(joined([each.view(*shape, -1).sum(-1) for each, shape in squared]))
     return torch.stack(found).double(), exponent
 
 

@@ -135,29 +135,29 @@ def _compared(g: Tensor, before: Tensor, passes: Collection[Pass]) -> dict[str, 
 
 def _error_signals(signals: Sequence[Signal], with_inputs: bool) -> dict[str, Tensor]:
     """δ's norm, and with the layers' inputs the mean square of single samples' gradients on the same scale."""
-    square, exponent = squares([signal.delta for signal in signals])
-    of_samples = torch.full_like(square, torch.nan)
-    known = [signal.samples for signal in signals if signal.samples is not None]
+    deltas = [signal.delta for signal in signals]
+    square, exponent = squares(deltas, kept=2)  # [L, T, B]
+    of_samples = torch.full_like(exponent, torch.nan)
+    known = {place: signal.samples for place, signal in enumerate(signals) if signal.samples is not None}
     if known and with_inputs:
-        places = [place for place, signal in enumerate(signals) if signal.samples is not None]
-        for place, found, own in zip(places, *_samples(known), strict=True):
+        if all(layer.delta is deltas[place] for place, layer in known.items()):
+            own_square, own_exponent = (torch.stack([each[place] for place in known]) for each in (square, exponent))
+        else:  # of some that of a residual stream is measured, not the layer's own
+            own_square, own_exponent = squares([layer.delta for layer in known.values()], kept=2)
+        for place, found, own in zip(known, _samples([*known.values()], own_square), own_exponent, strict=True):
             of_samples[place] = found * torch.exp2(2 * (own - exponent[place]))
-    return {"delta_exponent": exponent, "delta_square": square, "sample_square": of_samples}
+    return {"delta_exponent": exponent, "delta_square": square.sum(2), "sample_square": of_samples}
 
 
-def _samples(layers: Sequence[Samples]) -> tuple[Tensor, Tensor]:
-    """Mean over samples of ‖g_b‖² on the scale of δ·2^−e, and e, [L, T] each.
+def _samples(layers: Sequence[Samples], delta_squares: Tensor) -> Tensor:
+    """Mean over samples of ‖g_b‖², [L, T], on the scale of the ‖δ_b‖² that are given, [L, T, B].
 
     A sample's gradient is B δ_b x_bᵀ (and B δ_b for the bias), so the mean of ‖g_b‖² is B Σ_b ‖δ_b‖² (‖x_b‖² + 1): no gradient of
     a sample is ever in memory.
     """
-    deltas, inputs = [layer.delta for layer in layers], [layer.input for layer in layers]
-    scaled_deltas, exponent = in_range(deltas, peaks(deltas))
-    scaled_inputs, input_exponent = in_range(inputs, peaks(inputs))
-    delta_squares = torch.stack([dot(delta, delta) for delta in scaled_deltas]).double()  # [L, T, B]
-    reach = torch.stack([dot(x, x) for x in scaled_inputs]).double() * torch.exp2(2 * input_exponent)[..., None]
+    reach, exponent = squares([layer.input for layer in layers], kept=2)
     biased = numbers([float(layer.biased) for layer in layers], reach.device)[..., None]
-    return (delta_squares * (reach + biased)).sum(2) * reach.shape[2], exponent
+    return (delta_squares * (reach * torch.exp2(2 * exponent)[..., None] + biased)).sum(2) * reach.shape[2]
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

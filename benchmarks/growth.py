@@ -104,7 +104,7 @@ def begin(workload: Workload) -> Beginning:
     training.advance(1)
     stepped = time.perf_counter()
     training.recordings = [Recording(program) for program in training.programs]
-    training.programs[0].start.scores.clear()
+    training.programs[0].shared.scores.clear()
     training.step = 0
     training.advance(1)
     return Beginning(built - started, stepped - started, time.perf_counter() - stepped)

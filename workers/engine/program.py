@@ -127,7 +127,7 @@ class Measured:
         return Samples(linear.error_signal, linear.input, linear.bias is not None) if linear is not None else None
 
 
-class Start(NamedTuple):
+class Shared(NamedTuple):
     """What the chunks of a shard share, by seed: what is so at step 0 under every optimizer, as the first of them finds it; batches."""
 
     rows: dict[int, list[Tensor]]
@@ -137,8 +137,8 @@ class Start(NamedTuple):
     drawn: Drawn
 
     @staticmethod
-    def of(data: Data) -> "Start":
-        return Start({}, {}, permutations(len(data.training.x)))
+    def of(data: Data) -> "Shared":
+        return Shared({}, {}, permutations(len(data.training.x)))
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Program:
     """On weights and constants: what the rules are given has them, what is measured has not."""
     extended: Extended | None
     """The exponents of the error signal, where the range is extended."""
-    start: Start
+    shared: Shared
     origin: Tensor | None
     """θ at step 0, [T, P], where a statistic is held against it."""
     trail: dict[str, Tensor]
@@ -200,7 +200,11 @@ class Program:
 
 
 def build(
-    shard: Shard, trials: list[Trial], data: Data, start: Start | None = None, each: Callable[..., Iterator[None]] = map
+    shard: Shard,
+    trials: list[Trial],
+    data: Data,
+    shared: Shared | None = None,
+    each: Callable[..., Iterator[None]] = map,
 ) -> Program:
     """The program of these trials at step 0.
 
@@ -208,7 +212,7 @@ def build(
         data: on the device to train on, in the shard's precision.
         each: in the place of `map` over portions of the layers, to initialise them side by side: drawing takes longer than the rest.
     """
-    start = start or Start.of(data)
+    shared = shared or Shared.of(data)
     device, dtype = data.training.x.device, data.training.x.dtype
     count = sum(layer.parameters for layer in shard.network)
     theta, gradient, previous = (torch.zeros(len(trials), count, device=device, dtype=dtype) for _ in range(3))
@@ -221,14 +225,14 @@ def build(
     layout = Layout.of(row.tensors for row in places)
     remembering = _remembering(layers)
     held = [theta, *(tensor for layer in remembering for tensor in layer.state.values())]
-    if start.rows.keys() >= set(seeds):
+    if shared.rows.keys() >= set(seeds):
         for row, seed in enumerate(seeds):
-            for tensor, known in zip(held, start.rows[seed], strict=True):
+            for tensor, known in zip(held, shared.rows[seed], strict=True):
                 tensor[row].copy_(known)
     else:
         list(each(_initialise, [everything[first::PORTIONS] for first in range(PORTIONS)]))
         _start_from_data(layers, everything, seeds, data.training.x)
-        start.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
+        shared.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
     groups = _groups(shard, trials, theta, layout, step)
     hidden = [layer for layer in everything if layer is not measured[-1].layer]
     watch_activations(shard.regularizers, hidden)
@@ -239,7 +243,7 @@ def build(
         shard=shard,
         trials=trials,
         data=data,
-        batches=Batches(data.training, shard.batch_size, seeds, start.drawn),
+        batches=Batches(data.training, shard.batch_size, seeds, shared.drawn),
         loss=LOSSES[shard.problem.loss],
         layers=layers,
         measured=measured,
@@ -256,7 +260,7 @@ def build(
         heads=heads,
         penalties=penalties(shard.regularizers, hidden),
         extended=_extended(shard, layers, groups, theta, layout) if shard.gradient_range == "extended" else None,
-        start=start,
+        shared=shared,
         origin=theta.clone() if "distance" in shard.statistics else None,
         trail=_trail(theta, len(measured)) if "alpha" in shard.statistics else {},
     )

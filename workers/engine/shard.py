@@ -14,7 +14,7 @@ from workers.contract.plan import Execution, Shard, Trial
 from workers.engine import graph, native, train
 from workers.engine.divergence import NEVER
 from workers.engine.problems import Files, load, none_kept
-from workers.engine.program import DTYPES, Program, Start, build, checkpoint, restore
+from workers.engine.program import DTYPES, Program, Shared, build, checkpoint, restore
 from workers.engine.recording import Recording
 
 Advance = Callable[[Program, Recording, int, int], None]
@@ -50,12 +50,12 @@ class Training:
         self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
         bounds = [0, *accumulate(execution.chunks)]
-        start = Start.of(data)
+        shared = Shared.of(data)
         self.pool = ThreadPoolExecutor(execution.threads)
         self.programs = [
-            build(shard, shard.trials[first:end], data, start, self.pool.map) for first, end in pairwise(bounds)
+            build(shard, shard.trials[first:end], data, shared, self.pool.map) for first, end in pairwise(bounds)
         ]
-        start.rows.clear()  # from here on they are trained
+        shared.rows.clear()  # from here on they are trained
         self.advances = [advance_of(self.path, program) for program in self.programs]
         self.recordings = [Recording(program) for program in self.programs]
         self.step = 0

@@ -246,7 +246,7 @@ def _lay_out(program: Program, group: Group, rules: Any) -> bool:
 
 def _scores(program: Program, native: _Native, step: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """On the training and on the validation split. Before the first update those of a seed are everybody's: they are taken once."""
-    seeds, known = [trial.seed for trial in program.trials], program.start.scores
+    seeds, known = [trial.seed for trial in program.trials], program.shared.scores
     if step or not known.keys() >= set(seeds):
         training, validation = (
             evaluate(program, native, split) for split in (program.data.training, program.data.validation)

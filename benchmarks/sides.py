@@ -32,7 +32,7 @@ TRAINER = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "67108864",
-    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_ARENA_MAX": str(THREADS),
 }
 """As the supervisor starts the trainer: freed memory stays mapped."""
 PORTABLE = {**TRAINER, "CXX": "none"}

@@ -22,9 +22,11 @@ ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**26),
-    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
 }
-"""Parallelism is across chunks of trials, one thread each; memory that was freed stays with the process for the next step."""
+"""Parallelism is across chunks of trials, one thread each, with memory of its own so that none waits for another's; memory that was freed
+stays with the process for the next step.
+"""
 
 
 class TrainerDied(Exception):  # noqa: N818 - said of the trainer, not of this program

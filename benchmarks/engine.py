@@ -30,8 +30,9 @@ from benchmarks.growth import (
     slopes,
     step_times,
 )
-from benchmarks.sides import NOTHING, PORTABLE, TRAINER, Side, engine, exported, in_turns, plain, product, ratio
+from benchmarks.sides import NOTHING, PORTABLE, Side, engine, exported, in_turns, plain, product, ratio
 from benchmarks.workloads import WORKLOADS, Workload
+from workers.trainer_process import ENVIRONMENT
 
 PLAIN = "plain torch, two processes, no statistics"
 IN_TORCH = "engine in torch, statistics at every step"
@@ -50,7 +51,7 @@ def main() -> None:
     for name, activation in [(name, activation) for name in ("W1", "W4") for activation in ("sigmoid", "gaussian")]:
         workload = WORKLOADS[name]._replace(activation=activation)
         rates = in_turns(
-            {PLAIN: Side(plain, workload, [0, 1]), FULL: Side(engine, workload, ["default"], TRAINER)}, repetitions
+            {PLAIN: Side(plain, workload, [0, 1]), FULL: Side(engine, workload, ["default"], ENVIRONMENT)}, repetitions
         )
         print(
             f"  {name} {activation:10s}{statistics.median(rates[FULL]):10.0f}   {ratio(rates[FULL], rates[PLAIN]):5.2f} x plain"
@@ -80,9 +81,9 @@ def compare(name: str, workload: Workload, repetitions: int) -> None:
     sides = {
         PLAIN: Side(plain, workload, [0, 1]),
         **({IN_TORCH: Side(engine, workload, ["default"], PORTABLE)} if workload.kind != "conv" else {}),
-        BARE: Side(engine, workload, [NOTHING], TRAINER),
-        CORE: Side(engine, workload, ["core"], TRAINER),
-        FULL: Side(engine, workload, ["default"], TRAINER),
+        BARE: Side(engine, workload, [NOTHING], ENVIRONMENT),
+        CORE: Side(engine, workload, ["core"], ENVIRONMENT),
+        FULL: Side(engine, workload, ["default"], ENVIRONMENT),
     }
     rates = in_turns({**sides, "product": Side(product, workload, [0, 1])}, repetitions)
     print(f"\n{name}, {workload}: trial-steps per second, {repetitions} repetitions")
@@ -126,7 +127,7 @@ def asked(target: Any, workloads: list[Workload], repetitions: int) -> Any:
     """What a process of its own answers."""
     context = mp.get_context("spawn")
     mine, theirs = context.Pipe()
-    with exported(TRAINER):
+    with exported(ENVIRONMENT):
         process = context.Process(target=target, args=(theirs, workloads, repetitions))
         process.start()
     theirs.close()

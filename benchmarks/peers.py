@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sides import NOTHING, SECONDS, TRAINER, Side, engine, in_turns, ratio
+from benchmarks.sides import NOTHING, SECONDS, Side, engine, in_turns, ratio
 from benchmarks.workloads import WORKLOADS, Workload, shard
 from workers.contract.statistics import recorded
+from workers.trainer_process import ENVIRONMENT
 
 PROCESSES = 2
 SINGLE_THREADED = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "JAX_PLATFORMS": "cpu"}
@@ -149,7 +150,7 @@ def main() -> None:
             ours = prepare(workload, given)
             peers = {label: Jax(python, given, workload, label == FULL) for label in (BARE, FULL)}
             measured = {BARE: NOTHING, FULL: "default"}
-            engines = {label: Side(engine, workload, [names], TRAINER) for label, names in measured.items()}
+            engines = {label: Side(engine, workload, [names], ENVIRONMENT) for label, names in measured.items()}
             jax_sides = {f"JAX, {label}": side for label, side in peers.items()}
             rates = in_turns(
                 {**jax_sides, **{f"engine, {label}": side for label, side in engines.items()}}, repetitions

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.workloads import Workload, shard
+from workers.trainer_process import ENVIRONMENT
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +29,7 @@ ALONE = 20
 PIECE = 256
 """Steps after which the engine's records are let go of, as a worker does."""
 NOTHING = "nothing"
-TRAINER = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "67108864",
-    "MALLOC_ARENA_MAX": str(THREADS),
-}
-"""As the supervisor starts the trainer: freed memory stays mapped."""
-PORTABLE = {**TRAINER, "CXX": "none"}
+PORTABLE = {**ENVIRONMENT, "CXX": "none"}
 """As on a machine without a compiler."""
 
 

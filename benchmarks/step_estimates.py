@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.sides import TRAINER, let_go
+from benchmarks.sides import let_go
 from benchmarks.workloads import MIX, WORKLOADS, shard
 from workers.analysis.protocol import first_round
 from workers.contract import cost
@@ -27,6 +27,7 @@ from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import Shard
 from workers.engine.execution import choose
 from workers.engine.shard import Training
+from workers.trainer_process import ENVIRONMENT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = 1024
@@ -98,8 +99,7 @@ def step_seconds(training: Training) -> float:
 
 
 if __name__ == "__main__":
-    wanted = {**TRAINER, "OMP_NUM_THREADS": "1"}  # has to be there when the process starts
-    if not wanted.items() <= os.environ.items():
-        os.environ.update(wanted)
+    if not ENVIRONMENT.items() <= os.environ.items():
+        os.environ.update(ENVIRONMENT)  # has to be there when the process starts
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.step_estimates", *sys.argv[1:]])  # noqa: S606 - itself
     main()

@@ -123,7 +123,7 @@ def statistics(parameters, updates, gradient, before, deltas, seen, eps_dominate
             _quotient(update_norm, weight_norm),
             _quotient(update_norm, norm),
             eps_dominated / s["n"],
-            jnp.full(eps_dominated.shape, jnp.nan),  # the cosine of an estimate with the gradient: these rules estimate none
+            jnp.full(eps_dominated.shape, jnp.nan),  # of an estimate's cosine: these rules estimate none
         ]
     )
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "units.h"
 #include <memory>
+#include <new>
 #include <vector>
 
 extern "C" struct LayerSpec {
@@ -16,8 +17,13 @@ extern "C" struct LayerSpec {
     Count given() const { return last ? 1 : steps; }  // steps of what goes up
 };
 
-// Memory that nobody reads before it is written: to clear what a sequence takes would cost as much as a step.
+// Memory that nobody reads before it is written: to clear what a sequence takes would cost as much as a step. It starts with a cache line: a
+// compiler may take the first elements of a loop one by one, up to a boundary, and round those otherwise; so a training that is resumed by
+// another process finds the same boundaries.
 template <class T> struct Unset : std::allocator<T> {
+    static constexpr std::align_val_t LINE{64};
+    T* allocate(std::size_t n) { return (T*)::operator new(n * sizeof(T), LINE); }
+    void deallocate(T* place, std::size_t) { ::operator delete(place, LINE); }
     template <class U> struct rebind {
         typedef Unset<U> other;
     };

@@ -87,7 +87,7 @@ template <class T> struct Scratch {
     std::vector<Room<T>> laid;          // what a layer sees, where the one below gives it in another shape
     std::vector<Cells<T>> cells;       // of LSTMs
     std::vector<Count> first;          // where a layer's first step is among its values
-    std::vector<double> sums;          // one for each unit, or each sample
+    Room<double> sums;                 // one for each unit, or each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),

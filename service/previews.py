@@ -191,7 +191,6 @@ def _bytes(group: Group, device: str) -> int:
 
 
 def _compiled(group: Group, device: str) -> bool:
-    extended = (
-        group.spec.gradient_range == "extended"
-    )  # what `auto` comes to matters for recurrent layers alone, which are not forecast
+    # what `auto` comes to matters for recurrent layers alone, which are not forecast
+    extended = group.spec.gradient_range == "extended"
     return device == "cpu" and compilable(group.layers, group.pattern, group.regularizers, extended=extended)

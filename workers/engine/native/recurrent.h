@@ -19,14 +19,6 @@ template <class T> void lay_out(const T* x, Count I, const Count* rows, T* out, 
     }
 }
 
-// Rows of n numbers as they are, or copied to rows of a register.
-template <class T> const T* readable(const T* x, Count rows, Count n, T* room) {
-    constexpr Count W = REGISTER<T>;
-    if (n >= W) return x;
-    for (Count m = 0; m < rows; m++) std::memcpy(room + m * W, x + m * n, n * sizeof(T));
-    return room;
-}
-
 template <class T> void add(T* sum, const T* x, Count n) {
 #pragma omp simd
     for (Count i = 0; i < n; i++) sum[i] += x[i];

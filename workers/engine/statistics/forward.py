@@ -79,9 +79,8 @@ def _by_rows(activity: Activity) -> Iterable[Activity]:
 def _of_rows(activity: Activity, passes: Collection[Pass]) -> dict[str, Tensor]:
     non_linearity, z, a = activity
     rows = z.flatten(1)
-    found = {
-        "nothing": torch.mv(rows, rows.new_zeros(rows.shape[1]))
-    }  # with zeros no finite numbers add up to infinity
+    # times zero, so that no finite numbers add up to infinity
+    found = {"nothing": torch.mv(rows, rows.new_zeros(rows.shape[1]))}
     if "activation" in passes:
         found |= _values(a)
     if "slope" in passes:

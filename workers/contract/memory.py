@@ -38,8 +38,8 @@ HEAP = 1.25
 """What tensors of different sizes, one after another, take of a heap."""
 COMPILED_AT_ONCE = 2
 """Trials whose steps of a sequence compiled code keeps, one for each thread; what it keeps of features is little beside the parameters."""
-SEQUENCES_AT_ONCE = 64
-"""Samples of a split in one pass of an evaluation there, of sequences."""
+PLACES_AT_ONCE = 64
+"""Samples of a split in one pass of an evaluation there, of sequences and images."""
 EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
 STARTING_SAMPLES = 1024
@@ -138,7 +138,7 @@ def shard_bytes(
 def beside_tensors(network: Sequence[ExpandedLayer], batch_size: int) -> int:
     """Numbers that compiled code keeps of the steps of sequences."""
     kept = sum(layer.spec.workspace(layer.in_shape) for layer in walk(network))
-    return COMPILED_AT_ONCE * max(batch_size, SEQUENCES_AT_ONCE) * kept
+    return COMPILED_AT_ONCE * max(batch_size, PLACES_AT_ONCE) * kept
 
 
 def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], beneath: int, doubles: int) -> int:

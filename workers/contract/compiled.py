@@ -32,8 +32,8 @@ MOST_PAIRS = 2**18
 def compilable(
     network: Sequence[ExpandedLayer], pattern: Pattern, regularizers: Regularizers, *, extended: bool
 ) -> bool:
-    """Whether it is linear layers and convolutions, each with at most a non-linearity of fixed form on it, rnn and lstm layers, pooling above
-    convolutions, and one gradient is all that is asked.
+    """Whether it is linear layers and convolutions, each with at most a non-linearity of fixed form on it, pooling above convolutions, rnn
+    and lstm layers, and one gradient is all that is asked.
 
     Args:
         extended: whether the gradient's range is: through time that is torch's.
@@ -66,7 +66,7 @@ def _fits(below: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
 
 
 def _pools(weights: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
-    """Whether it is no pooling, or some above a convolution. Equal numbers share the gradient of a global maximum, elsewhere the first has it."""
+    """Whether it is no pooling, or some above a convolution; not a global maximum, whose gradient torch shares out among equal numbers."""
     if isinstance(layer.spec, GlobalPool) and layer.spec.of == "max":
         return False
     return not isinstance(layer.spec, POOLS) or (weights is not None and isinstance(weights.spec, Conv1d | Conv2d))

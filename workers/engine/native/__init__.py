@@ -1,4 +1,5 @@
-"""The fast path on the CPU: steps of dense networks, convolutions, RNNs, LSTMs in compiled code, one trial after the other. K steps, T trials, L layers.
+"""The fast path on the CPU: steps of dense networks, convolutions, RNNs and LSTMs in compiled code, one trial after the other. K steps,
+T trials, L layers.
 
 One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
 train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with

@@ -277,6 +277,30 @@ def test_one_step_of_every_non_linearity(activation: Any, precision: str, tmp_pa
     one_step(shard(mlp(activation, depth=3, width=19), "sgd", "adam", precision=precision, batch_size=33), 2, tmp_path)
 
 
+WIDTHS = layers(
+    *(
+        layer
+        for size, activation in (
+            (1, "gaussian"),
+            (3, "tanh"),
+            (16, "sigmoid"),
+            (17, "tanh"),
+            (15, "gaussian"),
+            (33, "sigmoid"),
+        )
+        for layer in ({"kind": "linear", "out_features": size}, {"kind": "activation", "activation": activation})
+    ),
+    init=STEEP,
+)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("batch_size", [2, 31, 106])
+def test_one_step_of_units_that_fill_vectors_and_that_do_not(batch_size: int, precision: str, tmp_path: Path) -> None:
+    """A unit alone, a vector's and some more or fewer; samples that are summed at once, and that are not."""
+    one_step(shard(WIDTHS, "sgd", precision=precision, batch_size=batch_size), 1, tmp_path)
+
+
 @pytest.mark.parametrize("gradient_range", ["standard", "extended"])
 def test_the_last_measurement_moves_nothing(gradient_range: Any, tmp_path: Path) -> None:
     """After the last update, of every rule, and of one whose learning rate changes."""
@@ -416,6 +440,25 @@ def test_tiny_and_huge_gradients_keep_their_norms(scale: float, network: Any, pr
     assert_tables_agree(native, portable, 1e-5)
     assert all(math.isfinite(row["gradient_norm"]) for row in native)
     assert native[-1]["gradient_norm"] > 0
+
+
+def test_the_spread_of_activations_is_told_where_the_first_sample_is_far_from_all_others() -> None:
+    """Deviations are taken from it: sums in float32 would leave four digits of the spread."""
+    planned = shard(mlp("identity", depth=2, width=40), "sgd", problem="digits", batch_size=1078, steps=2)
+    runs: list[tuple[str, EnginePath]] = [("float32", "native"), ("float64", "portable")]
+    found = []
+    for precision, path in runs:
+        running = training(planned.model_copy(update={"precision": precision}), path=path)
+        x = running.programs[0].data.training.x
+        before = x.clone()
+        x[1:] = 1 + x[1:] / 1000
+        running.advance(1)
+        x.copy_(before)  # other trainings read it
+        table, _ = running.tables()
+        assert table is not None
+        found.append(table.select([name for name in table.column_names if name.startswith("activation")]).to_pylist())
+    for own, other in zip(*found, strict=True):
+        assert own == {name: pytest.approx(value, rel=1e-5) for name, value in other.items()}
 
 
 @pytest.mark.parametrize(("network", "problem"), [LINEAR, (EXPLODING, ADDING)])

@@ -10,6 +10,7 @@
 #include "products.h"
 #include "recurrent.h"
 #include "rules.h"
+#include "samples.h"
 #include "units.h"
 #include <algorithm>
 #include <cstring>
@@ -88,10 +89,11 @@ template <class T> struct Scratch {
     std::vector<Cells<T>> cells;       // of LSTMs
     std::vector<Count> first;          // where a layer's first step is among its values
     Room<double> sums;                 // one for each unit, or each sample
+    Room<T> reach;                     // ‖x‖² of each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)), reach(task.batch) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -113,20 +115,6 @@ template <class T> struct Scratch {
     T* pre(Count l) { return z[l].data() + (a[l].empty() ? first[l] : 0); }
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
-template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
-    Count I = layer.into, O = layer.out;
-    double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
-    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
-    Wide square{}, sample_square{};
-    for (Count b = 0; b < B; b += LANES) {
-        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
-        square += own, sample_square += own * (reach * reach_unit + biased);
-    }
-    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
-}
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
     auto element = [delta](Count i) { return delta[i]; };
@@ -408,6 +396,8 @@ template <class T> class Trial {
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
+            Raw* own = raw ? raw + l : nullptr;
+            bool features = layer.steps == 1 && !layer.recurrent();
             Count rows = layer.steps * B;
             const T *x = seen(l), *a = s.value(l);
             T* z = s.pre(l);
@@ -418,14 +408,14 @@ template <class T> class Trial {
                 back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
             } else {
                 non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
-                if (layer.bias >= 0) sum_over_samples(delta, rows, layer.out, gradient + layer.bias);
+                T* bias = layer.bias >= 0 ? gradient + layer.bias : nullptr;
+                if (own && features && wanted(SAMPLES)) look_at_samples<T, OF_SAMPLES>(delta, x, layer, B, bias, s.reach.data(), *own);
+                else if (own && features && wanted(ERROR_SIGNAL)) look_at_samples<T, OF_SIGNAL>(delta, x, layer, B, bias, nullptr, *own);
+                else if (bias) sum_over_samples(delta, rows, layer.out, bias);
                 weigh(layer, delta, x);
             }
             if (l && layer.gates == 1) fall(layer, delta, below);
-            Raw* own = raw ? raw + l : nullptr;
-            bool features = layer.steps == 1 && !layer.recurrent();
-            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * rows * layer.out, *own);
+            if (own && wanted(ERROR_SIGNAL) && !features) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * rows * layer.out, *own);
             Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);

@@ -36,15 +36,12 @@ template <class T, class F> void descend(T* delta, const T* z, const T* a, Count
 // Rounding may take a sum of squares below zero; a NaN stays one.
 inline double not_negative(double x) { return x < 0 ? 0 : x; }
 
-constexpr Count ROWS_AT_ONCE = 32;  // few enough that T holds what is summed over them
-
 // Over as many units as fill a register, of n units that have not been counted before: the last columns before `end`.
 struct UnitSums {
     double squares = 0, within = 0, slopes = 0, saturated = 0, dead = 0;
 
-    // Whether they tell the deviation: its squares neither vanish nor outgrow T, and the first sample does not lie so far from the others that
-    // what is left of them is rounding.
-    template <class T> bool sound() const { return in_range_of<T>(squares) && within > squares / 16; }
+    // Whether they tell the deviation of so many numbers: the first sample must not lie so far from the others that what is left is rounding.
+    template <class T> bool sound(Count n) const { return holds<T>(squares, n) && within > squares / 16; }
 
     template <class T, class F> void add(const T* z, const T* a, Count B, Count O, Count end, Count n, double steepest, double* means) {
         constexpr Count W = REGISTER<T>, STREAMS = 2;
@@ -53,7 +50,8 @@ struct UnitSums {
         V highest[STREAMS]{};
         decltype(one < one) saturated[STREAMS]{};
         double slopes[W]{}, shifted[W]{}, squares[W]{};  // deviations from the first sample's value
-        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+        for (Count start = 0, past; start < B; start = past) {
+            past = std::min(B, start + STREAMS * TERMS);
             V slope_sum[STREAMS]{}, deviation_sum[STREAMS]{}, square_sum[STREAMS]{};
             auto row = [&](Count b, int s) {
                 Count at = b * O + end;
@@ -64,7 +62,7 @@ struct UnitSums {
                 highest[s] = slope > highest[s] ? slope : highest[s];
                 slope_sum[s] += slope, deviation_sum[s] += deviation, square_sum[s] += deviation * deviation;
             };
-            Count b = start, past = std::min(B, start + ROWS_AT_ONCE);
+            Count b = start;
             for (; b + 1 < past; b += 2) row(b, 0), row(b + 1, 1);
             if (b < past) row(b, 0);
             V slope = slope_sum[0] + slope_sum[1], deviation = deviation_sum[0] + deviation_sum[1], square = square_sum[0] + square_sum[1];
@@ -126,7 +124,7 @@ void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, do
         Count end = std::min(O, j + REGISTER<T>);
         sums.add<T, F>(z, a, B, O, end, end - j, steepest, means);
     }
-    raw.sample_deviation = sums.sound<T>() ? std::sqrt(sums.within) : deviation(a, B, O, means);
+    raw.sample_deviation = sums.sound<T>(B * O) ? std::sqrt(sums.within) : deviation(a, B, O, means);
     double mean = 0;
 #pragma omp simd reduction(+ : mean)
     for (Count i = 0; i < O; i++) mean += means[i];

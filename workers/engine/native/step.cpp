@@ -93,7 +93,7 @@ template <class T> struct Scratch {
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)), reach(task.batch) {
+          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)), reach(task.batch + REGISTER<T>) {
         Count largest = 0, rows = 0;
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];

@@ -53,9 +53,8 @@ struct UnitSums {
         for (Count start = 0, past; start < B; start = past) {
             past = std::min(B, start + STREAMS * TERMS);
             V slope_sum[STREAMS]{}, deviation_sum[STREAMS]{}, square_sum[STREAMS]{};
-            auto row = [&](Count b, int s) {
-                Count at = b * O + end;
-                V value = held_before(a, at), pre = F::from_value ? value : held_before(z, at), slope, deviation = value - first;
+            auto add = [&](V pre, V value, int s) {
+                V slope, deviation = value - first;
 #pragma omp simd
                 for (Count i = 0; i < W; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
                 saturated[s] -= slope < bound;  // true is -1
@@ -63,8 +62,11 @@ struct UnitSums {
                 slope_sum[s] += slope, deviation_sum[s] += deviation, square_sum[s] += deviation * deviation;
             };
             Count b = start;
-            for (; b + 1 < past; b += 2) row(b, 0), row(b + 1, 1);
-            if (b < past) row(b, 0);
+            for (; b < past && (b * O + end < W || (past - b) % STREAMS); b++)
+                add(held_before(z, b * O + end), held_before(a, b * O + end), 0);
+            for (; b < past; b += STREAMS)
+#pragma GCC unroll 2
+                for (int s = 0; s < STREAMS; s++) add(held(z + (b + s) * O + end - W), held(a + (b + s) * O + end - W), s);
             V slope = slope_sum[0] + slope_sum[1], deviation = deviation_sum[0] + deviation_sum[1], square = square_sum[0] + square_sum[1];
 #pragma omp simd
             for (Count i = 0; i < W; i++) slopes[i] += slope[i], shifted[i] += deviation[i], squares[i] += square[i];
@@ -83,7 +85,7 @@ struct UnitSums {
             saturated_total += new_one ? double(counted[i]) : 0;
             dead_total += new_one ? double(flat[i]) : 0;
         }
-        std::memcpy(means + end - n, mean + W - n, n * sizeof(double));
+        n == W ? std::memcpy(means + end - W, mean, sizeof mean) : std::memcpy(means + end - n, mean + W - n, n * sizeof(double));
         this->squares += square_total, this->within += within, this->slopes += slope_total, this->saturated += saturated_total, dead += dead_total;
     }
 };

@@ -75,6 +75,12 @@ template <class T> inline Register<T> held_before(const T* x, Count end) {
     return held(found);
 }
 
+// The register's last n numbers.
+template <class T> inline void put_last(T* x, Register<T> own, Count n) {
+    constexpr Count W = REGISTER<T>;
+    n == W ? put(x, own) : (void)std::memcpy(x, (T*)&own + W - n, n * sizeof(T));
+}
+
 constexpr Count TERMS = 16;  // of a sum in T before it becomes part of one in float64
 
 // Whether a sum of squares in T is what it should be: it is no infinity, and what vanishes at most, so many times the least number, is below rounding.

@@ -424,8 +424,10 @@ template <class T> class Trial {
                 z += candidate, a = s.cells[l].gates(s.pre(l)) + candidate;
             }
             if (layer.windows) {
-                to_rows(z, 1, layer.out, B, s.delta.data()), to_rows(a, 1, layer.out, B, s.below.data());
-                z = s.delta.data(), a = s.below.data();
+                T *other = s.delta.data(), *value = a == z ? other : s.below.data();
+                to_rows(z, 1, layer.out, B, other);
+                if (a != z) to_rows(a, 1, layer.out, B, value);
+                z = other, a = value;
             }
             if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
             else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);

@@ -12,6 +12,7 @@
 #include "products.h"
 #include "recurrent.h"
 #include "rules.h"
+#include "samples.h"
 #include "units.h"
 #include <algorithm>
 #include <cstring>
@@ -102,10 +103,12 @@ template <class T> struct Scratch {
     std::vector<Pools<T>> pools;       // above convolutions
     std::vector<Count> first;          // where a layer's first step is among its values
     Room<double> sums;                 // one for each unit, or each sample
+    Room<T> reach;                     // ‖x‖² of each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+          delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)),
+          reach(task.batch + REGISTER<T>) {
         Count largest = 0, rows = 0, samples = filled_up<T>(task);
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -131,20 +134,6 @@ template <class T> struct Scratch {
     T* pre(Count l) { return z[l].data() + (a[l].empty() ? first[l] : 0); }
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
-template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
-    Count I = layer.into, O = layer.out;
-    double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
-    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
-    Wide square{}, sample_square{};
-    for (Count b = 0; b < B; b += LANES) {
-        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
-        square += own, sample_square += own * (reach * reach_unit + biased);
-    }
-    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
-}
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
     auto element = [delta](Count i) { return delta[i]; };
@@ -331,11 +320,13 @@ template <class T> class Trial {
         product<T>(R, O, I, {x, I, 1}, turned, row, z, bias);
     }
 
-    // ∂L/∂b, and ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
-    void weigh(const LayerSpec& layer, const T* delta, const T* x) {
+    // ∂L/∂b, with what is recorded of samples, and ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
+    void weigh(const LayerSpec& layer, const T* delta, const T* x, Raw* raw) {
         Count I = layer.into, O = layer.out, R = layer.steps * B;
-        T* found = gradient + layer.weight;
-        if (layer.bias >= 0) sum_over_samples(delta, R, O, gradient + layer.bias);
+        T *found = gradient + layer.weight, *bias = layer.bias < 0 ? nullptr : gradient + layer.bias;
+        if (raw && layer.features() && wanted(SAMPLES)) look_at_samples<T, OF_SAMPLES>(delta, x, layer, B, bias, s.reach.data(), *raw);
+        else if (raw && layer.features() && wanted(ERROR_SIGNAL)) look_at_samples<T, OF_SIGNAL>(delta, x, layer, B, bias, nullptr, *raw);
+        else if (bias) sum_over_samples(delta, R, O, bias);
         if (!small(layer) || layer.steps > 1) return by_blas('N', 'T', I, O, R, x, I, delta, O, found);
         product<T>(O, I, R, {delta, 1, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
     }
@@ -458,6 +449,7 @@ template <class T> class Trial {
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
             Count n = numbers(layer);
+            Raw* own = raw ? raw + l : nullptr;
             const T *x = seen(l), *a = s.value(l);
             T* z = s.pre(l);
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, n / layer.out * layer.given_out(), silent);
@@ -468,14 +460,11 @@ template <class T> class Trial {
             } else {
                 pool_back(layer, a, delta, below, B, s.pools[l]);
                 non_linearity<T>(layer).descend(delta, z, a, n);
-                layer.windows ? weigh_places(layer, gradient, delta, x, B, s.convolving[l]) : weigh(layer, delta, x);
+                layer.windows ? weigh_places(layer, gradient, delta, x, B, s.convolving[l]) : weigh(layer, delta, x, own);
             }
             if (l && layer.windows) convolve_back(layer, theta, delta, below, B, s.convolving[l]);
             else if (l && layer.gates == 1) fall(layer, delta, below);
-            Raw* own = raw ? raw + l : nullptr;
-            bool features = layer.steps == 1 && !layer.recurrent() && !layer.windows;
-            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
+            if (own && wanted(ERROR_SIGNAL) && !layer.features()) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
             Change change{l, k, layer.weight, layer.count, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             update_by(change);

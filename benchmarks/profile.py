@@ -22,7 +22,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 SECONDS = 8
 PARTS = {
-    "products": ("gemm", "mkl_blas", "mkl_trans", "strip<", "tile<"),
+    "products": ("gemm", "mkl_blas", "mkl_trans", "strip<", "tile<", "tile_of"),
     "statistics": ("look_at", "Sums<", "range_of", "squares<", "squares_of", "Spread"),
     "rules": ("::apply<", "adam", "foreach", "addcmul", "addcdiv", "lerp", "sqrt"),
 }

@@ -158,16 +158,22 @@ template <class T> void weigh_places(const LayerSpec& layer, T* gradient, const 
                 for (Count k = 0; k < K; k++)
                     tile(room.across.begin(k), room.across.end(k), std::min(together, blocks - b), delta + (b * w.out() + o * out.channel) * W,
                          out.channel * W, w.out() * W, x + (b * w.into() + c * in.channel) * W, in.channel * W, w.into() * W, sums + k * n * W);
+            const T* found = sums;
             for (Count k = 0; k < K; k++)
-                for (Count i = 0; i < n; i++)
-                    gradient[layer.weight + ((o + i / columns) * C + c + i % columns) * K + k] = sum_of<T>(held(sums + (k * n + i) * W));
+                for (Count r = 0; r < rows; r++)
+                    for (Count q = 0; q < columns; q++, found += W)
+                        gradient[layer.weight + ((o + r) * C + c + q) * K + k] = sum_of<T>(held(found));
         }
     }
     if (layer.bias < 0) return;
     for (Count o = 0; o < O; o++) {
-        Register<T> sums[4] = {};  // none waits for the one before
-        for (Count p = 0; p < w.out_places(); p++)
-            for (Count b = 0; b < blocks; b++) sums[b % 4] += held(delta + (b * w.out() + o * out.channel + p * out.place) * W);
-        gradient[layer.bias + o] = sum_of<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
+        Register<T> even{}, odd{};  // of places: one need not wait for the other
+        for (Count b = 0; b < blocks; b++) {
+            const T* own = delta + (b * w.out() + o * out.channel) * W;
+            Count p = 0, next = out.place * W;
+            for (; p + 1 < w.out_places(); p += 2, own += 2 * next) even += held(own), odd += held(own + next);
+            if (p < w.out_places()) even += held(own);
+        }
+        gradient[layer.bias + o] = sum_of<T>(even + odd);
     }
 }

@@ -27,11 +27,11 @@ template <class T> constexpr T NOTHING[WIDEST_TILE * REGISTER<T>] = {};  // what
 template <class T> inline Register<T> held(const T* x) { return *(const typename Registers<T>::anywhere*)x; }
 template <class T> inline void put(T* x, Register<T> own) { *(typename Registers<T>::anywhere*)x = own; }
 
-// A matrix, or its transpose: element (m, k) lies at m·row + k·column.
-template <class T> struct View {
+// A matrix whose rows start so far apart, or its transpose.
+template <class T, bool TURNED = false> struct View {
     const T* at;
-    Count row, column;
-    View below(Count rows) const { return {at + rows * row, row, column}; }
+    Count apart;
+    View below(Count rows) const { return {at + rows * (TURNED ? 1 : apart), apart}; }
 };
 
 // How long rows of n numbers are where they are read register by register.
@@ -56,7 +56,8 @@ template <class T> struct Result {
 };
 
 // R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
-template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
+template <int R, int V, class T, bool TURNED>
+void tile(Count K, View<T, TURNED> a, const T* b, Count b_row, Result<T> c, Count width) {
     constexpr Count W = REGISTER<T>;
     const T* start = c.offset ? c.offset : NOTHING<T>;
     Count apart = c.offset ? c.offset_row : 0;
@@ -71,11 +72,11 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
         for (int v = 0; v < V; v++) own[v] = held(b + v * W);
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
-            T factor = a.at[r * a.row];
+            T factor = a.at[r * (TURNED ? 1 : a.apart)];
 #pragma GCC unroll 4
             for (int v = 0; v < V; v++) sum[r][v] += factor * own[v];
         }
-        a.at += a.column, b += b_row;
+        a.at += TURNED ? a.apart : 1, b += b_row;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
@@ -86,21 +87,22 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
 
 // All rows of V registers of columns. The last tile is moved up to end with the last row: some are computed twice, and no smaller
 // tile is needed.
-template <class T, int R, int V> void strip(Count M, Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
+template <int R, int V, class T, bool TURNED>
+void strip(Count M, Count K, View<T, TURNED> a, const T* b, Count b_row, Result<T> c, Count width) {
     if (M < R) {
-        for (Count m = 0; m < M; m++) tile<T, 1, V>(K, a.below(m), b, b_row, c.below(m), width);
+        for (Count m = 0; m < M; m++) tile<1, V>(K, a.below(m), b, b_row, c.below(m), width);
         return;
     }
     for (Count m = 0; m < M; m += R) {
         Count at = std::min(m, M - R);
-        tile<T, R, V>(K, a.below(at), b, b_row, c.below(at), width);
+        tile<R, V>(K, a.below(at), b, b_row, c.below(at), width);
     }
 }
 
 // c [M, N] = a [M, K] · b [K, N] + offset, [N] or [M, N] elsewhere. A row of b, and of the offset, has at least a register's numbers behind
 // its start. As with rows, the last columns may be computed twice.
-template <class T>
-void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0) {
+template <class T, bool TURNED>
+void product(Count M, Count N, Count K, View<T, TURNED> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0) {
     constexpr Count W = REGISTER<T>;
     constexpr int FEWEST = WIDEST_TILE == 2 ? TILE_ROWS : NARROW_TILE_ROWS;
     for (Count n = 0, wide; n < N; n += wide * W) {
@@ -108,10 +110,10 @@ void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c
         Count at = N < W ? 0 : std::min(n, N - wide * W);
         Result<T> there = Result<T>{c, N, offset, offset_row}.right(at);
         switch (wide) {
-            case 4: strip<T, TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W); break;
-            case 3: strip<T, NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W); break;
-            case 2: strip<T, FEWEST, 2>(M, K, a, b + at, b_row, there, W); break;
-            default: strip<T, NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, there, std::min(N, W));
+            case 4: strip<TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W); break;
+            case 3: strip<NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W); break;
+            case 2: strip<FEWEST, 2>(M, K, a, b + at, b_row, there, W); break;
+            default: strip<NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, there, std::min(N, W));
         }
     }
 }

@@ -57,7 +57,7 @@ namespace {
 enum Pass { GRADIENT, MOMENTS, SIGNS, AGREEMENT, ERROR_SIGNAL, SAMPLES, ACTIVATION, SLOPE, WEIGHT, MOVEMENT, EPS };
 
 // A gradient is made some rows at a time, of so many elements about, and makes its update while it is in the first caches.
-constexpr Count PIECE = 12288, PIECE_ROWS = 24;  // rows: whole tiles, but for the last piece
+constexpr Count PIECE = 4096, PIECE_ROWS = 24;  // rows: whole tiles, but for the last piece
 // Elements that float32 counts exactly, of one that is there already.
 constexpr Count COUNTABLE = 1 << 20;
 
@@ -247,7 +247,9 @@ template <class T> class Trial {
         T* turned = s.turned.data();
         transpose(w, O, I, turned, row);
         if (bias) bias = (const T*)std::memcpy(turned + I * row, bias, O * sizeof(T));
-        product(R, O, I, View<T>{x, I}, turned, row, z, bias);
+        Ahead ahead;
+        if (&layer != task.layers + L - 1) ahead.add(theta + (&layer + 1)->weight, (&layer + 1)->count);
+        product(R, O, I, View<T>{x, I}, turned, row, z, bias, 0, ahead);
     }
 
     // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I] of a layer that is not `in_pieces`; those of sequences outgrow the caches
@@ -260,11 +262,13 @@ template <class T> class Trial {
     }
 
     // ∂L/∂x [R, I] = δ [R, O] · W
-    void fall(const LayerSpec& layer, const T* delta, T* below) {
+    void fall(const LayerSpec& layer, const T* delta, T* below, const T* x) {
         Count I = layer.into, O = layer.out, R = layer.steps * B;
         const T* w = theta + layer.weight;
         if (!small(layer)) return by_blas('N', 'N', I, R, O, w, I, delta, O, below);
-        product(R, I, O, View<T>{delta, O}, readable(w, O, I, s.turned.data()), padded<T>(I), below);
+        Ahead ahead;
+        ahead.add(x, R * I), ahead.add(theta + (&layer - 1)->weight, (&layer - 1)->count);
+        product(R, I, O, View<T>{delta, O}, readable(w, O, I, s.turned.data()), padded<T>(I), below, (const T*)nullptr, 0, ahead);
     }
 
     // Its matrices are column by column: (m, n) are those of the transposed result.
@@ -348,7 +352,7 @@ template <class T> class Trial {
                 non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
                 if (!in_pieces<T>(task, layer)) weigh(layer, delta, x);
             }
-            if (l && layer.gates == 1) fall(layer, delta, below);
+            if (l && layer.gates == 1) fall(layer, delta, below, x);
             Raw* own = raw ? raw + l : nullptr;
             bool features = layer.steps == 1 && !layer.recurrent();
             if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
@@ -453,10 +457,16 @@ template <class T> class Trial {
             own = O - m < rows + TILE_ROWS ? O - m : rows;
             Count at = layer.weight + m * I;
             T* g = kept ? gradient + at : s.piece.data();
-            product(own, I, B, View<T, true>{change.delta + m, O}, x, padded<T>(I), g);
+            auto next = piece(g, at, own * I);
+            Ahead ahead;
+            ahead.add(next.theta, next.count);
+            if (change.raw || next.keep) ahead.add(next.previous, next.count);
+            for (int i = 0; i < R::states; i++) ahead.add(next.state[i], next.count);
+            product(own, I, B, View<T, true>{change.delta + m, O}, x, padded<T>(I), g, (const T*)nullptr, 0, ahead);
             bool biased = layer.bias >= 0 && m + own == O;
             if (biased) sum_over_samples(change.delta, B, O, g + own * I);
-            to(piece(g, at, own * I + (biased ? O : 0)));
+            if (biased) next.count += O;
+            to(next);
         }
     }
 

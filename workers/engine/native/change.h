@@ -74,7 +74,7 @@ template <class R, Look LOOK, bool MOVED, class T> __attribute__((noinline)) voi
         for (int s = 0; s < R::states; s++) state[s] = lanes(piece.state[s] + i);
         rule.update(theta, g, state);
         for (int s = 0; s < R::states; s++) put_lanes(piece.state[s] + i, state[s]);
-        put_lanes(piece.theta + i, theta);
+        if (R::moves) put_lanes(piece.theta + i, theta);
         if (!MOVED) continue;
         if (R::has_eps) dominated += counted<T>(rule.dominated(state));
         if (needs_range<T>) continue;

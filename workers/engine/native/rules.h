@@ -2,7 +2,7 @@
 // The definitions, with formulas and sources, are the rules of workers/engine/optimizers; the tests compare. Numbers of a
 // whole trial are computed in float64 and rounded once, as there.
 //
-// Each has: `states`, how many numbers it remembers of an element; has_eps, and `dominated`, where eps is what is divided by.
+// Each has: `states`, how many numbers it remembers of an element; `moves`, unless θ stays where it is; has_eps, and `dominated`, where eps is what is divided by.
 #pragma once
 #include "vectors.h"
 
@@ -27,12 +27,13 @@ template <class T> inline T nonzero(double eps) { return T(std::fmax(eps, double
 
 template <class T> struct Moving {
     typedef Lanes<T> V;
-    static constexpr bool has_eps = false;
+    static constexpr bool moves = true, has_eps = false;
     Mask<T> dominated(const V*) const { return Mask<T>{}; }
 };
 
 // A rule that torch runs, later.
 template <class T> struct ByTorch : Moving<T> {
+    static constexpr bool moves = false;
     static constexpr int states = 0;
     void update(Lanes<T>&, Lanes<T>, Lanes<T>*) const {}
 };

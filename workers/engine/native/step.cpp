@@ -417,7 +417,8 @@ template <class T> class Trial {
                 weight_norm = norm<T>([w](Count i) { return w[i]; }, n);
                 std::memcpy(s.before.data(), w, n * sizeof(T));
             }
-            visit(change, update, [&](const Piece<T>& piece) { pass_over<ByTorch<T>, LOOK, false>({}, piece, looked); });
+            bool first = LOOK || task.keep[change.step];
+            if (first) visit(change, update, [&](const Piece<T>& piece) { pass_over<ByTorch<T>, LOOK, false>({}, piece, looked); });
             if (task.extended) present(change.given, rule, g, at, n);
             visit(change, update, [&](Piece<T> piece) { piece.keep = false, pass_over<R, AT_NOTHING, LOOK != AT_NOTHING>(update, piece, moved); });
             if (LOOK && needs_range<T>) update_norm = norm<T>([w, this](Count i) { return w[i] - s.before[i]; }, n);

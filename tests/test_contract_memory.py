@@ -107,10 +107,20 @@ def test_the_count_is_about_what_is_taken(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
-def test_the_count_is_about_what_compiled_code_takes() -> None:
-    """As there, where it keeps sequences, of a trial on each of two threads."""
-    lstm = {"kind": "layers", "layers": [{"kind": "lstm", "hidden_size": 64}]}
-    asked = spec(problem={"kind": "adding", "length": 100}, network=lstm, seeds=2, batch_size=128)
+@pytest.mark.parametrize(
+    ("problem", "layers"),
+    [
+        ({"kind": "adding", "length": 100}, [{"kind": "lstm", "hidden_size": 64}]),
+        (
+            {"kind": "digits", "images": True},
+            [{"kind": "conv2d", "out_channels": 16, "padding": 20}, {"kind": "max_pool", "kernel_size": 8}, "flatten"],
+        ),
+    ],
+    ids=["lstm", "convolution"],
+)
+def test_the_count_is_about_what_compiled_code_takes(problem: dict[str, Any], layers: list[Any]) -> None:
+    """As there, where it keeps sequences and images, of a trial on each of two threads."""
+    asked = spec(problem=problem, network={"kind": "layers", "layers": layers}, seeds=2, batch_size=128)
     (shard,) = first_round(asked).shards
     if not native.supports(shard):
         pytest.skip("no C++ compiler on this machine")

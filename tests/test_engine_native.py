@@ -114,6 +114,43 @@ RESHAPED = layers(
     {"kind": "linear", "out_features": 6},
 )
 """From features to sequences and back, steps of one size to steps of another."""
+IMAGES = {"kind": "digits", "images": True}
+
+
+def conv(channels: int, activation: str, kind: str = "conv2d", **more: Any) -> list[dict[str, Any]]:
+    return [{"kind": kind, "out_channels": channels, **more}, {"kind": "activation", "activation": activation}]
+
+
+CONVOLVED = layers(
+    *conv(5, "tanh"),
+    {"kind": "max_pool"},
+    *conv(9, "gaussian", stride=2, padding=2, kernel_size=2, dilation=2),
+    {"kind": "max_pool", "stride": 1},
+    {"kind": "average_pool"},
+    "flatten",
+    {"kind": "linear", "out_features": 7},
+    {"kind": "activation", "activation": "tanh"},
+    init=STEEP,
+)
+"""Of images: channels that fill no tile, windows that overlap, that touch and that go beyond the image, two pools one above the other."""
+FOLDED = layers(
+    {"kind": "linear", "out_features": 40},
+    {"kind": "activation", "activation": "tanh"},
+    {"kind": "unflatten", "shape": [2, 4, 5]},
+    {"kind": "conv2d", "out_channels": 4, "bias": False},
+    {"kind": "conv2d", "out_channels": 6, "kernel_size": 4, "padding": 0},
+    "flatten",
+    {"kind": "unflatten", "shape": [4, 3]},
+    *conv(3, "softplus", "conv1d", kernel_size=2, padding=1),
+    {"kind": "linear", "out_features": 4},
+    {"kind": "unflatten", "shape": [10, 2]},
+    *conv(8, "gaussian", "conv1d", padding=3, stride=2),
+    {"kind": "max_pool"},
+    rnn(5, output="sequence"),
+    *conv(4, "tanh", "conv1d"),
+    {"kind": "global_pool"},
+)
+"""Features as images and as sequences and back, with layers of every kind below and above."""
 PATHS: tuple[EnginePath, ...] = ("portable", "native")
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
@@ -192,12 +229,28 @@ def test_one_step_through_time(network: Any, problem: Any, start: int, precision
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("batch_size", [33, 5])
+@pytest.mark.parametrize(("network", "problem"), [(CONVOLVED, IMAGES), (FOLDED, "wine")])
+def test_one_step_of_convolutions(network: Any, problem: Any, batch_size: int, precision: str, tmp_path: Path) -> None:
+    """Samples that fill a register and more, and that do not; from the start, and from where rules remember."""
+    for start in (0, 3):
+        folder = tmp_path / str(start)
+        folder.mkdir()
+        optimizers = "sgd", "adam", "rprop", "lion"
+        one_step(
+            shard(network, *optimizers, problem=problem, batch_size=batch_size, precision=precision), start, folder
+        )
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("asked", [*SETS, *GROUPS, ["sign_flip_rate", "gradient_max_abs"], ["update_norm"]], ids=str)
 def test_one_step_records_what_is_asked_for(asked: Any, precision: str, tmp_path: Path) -> None:
     """Layers of one block of elements and of several; rules with a kernel and without."""
     names = recorded([asked] if isinstance(asked, str) else asked)
-    for number, network in enumerate((MIXED, mlp("gaussian", depth=2, width=61))):
-        planned = shard(network, "sgd", "rmsprop", "adam", "rprop", "lion", precision=precision)
+    networks: list[tuple[Any, Any]]
+    networks = [(MIXED, "wine"), (mlp("gaussian", depth=2, width=61), "wine"), (CONVOLVED, IMAGES)]
+    for number, (network, problem) in enumerate(networks):
+        planned = shard(network, "sgd", "rmsprop", "adam", "rprop", "lion", problem=problem, precision=precision)
         folder = tmp_path / str(number)
         folder.mkdir()
         one_step(planned.model_copy(update={"statistics": names}), 2, folder)
@@ -224,6 +277,30 @@ def test_one_step_of_every_non_linearity(activation: Any, precision: str, tmp_pa
     one_step(shard(mlp(activation, depth=3, width=19), "sgd", "adam", precision=precision, batch_size=33), 2, tmp_path)
 
 
+WIDTHS = layers(
+    *(
+        layer
+        for size, activation in (
+            (1, "gaussian"),
+            (3, "tanh"),
+            (16, "sigmoid"),
+            (17, "tanh"),
+            (15, "gaussian"),
+            (33, "sigmoid"),
+        )
+        for layer in ({"kind": "linear", "out_features": size}, {"kind": "activation", "activation": activation})
+    ),
+    init=STEEP,
+)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("batch_size", [2, 31, 106])
+def test_one_step_of_units_that_fill_vectors_and_that_do_not(batch_size: int, precision: str, tmp_path: Path) -> None:
+    """A unit alone, a vector's and some more or fewer; samples that are summed at once, and that are not."""
+    one_step(shard(WIDTHS, "sgd", precision=precision, batch_size=batch_size), 1, tmp_path)
+
+
 @pytest.mark.parametrize("gradient_range", ["standard", "extended"])
 def test_the_last_measurement_moves_nothing(gradient_range: Any, tmp_path: Path) -> None:
     """After the last update, of every rule, and of one whose learning rate changes."""
@@ -239,6 +316,17 @@ def test_one_step_of_dense_layers_on_a_sequence(gradient_range: Any, tmp_path: P
     network = layers(*inner, {"kind": "activation", "activation": "tanh"}, "flatten", *inner)
     planned = shard(network, "sgd", "signsgd", "lion", problem=ADDING, gradient_range=gradient_range)
     one_step(planned, 2, tmp_path)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_one_step_of_convolutions_in_the_extended_range(precision: str, tmp_path: Path) -> None:
+    """More of them than lie between two rescalings."""
+    network = layers(*5 * conv(3, "tanh"), {"kind": "max_pool"}, *conv(3, "tanh"), "flatten")
+    one_step(
+        shard(network, "sgd", "signsgd", "lion", problem=IMAGES, precision=precision, gradient_range="extended"),
+        2,
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 13])
@@ -258,7 +346,10 @@ def test_every_kernel_is_a_rule() -> None:
 
 @pytest.mark.parametrize(
     ("network", "problem", "steps"),
-    [(MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 8), (CELLS, ADDING, 8), (RESHAPED, "digits", 15)],
+    [
+        *((MIXED, "digits", 40), (MIXED, TEACHER, 40), (STACKED, ADDING, 8), (CELLS, ADDING, 8)),
+        *((RESHAPED, "digits", 15), (CONVOLVED, IMAGES, 8), (FOLDED, TEACHER, 8)),
+    ],
 )
 def test_a_whole_training_agrees(network: Any, problem: Any, steps: int) -> None:
     """Across epochs, with curves and test scores; classes, targets and sequences."""
@@ -284,7 +375,9 @@ def test_a_trial_does_not_depend_on_its_neighbours_nor_on_chunks() -> None:
     assert_close(train(only(planned, 1, 2), path="native"), whole, rel=1e-12)
 
 
-@pytest.mark.parametrize(("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING)])
+@pytest.mark.parametrize(
+    ("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING), (CONVOLVED, IMAGES), (FOLDED, "wine")]
+)
 def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: Any, tmp_path: Path) -> None:
     rules, recorded = ("sgd", "adam", "rprop", "smorms3"), [0, 4, 5, 19, 30]
     planned = shard(network, *rules, problem=problem, steps=30, recorded=recorded, precision="float32")
@@ -293,7 +386,8 @@ def test_an_interrupted_training_is_the_same_bit_for_bit(network: Any, problem: 
 
 @pytest.mark.parametrize("scale", [1e10, 1e22, 1e30])
 @pytest.mark.parametrize(
-    ("network", "problem"), [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING), (EXPLODING, ADDING)]
+    ("network", "problem"),
+    [(MIXED, "wine"), (STACKED, ADDING), (CELLS, ADDING), (EXPLODING, ADDING), (CONVOLVED, IMAGES)],
 )
 def test_a_divergence_is_found_where_and_when_the_definition_finds_it(network: Any, problem: Any, scale: float) -> None:
     """In a gradient, the loss or an output; the trials beside it go on."""
@@ -346,6 +440,25 @@ def test_tiny_and_huge_gradients_keep_their_norms(scale: float, network: Any, pr
     assert_tables_agree(native, portable, 1e-5)
     assert all(math.isfinite(row["gradient_norm"]) for row in native)
     assert native[-1]["gradient_norm"] > 0
+
+
+def test_the_spread_of_activations_is_told_where_the_first_sample_is_far_from_all_others() -> None:
+    """Deviations are taken from it: sums in float32 would leave four digits of the spread."""
+    planned = shard(mlp("identity", depth=2, width=40), "sgd", problem="digits", batch_size=1078, steps=2)
+    runs: list[tuple[str, EnginePath]] = [("float32", "native"), ("float64", "portable")]
+    found = []
+    for precision, path in runs:
+        running = training(planned.model_copy(update={"precision": precision}), path=path)
+        x = running.programs[0].data.training.x
+        before = x.clone()
+        x[1:] = 1 + x[1:] / 1000
+        running.advance(1)
+        x.copy_(before)  # other trainings read it
+        table, _ = running.tables()
+        assert table is not None
+        found.append(table.select([name for name in table.column_names if name.startswith("activation")]).to_pylist())
+    for own, other in zip(*found, strict=True):
+        assert own == {name: pytest.approx(value, rel=1e-5) for name, value in other.items()}
 
 
 @pytest.mark.parametrize(("network", "problem"), [LINEAR, (EXPLODING, ADDING)])
@@ -415,6 +528,19 @@ def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
         choose(shard(layers(rnn(4), {"kind": "activation", "activation": "tanh"}), problem=ADDING), "cpu", 2).path
         == "portable"
     )
+    assert choose(shard(CONVOLVED, "sgd", problem=IMAGES), "cpu", 2).path == "native"
+    for other in (
+        [*conv(4, "tanh", weight_normalization="weight"), "flatten"],
+        [
+            {"kind": "conv2d", "out_channels": 4},
+            {"kind": "max_pool"},
+            {"kind": "activation", "activation": "tanh"},
+            "flatten",
+        ],
+        [{"kind": "max_pool"}, *conv(4, "tanh"), "flatten"],
+        [*conv(4, "tanh"), {"kind": "global_pool", "of": "max"}],
+    ):
+        assert choose(shard(layers(*other), "sgd", problem=IMAGES), "cpu", 2).path == "portable"
     assert choose(shard(MIXED, "sgd"), "cuda", 2).path == "portable"
 
 

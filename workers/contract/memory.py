@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from math import prod
 
 from workers.contract.invariance import measured
+from workers.contract.layers import Conv1d, Conv2d
 from workers.contract.optimizers import GRADIENT_FREE, Optimizer, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
@@ -37,9 +38,10 @@ FORWARD_TENSORS = 3
 HEAP = 1.25
 """What tensors of different sizes, one after another, take of a heap."""
 COMPILED_AT_ONCE = 2
-"""Trials whose steps of a sequence compiled code keeps, one for each thread; what it keeps of features is little beside the parameters."""
-SEQUENCES_AT_ONCE = 64
-"""Samples of a split in one pass of an evaluation there, of sequences."""
+"""Trials whose steps of a sequence, or whose images, compiled code keeps, one for each thread; what it keeps of features is little beside
+the parameters."""
+PLACES_AT_ONCE = 64
+"""Samples of a split in one pass of an evaluation there, of sequences and images."""
 EVALUATED_AT_ONCE = 256
 """Samples of a split in one pass of an evaluation."""
 STARTING_SAMPLES = 1024
@@ -136,9 +138,13 @@ def shard_bytes(
 
 
 def beside_tensors(network: Sequence[ExpandedLayer], batch_size: int) -> int:
-    """Numbers that compiled code keeps of the steps of sequences."""
-    kept = sum(layer.spec.workspace(layer.in_shape) for layer in walk(network))
-    return COMPILED_AT_ONCE * max(batch_size, SEQUENCES_AT_ONCE) * kept
+    """Numbers that compiled code keeps of the steps of sequences, and of images what every layer gives, with δ and scratch beside it."""
+    layers = list(walk(network))
+    kept = sum(layer.spec.workspace(layer.in_shape) for layer in layers)
+    if any(isinstance(layer.spec, Conv1d | Conv2d) for layer in layers):
+        widths = [prod(layer.in_shape) for layer in layers]
+        kept += sum(widths) + 2 * max(widths)
+    return COMPILED_AT_ONCE * max(batch_size, PLACES_AT_ONCE) * kept
 
 
 def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], beneath: int, doubles: int) -> int:

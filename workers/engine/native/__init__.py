@@ -1,4 +1,5 @@
-"""The fast path on the CPU: steps of dense networks, RNNs, LSTMs in compiled code, one trial after the other. K steps, T trials, L layers.
+"""The fast path on the CPU: steps of dense networks, convolutions, RNNs and LSTMs in compiled code, one trial after the other. K steps,
+T trials, L layers.
 
 One switch chooses it (`Execution.path`, see execution.py) and one function is what it offers: `advance`, in place of the portable one of
 train.py, which is the definition: same state before, same state and same records after, up to rounding. A rule without a kernel, or with
@@ -10,8 +11,10 @@ stay in the core's own cache, and each element is visited a few times in all, no
 """
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import Structure, c_double, c_int64, c_void_p
 from dataclasses import dataclass
+from itertools import takewhile
 from math import prod
 from typing import Any
 
@@ -20,8 +23,9 @@ from torch import Tensor
 
 from workers.contract import layers as specs
 from workers.contract.activations import ActivationSpec
-from workers.contract.compiled import compilable
-from workers.contract.memory import SEQUENCES_AT_ONCE
+from workers.contract.compiled import POOLS, compilable
+from workers.contract.layers import Shape
+from workers.contract.memory import PLACES_AT_ONCE
 from workers.contract.nonlinearities import Identity
 from workers.contract.plan import Shard, Trial
 from workers.contract.shapes import ExpandedLayer
@@ -51,7 +55,17 @@ RAW = (
     *("nothing", "activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead"),
     *("weight_norm", "update_norm", "eps_dominated"),
 )
-"""`Raw` in step.cpp."""
+"""`Raw` in units.h."""
+WINDOWED = {"conv1d": 0, "conv2d": 0, "max_pool": 1, "average_pool": 2}
+"""`Windowed` in windows.h."""
+
+
+class _Window(Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("kind", "channels", "out_channels", "sequence")),
+        *((name, c_int64 * 2) for name in ("from_", "to", "side", "margin")),
+        *((name, c_int64) for name in ("stride", "dilation")),
+    ]
 
 
 class _Layer(Structure):
@@ -60,6 +74,8 @@ class _Layer(Structure):
         ("kernels", c_void_p),
         ("gate_kernels", c_void_p),
         ("steepest", c_double),
+        ("windows", c_void_p),
+        ("pools", c_int64),
     ]
 
 
@@ -157,6 +173,8 @@ class _Native:
 
     library: Library
     layers: Any
+    windows: list[Any]
+    """Of convolutions and the pooling above them: `layers` has their addresses."""
     rules: Any
     by_torch: list[Group]
     """Groups whose rule has no kernel."""
@@ -168,19 +186,24 @@ def _prepare(program: Program) -> _Native:
     found = library(program.theta.dtype)
     assert found is not None
     layers = (_Layer * len(program.measured))()
+    windows = []
     for slot, place, columns in zip(layers, program.measured, program.columns, strict=True):
         _lay_down(program, slot, place, columns)
+        if isinstance(place.row.layer.spec, specs.Conv1d | specs.Conv2d):
+            own = _windows(program.shard.network, place.row.layer)
+            slot.windows, slot.pools = ctypes.addressof(own), len(own) - 1
+            windows.append(own)
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
     scheduled = [group for group in program.groups if schedule.COUNT in group.state and group not in by_torch]
-    return _Native(found, layers, rules, by_torch, scheduled)
+    return _Native(found, layers, windows, rules, by_torch, scheduled)
 
 
 def _lay_down(program: Program, slot: _Layer, place: Measured, columns: slice) -> None:
     """Fills in a layer of weights; its parameters lie in the order W, U, b."""
     spec, tensors, dtype = place.row.layer.spec, place.row.tensors, program.theta.dtype
     recurrent = spec if isinstance(spec, specs.Rnn | specs.Lstm) else None
-    slot.steps, slot.into, slot.out = _steps(place), tensors[0][1], _units(place)
+    slot.steps, slot.into, slot.out = _steps(place), _inputs(place), _units(place)
     slot.gates, slot.last = (recurrent.gates, recurrent.output == "last") if recurrent else (1, False)
     slot.weight, slot.count = columns.start, columns.stop - columns.start
     slot.through = columns.start + prod(tensors[0]) if recurrent else -1
@@ -198,17 +221,54 @@ def _kernels(spec: ActivationSpec, dtype: torch.dtype) -> int:
     return found[dtype]
 
 
+def _windows(network: Sequence[ExpandedLayer], layer: ExpandedLayer) -> Any:
+    """Of a convolution, and of the pooling between it and the next layer of weights, upwards."""
+    above = network[network.index(layer) + 1 :]
+    pools = [pool for pool in takewhile(lambda other: other.depth is None, above) if isinstance(pool.spec, POOLS)]
+    return (_Window * (1 + len(pools)))(*map(_window, [layer, *pools]))
+
+
+def _window(layer: ExpandedLayer) -> _Window:
+    spec = layer.spec
+    (channels, places), (out_channels, out_places) = map(_parted, (layer.in_shape, layer.out_shape))
+    sequence = len(layer.in_shape) == 2
+    if isinstance(spec, specs.GlobalPool):
+        return _Window(WINDOWED["average_pool"], channels, channels, sequence, places, (1, 1), places, (0, 0), 1, 1)
+    assert isinstance(spec, specs.Conv1d | specs.Conv2d | specs.MaxPool | specs.AveragePool)
+    side, margin, stride, dilation = spec.kernel_size, 0, spec.stride or spec.kernel_size, 1
+    if isinstance(spec, specs.Conv1d | specs.Conv2d):
+        margin, dilation = spec.margin, spec.dilation
+    sides, margins = ((side, 1), (margin, 0)) if sequence else ((side, side), (margin, margin))
+    kind = WINDOWED[spec.kind]
+    return _Window(kind, channels, out_channels, sequence, places, out_places, sides, margins, stride, dilation)
+
+
+def _parted(shape: Shape) -> tuple[int, tuple[int, int]]:
+    """Channels, and places in two directions: a sequence is one place wide. After a global pool there is one place."""
+    if len(shape) == 1:
+        return shape[0], (1, 1)
+    return (shape[1], (shape[0], 1)) if len(shape) == 2 else (shape[0], (shape[1], shape[2]))
+
+
 def _steps(place: Measured) -> int:
-    """Of the sequence that a layer of weights goes over; 1 of features."""
+    """Of the sequence that a layer of weights goes over; 1 of features, and of places, which a convolution sees all at once."""
     layer = place.row.layer
-    assert isinstance(layer.spec, specs.Linear | specs.Rnn | specs.Lstm)
-    return layer.spec.positions(layer.in_shape)
+    through_time = isinstance(layer.spec, specs.Linear | specs.Rnn | specs.Lstm)
+    return layer.spec.positions(layer.in_shape) if through_time else 1
+
+
+def _inputs(place: Measured) -> int:
+    """At each step."""
+    layer = place.row.layer
+    return prod(layer.in_shape) // _steps(place)
 
 
 def _units(place: Measured) -> int:
     """At each step."""
-    spec = place.row.layer.spec
-    return spec.hidden_size if isinstance(spec, specs.Lstm) else place.row.tensors[0][0]
+    layer = place.row.layer
+    if isinstance(layer.spec, specs.Rnn | specs.Lstm):
+        return layer.spec.hidden_size
+    return prod(layer.out_shape) // _steps(place)
 
 
 def _spec(program: Program, place: Measured) -> ActivationSpec:
@@ -261,8 +321,8 @@ def _scores(program: Program, native: _Native, step: int) -> tuple[tuple[Tensor,
 def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, Tensor]:
     """As evaluation.evaluate."""
     found = torch.empty(len(program.trials), 2, dtype=torch.float64)
-    through_time = any(_steps(place) > 1 for place in program.measured)
-    at_once = SEQUENCES_AT_ONCE if through_time else SAMPLES_AT_ONCE
+    places = any(len(layer.in_shape) > 1 for layer in program.shard.network)
+    at_once = PLACES_AT_ONCE if places else SAMPLES_AT_ONCE
     task = _task(program, native, split, batch=min(at_once, len(split.x)), raw=found.data_ptr())
     native.library.evaluate(ctypes.addressof(task))
     loss, correct = found.unbind(1)

@@ -1,6 +1,7 @@
 // A layer of weights as the compiled steps see it. S steps of a sequence, 1 for features; I/O features in and out of each.
 #pragma once
 #include "units.h"
+#include "windows.h"
 #include <memory>
 #include <new>
 #include <vector>
@@ -12,9 +13,12 @@ extern "C" struct LayerSpec {
     Count gates;                          // pre-activations of a unit: 1, or an LSTM's 4
     const void *kernels, *gate_kernels;   // NonLinearity<T> of units.h; the latter an LSTM's
     double steepest;
+    const Window* windows;                // of a convolution: its own, and those of the pooling above it; null of others
+    Count pools;                          // how many of these
 
     bool recurrent() const { return through >= 0; }
     Count given() const { return last ? 1 : steps; }  // steps of what goes up
+    Count given_out() const { return windows ? windows[pools].out() : out; }  // features of each
 };
 
 // Memory that nobody reads before it is written: to clear what a sequence takes would cost as much as a step. It starts with a cache line: a

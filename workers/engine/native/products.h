@@ -6,26 +6,9 @@
 #include "vectors.h"
 #include <type_traits>
 
-#if defined(__AVX512F__)
-constexpr Count REGISTER_BYTES = 64, WIDEST_TILE = 4;  // of 32 registers, 24 hold sums
-#elif defined(__AVX__)
-constexpr Count REGISTER_BYTES = 32, WIDEST_TILE = 2;  // of 16, 12
-#else
-constexpr Count REGISTER_BYTES = 16, WIDEST_TILE = 2;
-#endif
+constexpr Count WIDEST_TILE = REGISTER_BYTES == 64 ? 4 : 2;  // of 32 registers 24 hold sums, of 16 12
 constexpr Count TILE_ROWS = 6, NARROW_TILE_ROWS = 8;
-
-template <class T> constexpr Count REGISTER = REGISTER_BYTES / sizeof(T);
-template <class T> struct Registers {
-    typedef T type __attribute__((vector_size(REGISTER_BYTES)));
-    typedef T anywhere __attribute__((vector_size(REGISTER_BYTES), aligned(sizeof(T)), may_alias));
-    typedef T quarter __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
-};
-template <class T> using Register = typename Registers<T>::type;
 template <class T> constexpr T NOTHING[WIDEST_TILE * REGISTER<T>] = {};  // what is added to a tile where nothing is
-
-template <class T> inline Register<T> held(const T* x) { return *(const typename Registers<T>::anywhere*)x; }
-template <class T> inline void put(T* x, Register<T> own) { *(typename Registers<T>::anywhere*)x = own; }
 
 // A matrix whose rows start so far apart, or its transpose.
 template <class T, bool TURNED = false> struct View {

@@ -1,13 +1,15 @@
-// Whole training steps of dense networks, RNNs and LSTMs: forward, backward, statistics, update; one trial after the other, several steps of
+// Whole training steps of dense networks, convolutions, RNNs and LSTMs: forward, backward, statistics, update; one trial after the other, several steps of
 // each, so that what a trial needs stays in the core's own cache. The same arithmetic as train.py, network/, losses.py,
 // divergence.py, statistics/ and optimizers/: they are the definition.
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
-// Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows.
+// Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows. Around convolutions samples lie innermost.
 #include "change.h"
+#include "convolution.h"
 #include "extended.h"
 #include "layers.h"
 #include "lstm.h"
+#include "pooling.h"
 #include "products.h"
 #include "recurrent.h"
 #include "units.h"
@@ -67,7 +69,7 @@ inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.ou
 
 // Whether nothing has to be known of the whole gradient of a layer before its elements can make their update.
 template <class T> bool in_pieces(const Task& task, const LayerSpec& layer) {
-    return !needs_range<T> && !task.extended && small(layer) && layer.steps == 1 && !layer.recurrent();
+    return !needs_range<T> && !task.extended && small(layer) && layer.steps == 1 && !layer.recurrent() && !layer.windows;
 }
 
 inline Count piece_rows(const LayerSpec& layer) { return std::max<Count>(1, PIECE / layer.into / PIECE_ROWS) * PIECE_ROWS; }
@@ -81,6 +83,16 @@ inline Count widest(const Task& task) {
     return found;
 }
 
+// Whether samples lie innermost in what it sees and not in what arrives, or the other way round.
+inline bool turned_over(const Task& task, Count l) { return (task.layers[l].windows != nullptr) != (l && task.layers[l - 1].windows); }
+
+// Samples of a batch, with those that fill up a register where samples lie innermost.
+template <class T> Count filled_up(const Task& task) {
+    auto convolves = [](const LayerSpec& layer) { return layer.windows != nullptr; };
+    bool any = std::any_of(task.layers, task.layers + task.layer_count, convolves);
+    return any ? blocks_of<T>(task.batch) * REGISTER<T> : task.batch;
+}
+
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
     Room<T> input, delta, below;
@@ -89,26 +101,32 @@ template <class T> struct Scratch {
     std::vector<Room<T>> z, a;         // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<Room<T>> laid;          // what a layer sees, where the one below gives it in another shape
     std::vector<Cells<T>> cells;       // of LSTMs
+    std::vector<Convolving<T>> convolving;
+    std::vector<Pools<T>> pools;       // above convolutions
     std::vector<Count> first;          // where a layer's first step is among its values
     Room<double> sums;                 // one for each unit, or each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(task.batch * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
-        Count largest = 0, rows = 0, piece = 0;
+          delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+        Count largest = 0, rows = 0, piece = 0, samples = filled_up<T>(task);
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
-            Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * task.batch * layer.out;
+            Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * samples * layer.out;
             if (needs_range<T>) largest = std::max(largest, layer.count);
             if (in_pieces<T>(task, layer)) piece = std::max(piece, (piece_rows(layer) + TILE_ROWS) * layer.into + layer.out);
             bool in_place = layer.gates == 1 && non_linearity<T>(layer).from_value;
             if (layer.recurrent()) through_time.fit(layer, task.batch);
             cells.emplace_back();
             if (layer.gates > 1) cells[l].fit(layer, task.batch);
-            if (small(layer)) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
+            convolving.emplace_back(), pools.emplace_back();
+            if (layer.windows) convolving[l].fit(layer), pools[l].fit(layer, samples);
+            if (turned_over(task, l)) rows = std::max(rows, layer.into * REGISTER<T>);
+            if (small(layer) && !layer.windows) rows = std::max({rows, (layer.into + 1) * padded<T>(layer.out), std::max(task.batch, layer.out) * REGISTER<T>});
             z.emplace_back(in_place ? size : layer.gates * (size - before));
             a.emplace_back(in_place ? 0 : size);
-            laid.emplace_back(l && task.layers[l - 1].out != layer.into ? layer.steps * task.batch * layer.into : 0);
+            bool other = turned_over(task, l) || (l && task.layers[l - 1].given_out() != layer.into);
+            laid.emplace_back(other ? layer.steps * samples * layer.into : 0);
             first.push_back(before);
             std::fill(value(l) - before, value(l), T(0));
         }
@@ -252,7 +270,7 @@ template <class T> class Trial {
         product(R, O, I, View<T>{x, I}, turned, row, z, bias, 0, ahead);
     }
 
-    // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I] of a layer that is not `in_pieces`; those of sequences outgrow the caches
+    // ∂L/∂b, and ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I], of a layer that is not `in_pieces`; those of sequences outgrow the caches
     void weigh(const LayerSpec& layer, const T* delta, const T* x) {
         Count I = layer.into, O = layer.out, R = layer.steps * B;
         T* found = gradient + layer.weight;
@@ -292,26 +310,50 @@ template <class T> class Trial {
     // What goes up from layer l: all it gives, or its last step.
     const T* top(Count l) {
         const auto& layer = task.layers[l];
+        if (layer.pools) return s.pools[l].values.back().data();
         return s.value(l) + (layer.steps - layer.given()) * B * layer.out;
     }
 
     // What layer l sees, in its shape.
-    const T* seen(Count l) { return l == 0 ? bottom : s.laid[l].empty() ? top(l - 1) : s.laid[l].data(); }
+    const T* seen(Count l) { return !s.laid[l].empty() ? s.laid[l].data() : l == 0 ? bottom : top(l - 1); }
+
+    // What arrives at layer l, in the shape in which it is seen.
+    void lay(Count l) {
+        if (s.laid[l].empty()) return;
+        const auto& layer = task.layers[l];
+        T* laid = s.laid[l].data();
+        if (!turned_over(task, l)) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, laid, layer.steps, layer.into, B);
+        else if (!layer.windows) to_rows(top(l - 1), layer.steps, layer.into, B, laid);
+        else if (l == 0) to_columns(bottom, 1, layer.into, B, true, laid, s.turned.data());
+        else to_columns(top(l - 1), task.layers[l - 1].given(), task.layers[l - 1].out, B, true, laid, s.turned.data());
+    }
+
+    // δ at what arrives at layer l, in the shape of what the one below gives, from the shape in which it is seen.
+    void lay_back(Count l, const T* delta, T* laid) {
+        const auto &layer = task.layers[l], &giving = task.layers[l - 1];
+        if (!turned_over(task, l)) lay_out(delta, layer.into, nullptr, laid, giving.given(), giving.out, B);
+        else if (layer.windows) to_rows(delta, giving.given(), giving.out, B, laid);
+        else to_columns(delta, layer.steps, layer.into, B, false, laid, s.turned.data());
+    }
+
+    // Of all samples, before pooling.
+    Count numbers(const LayerSpec& layer) const { return layer.steps * (layer.windows ? blocks_of<T>(B) * REGISTER<T> : B) * layer.out; }
 
     void forward(Raw* raw) {
         for (Count l = 0; l < L; l++) {
             const auto& layer = task.layers[l];
             const auto& theta_of = non_linearity<T>(layer);
             T *z = s.pre(l), *a = s.value(l);
-            if (!s.laid[l].empty()) lay_out(top(l - 1), task.layers[l - 1].out, nullptr, s.laid[l].data(), layer.steps, layer.into, B);
+            lay(l);
             bool finite, sound;
             if (layer.recurrent()) {
                 finite = layer.gates == 1 ? forward_through_time(layer, theta, seen(l), z, a, B, s.through_time)
                                           : forward_through_cells(layer, theta, seen(l), z, a, s.cells[l], B, s.through_time);
                 sound = all_finite(top(l), layer.given() * B * layer.out);
             } else {
-                rise(layer, seen(l), z);
-                finite = sound = theta_of.activate(z, a, layer.steps * B * layer.out);
+                layer.windows ? convolve(layer, theta, seen(l), z, B, s.convolving[l]) : rise(layer, seen(l), z);
+                finite = sound = theta_of.activate(z, a, numbers(layer));
+                pool(layer, a, B, s.pools[l]);
             }
             if (!sound && bad_output < 0) bad_output = l;
             if (!raw) continue;
@@ -320,6 +362,10 @@ template <class T> class Trial {
             if (layer.gates > 1) {
                 Count candidate = CANDIDATE * layer.steps * B * layer.out;
                 z += candidate, a = s.cells[l].gates(s.pre(l)) + candidate;
+            }
+            if (layer.windows) {
+                to_rows(z, 1, layer.out, B, s.delta.data()), to_rows(a, 1, layer.out, B, s.below.data());
+                z = s.delta.data(), a = s.below.data();
             }
             if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
             else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
@@ -340,33 +386,32 @@ template <class T> class Trial {
         bool silent = false;
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
-            Count rows = layer.steps * B;
+            Count n = numbers(layer);
             const T *x = seen(l), *a = s.value(l);
             T* z = s.pre(l);
-            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, rows * layer.out, silent);
+            if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, n / layer.out * layer.given_out(), silent);
             if (layer.gates > 1) {
                 back_through_cells(layer, theta, gradient, delta, x, z, a, s.cells[l], B, l ? below : nullptr, s.through_time);
             } else if (layer.recurrent()) {
                 back_through_time(layer, theta, gradient, delta, x, z, a, B, s.through_time);
             } else {
-                non_linearity<T>(layer).descend(delta, z, a, rows * layer.out);
-                if (!in_pieces<T>(task, layer)) weigh(layer, delta, x);
+                pool_back(layer, a, delta, below, B, s.pools[l]);
+                non_linearity<T>(layer).descend(delta, z, a, n);
+                if (layer.windows) weigh_places(layer, gradient, delta, x, B, s.convolving[l]);
+                else if (!in_pieces<T>(task, layer)) weigh(layer, delta, x);
             }
-            if (l && layer.gates == 1) fall(layer, delta, below, x);
+            if (l && layer.windows) convolve_back(layer, theta, delta, below, B, s.convolving[l]);
+            else if (l && layer.gates == 1) fall(layer, delta, below, x);
             Raw* own = raw ? raw + l : nullptr;
-            bool features = layer.steps == 1 && !layer.recurrent();
+            bool features = layer.steps == 1 && !layer.recurrent() && !layer.windows;
             if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * rows * layer.out, *own);
+            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
             Change change{l, k, delta, x, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             change_by(change);
             if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
             std::swap(delta, below);
-            if (!s.laid[l].empty()) {
-                const auto& giving = task.layers[l - 1];
-                lay_out(delta, layer.into, nullptr, below, giving.given(), giving.out, B);
-                std::swap(delta, below);
-            }
+            if (l && !s.laid[l].empty()) lay_back(l, delta, below), std::swap(delta, below);
         }
     }
 

@@ -36,58 +36,104 @@ template <class T, class F> void descend(T* delta, const T* z, const T* a, Count
 // Rounding may take a sum of squares below zero; a NaN stays one.
 inline double not_negative(double x) { return x < 0 ? 0 : x; }
 
-constexpr Count ROWS_AT_ONCE = 256;  // sums in T stay exact enough
+constexpr Count ROWS_AT_ONCE = 32;  // few enough that T holds what is summed over them
 
+// Over as many units as fill a register, of n units that have not been counted before: the last columns before `end`.
 struct UnitSums {
-    Wide saturated{}, dead{}, slopes{}, within{}, mean{};
+    double squares = 0, within = 0, slopes = 0, saturated = 0, dead = 0;
+
+    // Whether they tell the deviation: its squares neither vanish nor outgrow T, and the first sample does not lie so far from the others that
+    // what is left of them is rounding.
+    template <class T> bool sound() const { return in_range_of<T>(squares) && within > squares / 16; }
+
+    template <class T, class F> void add(const T* z, const T* a, Count B, Count O, Count end, Count n, double steepest, double* means) {
+        constexpr Count W = REGISTER<T>, STREAMS = 2;
+        typedef Register<T> V;
+        V bound = V{} + T(SATURATED * steepest), one = V{} + T(1), none{}, first = held_before(a, end);
+        V highest[STREAMS]{};
+        decltype(one < one) saturated[STREAMS]{};
+        double slopes[W]{}, shifted[W]{}, squares[W]{};  // deviations from the first sample's value
+        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+            V slope_sum[STREAMS]{}, deviation_sum[STREAMS]{}, square_sum[STREAMS]{};
+            auto row = [&](Count b, int s) {
+                Count at = b * O + end;
+                V value = held_before(a, at), pre = F::from_value ? value : held_before(z, at), slope, deviation = value - first;
+#pragma omp simd
+                for (Count i = 0; i < W; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
+                saturated[s] -= slope < bound;  // true is -1
+                highest[s] = slope > highest[s] ? slope : highest[s];
+                slope_sum[s] += slope, deviation_sum[s] += deviation, square_sum[s] += deviation * deviation;
+            };
+            Count b = start, past = std::min(B, start + ROWS_AT_ONCE);
+            for (; b + 1 < past; b += 2) row(b, 0), row(b + 1, 1);
+            if (b < past) row(b, 0);
+            V slope = slope_sum[0] + slope_sum[1], deviation = deviation_sum[0] + deviation_sum[1], square = square_sum[0] + square_sum[1];
+#pragma omp simd
+            for (Count i = 0; i < W; i++) slopes[i] += slope[i], shifted[i] += deviation[i], squares[i] += square[i];
+        }
+        auto counted = saturated[0] + saturated[1];
+        V flat = (highest[0] < T(DEAD)) & (highest[1] < T(DEAD)) ? one : none;
+        double mean[W], square_total = 0, within = 0, slope_total = 0, saturated_total = 0, dead_total = 0;
+#pragma omp simd reduction(+ : square_total, within, slope_total, saturated_total, dead_total)
+        for (Count i = 0; i < W; i++) {
+            bool new_one = i >= W - n;
+            double shift = shifted[i] / B;
+            mean[i] = first[i] + shift;
+            square_total += new_one ? squares[i] : 0;
+            within += new_one ? squares[i] - shifted[i] * shift : 0;
+            slope_total += new_one ? slopes[i] : 0;
+            saturated_total += new_one ? double(counted[i]) : 0;
+            dead_total += new_one ? double(flat[i]) : 0;
+        }
+        std::memcpy(means + end - n, mean + W - n, n * sizeof(double));
+        this->squares += square_total, this->within += within, this->slopes += slope_total, this->saturated += saturated_total, dead += dead_total;
+    }
 };
 
-// Of as many units as there are lanes, or of the n that are left. In one pass: deviations from the first sample's value, in
-// float64, so that they do not drown in the mean where all samples have collapsed together.
-template <class T, class F, bool ALL>
-void look_at_lanes(const T* z, const T* a, Count B, Count O, Count left, double steepest, double unit, double* means, UnitSums& sums) {
-    Count n = ALL ? LANES : left;
-    Lanes<T> bound = Lanes<T>{} + T(SATURATED * steepest), one = Lanes<T>{} + T(1), zero{};
-    Lanes<T> first = lanes(a, n), saturated{}, highest{};
-    Wide slopes{}, shifted{}, shifted_square{};
-    for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
-        Lanes<T> sum{};
-        for (Count b = start; b < std::min(B, start + ROWS_AT_ONCE); b++) {
-            Lanes<T> value = lanes(a + b * O, n), pre = F::from_value ? value : lanes(z + b * O, n), slope;
-#pragma omp simd
-            for (Count i = 0; i < LANES; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
-            sum += slope;
-            saturated += slope < bound ? one : zero;
-            highest = slope > highest ? slope : highest;
-            Wide deviation = wide(value - first);
-            if (needs_range<T>) deviation *= unit;
-            shifted += deviation;
-            shifted_square += deviation * deviation;
+// Means of the units, and the norm of what deviates from them, whatever it is.
+template <class T> double deviation(const T* a, Count B, Count O, double* means) {
+    double largest = 0;
+    for (Count b = 0; b < B; b++) {
+#pragma omp simd reduction(max : largest)
+        for (Count j = 0; j < O; j++) {
+            double size = std::fabs(double(a[b * O + j]) - double(a[j]));
+            largest = size > largest ? size : largest;
         }
-        slopes += wide(sum);
     }
-    auto kept = [n](Wide x) { return ALL ? x : first_of(x, n); };
-    Wide shift = shifted / double(B), mean = wide(first) * unit + shift;
-    std::memcpy(means, &mean, n * sizeof(double));
-    sums.within += kept(shifted_square - shifted * shift), sums.mean += kept(mean), sums.slopes += kept(slopes);
-    sums.saturated += kept(wide(saturated)), sums.dead += kept(wide(highest < T(DEAD) ? one : zero));
+    double exponent = range(largest), unit = power(-exponent), square = 0;
+    std::fill(means, means + O, 0);
+    for (Count b = 0; b < B; b++) {
+#pragma omp simd reduction(+ : square)
+        for (Count j = 0; j < O; j++) {
+            double deviation = (double(a[b * O + j]) - double(a[j])) * unit;
+            means[j] += deviation, square += deviation * deviation;
+        }
+    }
+#pragma omp simd reduction(+ : square)
+    for (Count j = 0; j < O; j++) {
+        double shift = means[j] / B;
+        square -= means[j] * shift;
+        means[j] = a[j] + shift / unit;
+    }
+    return std::sqrt(not_negative(square)) / unit;
 }
 
 // The statistics of forward.py.
 template <class T, class F>
 void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, double* means, Raw& raw) {
-    double exponent = needs_range<T> ? range_of([a](Count i) { return a[i]; }, B * O) : 0, unit = power(-exponent);
     UnitSums sums;
-    Count j = 0;
-    for (; j + LANES <= O; j += LANES) look_at_lanes<T, F, true>(z + j, a + j, B, O, LANES, steepest, unit, means + j, sums);
-    if (j < O) look_at_lanes<T, F, false>(z + j, a + j, B, O, O - j, steepest, unit, means + j, sums);
-    double mean = total(sums.mean) / O, across = 0;
-#pragma omp simd reduction(+ : across)
-    for (Count i = 0; i < O; i++) across += (means[i] - mean) * (means[i] - mean);
-    raw.activation_mean = mean / unit;
-    raw.sample_deviation = std::sqrt(not_negative(total(sums.within))) / unit;
-    raw.unit_deviation = std::sqrt(across) / unit;
-    raw.saturated = total(sums.saturated), raw.slope_sum = total(sums.slopes), raw.dead = total(sums.dead);
+    for (Count j = 0; j < O; j += REGISTER<T>) {
+        Count end = std::min(O, j + REGISTER<T>);
+        sums.add<T, F>(z, a, B, O, end, end - j, steepest, means);
+    }
+    raw.sample_deviation = sums.sound<T>() ? std::sqrt(sums.within) : deviation(a, B, O, means);
+    double mean = 0;
+#pragma omp simd reduction(+ : mean)
+    for (Count i = 0; i < O; i++) mean += means[i];
+    mean /= O;
+    raw.activation_mean = mean;
+    raw.unit_deviation = norm<T>([means, mean](Count i) { return means[i] - mean; }, O);
+    raw.saturated = sums.saturated, raw.slope_sum = sums.slopes, raw.dead = sums.dead;
 }
 
 template <class T> struct NonLinearity {

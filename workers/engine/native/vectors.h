@@ -49,6 +49,38 @@ template <class T, class X> double norm(X x, Count n) {
     return std::sqrt(squares<T>(x, n, exponent)) * power(exponent);
 }
 
+#if defined(__AVX512F__)
+constexpr Count REGISTER_BYTES = 64;
+#elif defined(__AVX__)
+constexpr Count REGISTER_BYTES = 32;
+#else
+constexpr Count REGISTER_BYTES = 16;
+#endif
+template <class T> constexpr Count REGISTER = REGISTER_BYTES / sizeof(T);
+template <class T> struct Registers {
+    typedef T type __attribute__((vector_size(REGISTER_BYTES)));
+    typedef T anywhere __attribute__((vector_size(REGISTER_BYTES), aligned(sizeof(T)), may_alias));
+    typedef T quarter __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
+};
+template <class T> using Register = typename Registers<T>::type;
+
+template <class T> inline Register<T> held(const T* x) { return *(const typename Registers<T>::anywhere*)x; }
+template <class T> inline void put(T* x, Register<T> own) { *(typename Registers<T>::anywhere*)x = own; }
+
+// The register's numbers up to x[end], and zeros before x[0]. So are the columns read that fill no register: the others are passed over.
+template <class T> inline Register<T> held_before(const T* x, Count end) {
+    if (end >= REGISTER<T>) return held(x + end - REGISTER<T>);
+    T found[REGISTER<T>] = {};
+    std::memcpy(found + REGISTER<T> - end, x, end * sizeof(T));
+    return held(found);
+}
+
+// Whether a sum of squares in T is one: neither infinite, nor so small that some of them may have vanished.
+template <class T> inline bool in_range_of(double square) {
+    double most = power(std::numeric_limits<T>::max_exponent / 8 * 5);
+    return square > 1 / most && square < most;  // a NaN is not
+}
+
 // Eight numbers side by side, so that what is summed over samples stays in registers.
 constexpr Count LANES = 8;
 template <class T> struct Vector {

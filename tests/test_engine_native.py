@@ -295,7 +295,7 @@ WIDTHS = layers(
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("batch_size", [2, 31, 106])
+@pytest.mark.parametrize("batch_size", [7, 31, 106])
 def test_one_step_of_units_that_fill_vectors_and_that_do_not(batch_size: int, precision: str, tmp_path: Path) -> None:
     """A unit alone, a vector's and some more or fewer; samples that are summed at once, and that are not."""
     one_step(shard(WIDTHS, "sgd", precision=precision, batch_size=batch_size), 1, tmp_path)

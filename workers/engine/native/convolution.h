@@ -6,10 +6,13 @@
 #include "layers.h"
 #include "windows.h"
 
+constexpr Count TILE_SIDE = 4, FIRST_CACHE = 24 * 1024;
+
 // What goes over a layer's windows in the order of what is written, and weights as they are read.
 template <class T> struct Convolving {
     Pairs up, down, across;  // at each place out: (k, in); at each place in: (k, out); of each k: (out, in)
     std::vector<T> weight;
+    Room<T> sums;  // of a tile's weights, lane by lane
     void fit(const LayerSpec& layer) {
         const Window& w = *layer.windows;
         constexpr Count W = REGISTER<T>;
@@ -17,6 +20,7 @@ template <class T> struct Convolving {
         up = Pairs::of(w, w.out_places(), [](Count p, Count, Count) { return p; }, [=](Count, Count k, Count q) { return Pair{k * O, q * in}; });
         down = Pairs::of(w, w.places(), [](Count, Count, Count q) { return q; }, [=](Count p, Count k, Count) { return Pair{k * C, p * out}; });
         across = Pairs::of(w, w.kernel(), [](Count, Count k, Count) { return k; }, [=](Count p, Count, Count q) { return Pair{p * out, q * in}; });
+        sums.resize(w.kernel() * TILE_SIDE * TILE_SIDE * W);
         weight.resize(std::max(C, O + 1) * std::max(O, C) * w.kernel());
     }
 };
@@ -90,59 +94,80 @@ template <class T> void convolve_back(const LayerSpec& layer, const T* theta, co
                 blocks_of<T>(B));
 }
 
-template <class T> T sum_of(Register<T> x) {
-    T own[REGISTER<T>];
-    std::memcpy(own, &x, sizeof own);
-    for (Count half = REGISTER<T> / 2; half > 0; half /= 2)
-        for (Count i = 0; i < half; i++) own[i] += own[i + half];
-    return own[0];
+template <class T> using Mask = Register<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
+
+// Every number plus the one S places further.
+template <class T, int S> inline Register<T> paired(Register<T> x) {
+    constexpr int W = REGISTER<T>;
+    Mask<T> other;
+    for (int i = 0; i < W; i++) other[i] = i ^ S;
+    return x + __builtin_shuffle(x, other);
+}
+template <class T> inline T sum_of(Register<T> x) {
+    if constexpr (REGISTER<T> > 8) x = paired<T, 8>(x);
+    if constexpr (REGISTER<T> > 4) x = paired<T, 4>(x);
+    if constexpr (REGISTER<T> > 2) x = paired<T, 2>(x);
+    return paired<T, 1>(x)[0];
 }
 
-// ∂L/∂W of R by Q channels and one place of the kernel: Σ over the pairs and all samples of δ·x.
+// ∂L/∂W of R by Q channels and one place of the kernel, lane by lane: + Σ over the pairs and some blocks of δ·x.
 template <class T, int R, int Q>
 void tile_of_weights(const Pair* begin, const Pair* end, Count blocks, const T* delta, Count d_channel, Count d_block, const T* x, Count x_channel,
-                     Count x_block, T* found, Count row, Count column) {
-    Register<T> sum[R][Q] = {};
+                     Count x_block, T* found) {
+    constexpr Count W = REGISTER<T>;
+    Register<T> sum[R][Q];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int q = 0; q < Q; q++) sum[r][q] = held(found + (r * Q + q) * W);
     for (Count b = 0; b < blocks; b++, delta += d_block, x += x_block)
         for (const Pair* pair = begin; pair < end; pair++) {
             const T *one = delta + pair->one, *other = x + pair->other;
-            Register<T> own[Q];
+            Register<T> own[Q], above[R];  // loaded here, or GCC reads them from memory for every product
 #pragma GCC unroll 4
             for (int q = 0; q < Q; q++) own[q] = held(other + q * x_channel);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; r++) {
-                Register<T> above = held(one + r * d_channel);
+            for (int r = 0; r < R; r++) above[r] = held(one + r * d_channel);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-                for (int q = 0; q < Q; q++) sum[r][q] += above * own[q];
-            }
+                for (int q = 0; q < Q; q++) sum[r][q] += above[r] * own[q];
         }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int q = 0; q < Q; q++) found[r * row + q * column] = sum_of<T>(sum[r][q]);
+        for (int q = 0; q < Q; q++) put(found + (r * Q + q) * W, sum[r][q]);
 }
 
-// ∂L/∂W [O, C, K] and ∂L/∂b
+// ∂L/∂W [O, C, K] and ∂L/∂b. What one tile sees of some blocks stays in the first cache from one place of the kernel to the next.
 template <class T> void weigh_places(const LayerSpec& layer, T* gradient, const T* delta, const T* x, Count B, Convolving<T>& room) {
     const Window& w = *layer.windows;
     Steps2 in = steps_in(w), out = steps_out(w);
     Count C = w.channels, O = w.out_channels, K = w.kernel(), W = REGISTER<T>, blocks = blocks_of<T>(B);
-    for (Count k = 0; k < K; k++)
-        for (Count o = 0, rows; o < O; o += rows) {
-            rows = O - o >= 4 ? 4 : 1;
-            for (Count c = 0, columns; c < C; c += columns) {
-                columns = C - c >= 4 ? 4 : 1;
-                auto tile = rows == 4 ? columns == 4 ? tile_of_weights<T, 4, 4> : tile_of_weights<T, 4, 1>
-                            : columns == 4 ? tile_of_weights<T, 1, 4> : tile_of_weights<T, 1, 1>;
-                tile(room.across.begin(k), room.across.end(k), blocks, delta + o * out.channel * W, out.channel * W, w.out() * W,
-                     x + c * in.channel * W, in.channel * W, w.into() * W, gradient + layer.weight + (o * C + c) * K + k, C * K, K);
-            }
+    T* sums = room.sums.data();
+    for (Count o = 0, rows; o < O; o += rows) {
+        rows = O - o >= TILE_SIDE ? TILE_SIDE : 1;
+        for (Count c = 0, columns; c < C; c += columns) {
+            columns = C - c >= TILE_SIDE ? TILE_SIDE : 1;
+            auto tile = rows > 1 ? columns > 1 ? tile_of_weights<T, TILE_SIDE, TILE_SIDE> : tile_of_weights<T, TILE_SIDE, 1>
+                                 : columns > 1 ? tile_of_weights<T, 1, TILE_SIDE> : tile_of_weights<T, 1, 1>;
+            Count seen = (rows * w.out_places() + columns * w.places()) * REGISTER_BYTES;
+            Count together = seen > FIRST_CACHE ? blocks : FIRST_CACHE / seen, n = rows * columns;
+            std::fill(sums, sums + K * n * W, T(0));
+            for (Count b = 0; b < blocks; b += together)
+                for (Count k = 0; k < K; k++)
+                    tile(room.across.begin(k), room.across.end(k), std::min(together, blocks - b), delta + (b * w.out() + o * out.channel) * W,
+                         out.channel * W, w.out() * W, x + (b * w.into() + c * in.channel) * W, in.channel * W, w.into() * W, sums + k * n * W);
+            for (Count k = 0; k < K; k++)
+                for (Count i = 0; i < n; i++)
+                    gradient[layer.weight + ((o + i / columns) * C + c + i % columns) * K + k] = sum_of<T>(held(sums + (k * n + i) * W));
         }
+    }
     if (layer.bias < 0) return;
     for (Count o = 0; o < O; o++) {
-        Register<T> sum{};
-        for (Count b = 0; b < blocks; b++)
-            for (Count p = 0; p < w.out_places(); p++) sum += held(delta + (b * w.out() + o * out.channel + p * out.place) * W);
-        gradient[layer.bias + o] = sum_of<T>(sum);
+        Register<T> sums[4] = {};  // none waits for the one before
+        for (Count p = 0; p < w.out_places(); p++)
+            for (Count b = 0; b < blocks; b++) sums[b % 4] += held(delta + (b * w.out() + o * out.channel + p * out.place) * W);
+        gradient[layer.bias + o] = sum_of<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
 }

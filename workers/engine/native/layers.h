@@ -17,6 +17,7 @@ extern "C" struct LayerSpec {
     Count pools;                          // how many of these
 
     bool recurrent() const { return through >= 0; }
+    bool features() const { return steps == 1 && !recurrent() && !windows; }  // a dense layer, not on a sequence
     Count given() const { return last ? 1 : steps; }  // steps of what goes up
     Count given_out() const { return windows ? windows[pools].out() : out; }  // features of each
 };
@@ -38,14 +39,3 @@ template <class T> using Room = std::vector<T, Unset<T>>;
 
 template <class T> const NonLinearity<T>& non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.kernels; }
 template <class T> const NonLinearity<T>& gate_non_linearity(const LayerSpec& layer) { return *(const NonLinearity<T>*)layer.gate_kernels; }
-
-// Σ_b δ_b, unit by unit; two sums of every second sample, so that one need not wait for the other.
-template <class T> void sum_over_samples(const T* delta, Count B, Count O, T* found) {
-    for (Count j = 0; j < O; j += LANES) {
-        Lanes<T> even{}, odd{};
-        for (Count b = 0; b < B - 1; b += 2) even += lanes(delta + b * O + j, O - j), odd += lanes(delta + (b + 1) * O + j, O - j);
-        if (B % 2) even += lanes(delta + (B - 1) * O + j, O - j);
-        even += odd;
-        std::memcpy(found + j, &even, std::min(LANES, O - j) * sizeof(T));
-    }
-}

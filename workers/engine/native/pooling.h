@@ -12,7 +12,11 @@ template <class F> void each_window(const Window& w, const Pairs& pairs, Count b
                 f(pairs.begin(p), pairs.end(p), b * w.into() + c * in.channel, b * w.out() + c * out.channel + p * out.place);
 }
 
-template <class T> auto larger(Register<T> x, Register<T> than) { return (x > than) | (x != x); }
+// By lane; a NaN is larger than any number.
+template <class T> Register<T> larger(Register<T> x, Register<T> than) {
+    Register<T> found = x > than ? x : than;
+    return x != x ? x : found;
+}
 
 template <class T> void pool(const Window& w, const Pairs& pairs, const T* x, T* found, Count blocks) {
     constexpr Count W = REGISTER<T>;
@@ -24,37 +28,38 @@ template <class T> void pool(const Window& w, const Pairs& pairs, const T* x, T*
             for (const Pair* pair = begin + 1; pair < end; pair++) own += seen(pair);
             own *= share;
         } else {
-            for (const Pair* pair = begin + 1; pair < end; pair++) own = larger<T>(seen(pair), own) ? seen(pair) : own;
+            for (const Pair* pair = begin + 1; pair < end; pair++) own = larger<T>(seen(pair), own);
         }
         put(found + out * W, own);
     });
 }
 
-// δ at what came in, from δ at what went out: to the first of the largest, or to all alike.
-template <class T> void pool_back(const Window& w, const Pairs& pairs, const T* x, const T* delta, T* below, Count blocks) {
+// Whether every place is seen once.
+inline bool parts(const Window& w) {
+    return w.side[0] == w.stride && (w.side[1] == w.stride || w.from[1] == 1) && w.out_places() * w.kernel() == w.places();
+}
+
+// δ at what came in, x, from δ at what went out, found: to the first of the largest, or to all alike.
+template <class T> void pool_back(const Window& w, const Pairs& pairs, const T* x, const T* found, const T* delta, T* below, Count blocks) {
     constexpr Count W = REGISTER<T>;
     T share = T(1) / T(w.kernel());
-    std::fill(below, below + blocks * w.into() * W, T(0));
+    bool once = parts(w);
+    if (!once) std::fill(below, below + blocks * w.into() * W, T(0));
     each_window(w, pairs, blocks, [&](const Pair* begin, const Pair* end, Count in, Count out) {
         Register<T> above = held(delta + out * W), zero{};
         auto add = [&](const Pair* pair, Register<T> own) {
             T* to = below + (in + pair->other) * W;
-            put(to, held(to) + own);
+            put(to, once ? own : held(to) + own);
         };
         if (w.kind == MEAN) {
             for (const Pair* pair = begin; pair < end; pair++) add(pair, above * share);
             return;
         }
-        auto largest = held(x + (in + begin->other) * W);
-        for (const Pair* pair = begin + 1; pair < end; pair++) {
-            auto own = held(x + (in + pair->other) * W);
-            largest = larger<T>(own, largest) ? own : largest;
-        }
+        Register<T> largest = held(found + out * W);
         for (const Pair* pair = begin; pair < end; pair++) {
-            auto own = held(x + (in + pair->other) * W);
-            auto is = own == largest | own != own;
-            add(pair, is ? above : zero);
-            above = is ? zero : above;
+            Register<T> own = held(x + (in + pair->other) * W), given = own == largest ? above : zero, left = own == largest ? zero : above;
+            add(pair, own != own ? above : given);
+            above = own != own ? zero : left;
         }
     });
 }
@@ -81,5 +86,5 @@ template <class T> void pool(const LayerSpec& layer, const T* value, Count B, Po
 // δ at the layer's value from δ at what goes up; the two change places at every pool.
 template <class T> void pool_back(const LayerSpec& layer, const T* value, T*& delta, T*& below, Count B, const Pools<T>& room) {
     for (Count i = layer.pools - 1; i >= 0; i--, std::swap(delta, below))
-        pool_back(layer.windows[i + 1], room.seen[i], room.below(i, value), delta, below, blocks_of<T>(B));
+        pool_back(layer.windows[i + 1], room.seen[i], room.below(i, value), room.values[i].data(), delta, below, blocks_of<T>(B));
 }

@@ -3,8 +3,8 @@
 //
 // S steps, B samples, I/H features in and units. theta and gradient are a trial's flat parameters.
 #pragma once
-#include "layers.h"
 #include "products.h"
+#include "samples.h"
 #include <numeric>
 
 constexpr Count ROWS_OF_A_SUM = 256;  // of a product that sums over samples and steps: what it reads stays in the cache

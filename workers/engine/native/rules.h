@@ -28,7 +28,7 @@ template <class T> inline T nonzero(double eps) { return T(std::fmax(eps, double
 template <class T> struct Moving {
     typedef Lanes<T> V;
     static constexpr bool moves = true, has_eps = false;
-    Mask<T> dominated(const V*) const { return Mask<T>{}; }
+    Which<T> dominated(const V*) const { return Which<T>{}; }
 };
 
 // A rule that torch runs, later.
@@ -77,7 +77,7 @@ template <class T, bool VELOCITY> struct RmsProp : Moving<T> {
         if constexpr (VELOCITY) length = state[1] = state[1] * momentum + length;
         theta -= lr * length;
     }
-    Mask<T> dominated(const V* state) const { return state[0] < below; }
+    Which<T> dominated(const V* state) const { return state[0] < below; }
 };
 
 template <class T> struct Adam : Moving<T> {
@@ -96,7 +96,7 @@ template <class T> struct Adam : Moving<T> {
         state[1] = towards(state[1], own * own, fresh2);
         theta -= length * (state[0] / (root<T>(state[1]) + eps));
     }
-    Mask<T> dominated(const V* state) const { return state[1] < below; }
+    Which<T> dominated(const V* state) const { return state[1] < below; }
 };
 
 template <class T> struct Rprop : Moving<T> {
@@ -152,5 +152,5 @@ template <class T> struct Smorms3 : Moving<T> {
         V rate = signal > lr ? V{} + lr : signal;  // a NaN stays one
         theta -= g * (rate / (root<T>(state[1]) + eps));
     }
-    Mask<T> dominated(const V* state) const { return state[1] < bare_eps; }
+    Which<T> dominated(const V* state) const { return state[1] < bare_eps; }
 };

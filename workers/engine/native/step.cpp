@@ -12,6 +12,7 @@
 #include "pooling.h"
 #include "products.h"
 #include "recurrent.h"
+#include "samples.h"
 #include "units.h"
 #include <algorithm>
 #include <cstring>
@@ -69,7 +70,7 @@ inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.ou
 
 // Whether nothing has to be known of the whole gradient of a layer before its elements can make their update.
 template <class T> bool in_pieces(const Task& task, const LayerSpec& layer) {
-    return !needs_range<T> && !task.extended && small(layer) && layer.steps == 1 && !layer.recurrent() && !layer.windows;
+    return !needs_range<T> && !task.extended && small(layer) && layer.features();
 }
 
 inline Count piece_rows(const LayerSpec& layer) { return std::max<Count>(1, PIECE / layer.into / PIECE_ROWS) * PIECE_ROWS; }
@@ -105,10 +106,12 @@ template <class T> struct Scratch {
     std::vector<Pools<T>> pools;       // above convolutions
     std::vector<Count> first;          // where a layer's first step is among its values
     Room<double> sums;                 // one for each unit, or each sample
+    Room<T> reach;                     // ‖x‖² of each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
-          delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)) {
+          delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)),
+          reach(task.batch + REGISTER<T>) {
         Count largest = 0, rows = 0, piece = 0, samples = filled_up<T>(task);
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -135,20 +138,6 @@ template <class T> struct Scratch {
     T* pre(Count l) { return z[l].data() + (a[l].empty() ? first[l] : 0); }
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
 };
-
-// Σ_b ‖δ_b‖² and Σ_b ‖δ_b‖² (‖x_b‖² + 1), some samples side by side.
-template <class T> void look_at_samples(const T* delta, const T* x, const LayerSpec& layer, Count B, Raw& raw) {
-    Count I = layer.into, O = layer.out;
-    double exponent = needs_range<T> ? range_of([delta](Count i) { return delta[i]; }, B * O) : 0, unit = power(-exponent);
-    double x_exponent = needs_range<T> ? range_of([x](Count i) { return x[i]; }, B * I) : 0, x_unit = power(-x_exponent);
-    double reach_unit = power(2 * x_exponent), biased = layer.bias >= 0 ? 1 : 0;
-    Wide square{}, sample_square{};
-    for (Count b = 0; b < B; b += LANES) {
-        Wide own = squares_of_rows(delta + b * O, O, B - b, unit), reach = squares_of_rows(x + b * I, I, B - b, x_unit);
-        square += own, sample_square += own * (reach * reach_unit + biased);
-    }
-    raw.delta_exponent = exponent, raw.delta_square = total(square), raw.sample_square = total(sample_square) * B;
-}
 
 template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) {
     auto element = [delta](Count i) { return delta[i]; };
@@ -270,11 +259,18 @@ template <class T> class Trial {
         product(R, O, I, View<T>{x, I}, turned, row, z, bias, 0, ahead);
     }
 
-    // ∂L/∂b, and ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I], of a layer that is not `in_pieces`; those of sequences outgrow the caches
+    // ∂L/∂b, with what is recorded of samples
+    void weigh_samples(const LayerSpec& layer, const T* delta, const T* x, Raw* raw) {
+        T* bias = layer.bias < 0 ? nullptr : gradient + layer.bias;
+        if (raw && layer.features() && wanted(SAMPLES)) look_at_samples<T, OF_SAMPLES>(delta, x, layer, B, bias, s.reach.data(), *raw);
+        else if (raw && layer.features() && wanted(ERROR_SIGNAL)) look_at_samples<T, OF_SIGNAL>(delta, x, layer, B, bias, nullptr, *raw);
+        else if (bias) sum_over_samples(delta, layer.steps * B, layer.out, bias);
+    }
+
+    // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I], of a layer that is not `in_pieces`; those of sequences outgrow the caches
     void weigh(const LayerSpec& layer, const T* delta, const T* x) {
         Count I = layer.into, O = layer.out, R = layer.steps * B;
         T* found = gradient + layer.weight;
-        if (layer.bias >= 0) sum_over_samples(delta, R, O, gradient + layer.bias);
         if (!small(layer) || layer.steps > 1) return by_blas('N', 'T', I, O, R, x, I, delta, O, found);
         product(O, I, R, View<T, true>{delta, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
     }
@@ -364,8 +360,10 @@ template <class T> class Trial {
                 z += candidate, a = s.cells[l].gates(s.pre(l)) + candidate;
             }
             if (layer.windows) {
-                to_rows(z, 1, layer.out, B, s.delta.data()), to_rows(a, 1, layer.out, B, s.below.data());
-                z = s.delta.data(), a = s.below.data();
+                T *other = s.delta.data(), *value = a == z ? other : s.below.data();
+                to_rows(z, 1, layer.out, B, other);
+                if (a != z) to_rows(a, 1, layer.out, B, value);
+                z = other, a = value;
             }
             if (layer.steps > 1) look_through_time(layer, z, a, B, s.sums.data(), raw[l]);
             else theta_of.look(z, a, B, layer.out, layer.steepest, s.sums.data(), raw[l]);
@@ -387,6 +385,7 @@ template <class T> class Trial {
         for (Count l = L - 1; l >= 0; l--) {
             const auto& layer = task.layers[l];
             Count n = numbers(layer);
+            Raw* own = raw ? raw + l : nullptr;
             const T *x = seen(l), *a = s.value(l);
             T* z = s.pre(l);
             if (task.extended && (L - 1 - l) % BETWEEN == 0) carried += bring_in_range(delta, n / layer.out * layer.given_out(), silent);
@@ -398,14 +397,12 @@ template <class T> class Trial {
                 pool_back(layer, a, delta, below, B, s.pools[l]);
                 non_linearity<T>(layer).descend(delta, z, a, n);
                 if (layer.windows) weigh_places(layer, gradient, delta, x, B, s.convolving[l]);
-                else if (!in_pieces<T>(task, layer)) weigh(layer, delta, x);
+                else weigh_samples(layer, delta, x, own);
+                if (!layer.windows && !in_pieces<T>(task, layer)) weigh(layer, delta, x);
             }
             if (l && layer.windows) convolve_back(layer, theta, delta, below, B, s.convolving[l]);
             else if (l && layer.gates == 1) fall(layer, delta, below, x);
-            Raw* own = raw ? raw + l : nullptr;
-            bool features = layer.steps == 1 && !layer.recurrent() && !layer.windows;
-            if (own && wanted(SAMPLES) && features) look_at_samples(delta, x, layer, B, *own);
-            else if (own && wanted(ERROR_SIGNAL)) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
+            if (own && wanted(ERROR_SIGNAL) && !layer.features()) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
             Change change{l, k, delta, x, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
             change_by(change);
@@ -509,9 +506,10 @@ template <class T> class Trial {
             if (change.raw || next.keep) ahead.add(next.previous, next.count);
             for (int i = 0; i < R::states; i++) ahead.add(next.state[i], next.count);
             product(own, I, B, View<T, true>{change.delta + m, O}, x, padded<T>(I), g, (const T*)nullptr, 0, ahead);
-            bool biased = layer.bias >= 0 && m + own == O;
-            if (biased) sum_over_samples(change.delta, B, O, g + own * I);
-            if (biased) next.count += O;
+            if (layer.bias >= 0 && m + own == O) {
+                if (!kept) std::memcpy(g + own * I, gradient + layer.bias, O * sizeof(T));
+                next.count += O;
+            }
             to(next);
         }
     }

@@ -36,15 +36,12 @@ template <class T, class F> void descend(T* delta, const T* z, const T* a, Count
 // Rounding may take a sum of squares below zero; a NaN stays one.
 inline double not_negative(double x) { return x < 0 ? 0 : x; }
 
-constexpr Count ROWS_AT_ONCE = 32;  // few enough that T holds what is summed over them
-
 // Over as many units as fill a register, of n units that have not been counted before: the last columns before `end`.
 struct UnitSums {
     double squares = 0, within = 0, slopes = 0, saturated = 0, dead = 0;
 
-    // Whether they tell the deviation: its squares neither vanish nor outgrow T, and the first sample does not lie so far from the others that
-    // what is left of them is rounding.
-    template <class T> bool sound() const { return in_range_of<T>(squares) && within > squares / 16; }
+    // Whether they tell the deviation of so many numbers: the first sample must not lie so far from the others that what is left is rounding.
+    template <class T> bool sound(Count n) const { return holds<T>(squares, n) && within > squares / 16; }
 
     template <class T, class F> void add(const T* z, const T* a, Count B, Count O, Count end, Count n, double steepest, double* means) {
         constexpr Count W = REGISTER<T>, STREAMS = 2;
@@ -53,20 +50,23 @@ struct UnitSums {
         V highest[STREAMS]{};
         decltype(one < one) saturated[STREAMS]{};
         double slopes[W]{}, shifted[W]{}, squares[W]{};  // deviations from the first sample's value
-        for (Count start = 0; start < B; start += ROWS_AT_ONCE) {
+        for (Count start = 0, past; start < B; start = past) {
+            past = std::min(B, start + STREAMS * TERMS);
             V slope_sum[STREAMS]{}, deviation_sum[STREAMS]{}, square_sum[STREAMS]{};
-            auto row = [&](Count b, int s) {
-                Count at = b * O + end;
-                V value = held_before(a, at), pre = F::from_value ? value : held_before(z, at), slope, deviation = value - first;
+            auto add = [&](V pre, V value, int s) {
+                V slope, deviation = value - first;
 #pragma omp simd
                 for (Count i = 0; i < W; i++) slope[i] = std::fabs(F::slope(pre[i], value[i]));
                 saturated[s] -= slope < bound;  // true is -1
                 highest[s] = slope > highest[s] ? slope : highest[s];
                 slope_sum[s] += slope, deviation_sum[s] += deviation, square_sum[s] += deviation * deviation;
             };
-            Count b = start, past = std::min(B, start + ROWS_AT_ONCE);
-            for (; b + 1 < past; b += 2) row(b, 0), row(b + 1, 1);
-            if (b < past) row(b, 0);
+            Count b = start;
+            for (; b < past && (b * O + end < W || (past - b) % STREAMS); b++)
+                add(held_before(z, b * O + end), held_before(a, b * O + end), 0);
+            for (; b < past; b += STREAMS)
+#pragma GCC unroll 2
+                for (int s = 0; s < STREAMS; s++) add(held(z + (b + s) * O + end - W), held(a + (b + s) * O + end - W), s);
             V slope = slope_sum[0] + slope_sum[1], deviation = deviation_sum[0] + deviation_sum[1], square = square_sum[0] + square_sum[1];
 #pragma omp simd
             for (Count i = 0; i < W; i++) slopes[i] += slope[i], shifted[i] += deviation[i], squares[i] += square[i];
@@ -85,7 +85,7 @@ struct UnitSums {
             saturated_total += new_one ? double(counted[i]) : 0;
             dead_total += new_one ? double(flat[i]) : 0;
         }
-        std::memcpy(means + end - n, mean + W - n, n * sizeof(double));
+        n == W ? std::memcpy(means + end - W, mean, sizeof mean) : std::memcpy(means + end - n, mean + W - n, n * sizeof(double));
         this->squares += square_total, this->within += within, this->slopes += slope_total, this->saturated += saturated_total, dead += dead_total;
     }
 };
@@ -126,7 +126,7 @@ void look_at_units(const T* z, const T* a, Count B, Count O, double steepest, do
         Count end = std::min(O, j + REGISTER<T>);
         sums.add<T, F>(z, a, B, O, end, end - j, steepest, means);
     }
-    raw.sample_deviation = sums.sound<T>() ? std::sqrt(sums.within) : deviation(a, B, O, means);
+    raw.sample_deviation = sums.sound<T>(B * O) ? std::sqrt(sums.within) : deviation(a, B, O, means);
     double mean = 0;
 #pragma omp simd reduction(+ : mean)
     for (Count i = 0; i < O; i++) mean += means[i];

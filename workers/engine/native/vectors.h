@@ -75,10 +75,18 @@ template <class T> inline Register<T> held_before(const T* x, Count end) {
     return held(found);
 }
 
-// Whether a sum of squares in T is one: neither infinite, nor so small that some of them may have vanished.
-template <class T> inline bool in_range_of(double square) {
-    double most = power(std::numeric_limits<T>::max_exponent / 8 * 5);
-    return square > 1 / most && square < most;  // a NaN is not
+// The register's last n numbers.
+template <class T> inline void put_last(T* x, Register<T> own, Count n) {
+    constexpr Count W = REGISTER<T>;
+    n == W ? put(x, own) : (void)std::memcpy(x, (T*)&own + W - n, n * sizeof(T));
+}
+
+constexpr Count TERMS = 16;  // of a sum in T before it becomes part of one in float64
+
+// Whether a sum of squares in T is what it should be: it is no infinity, and what vanishes at most, so many times the least number, is below rounding.
+template <class T> inline bool holds(double sum, double vanishing) {
+    typedef std::numeric_limits<T> Limits;
+    return std::isfinite(sum) && vanishing * Limits::min() <= sum * Limits::epsilon();
 }
 
 // Eight numbers side by side, so that what is summed over samples stays in registers.
@@ -88,7 +96,7 @@ template <class T> struct Vector {
 };
 template <class T> using Lanes = typename Vector<T>::type;
 using Wide = Lanes<double>;
-template <class T> using Mask = decltype(Lanes<T>{} < Lanes<T>{});  // of a comparison: all bits of a lane or none
+template <class T> using Which = decltype(Lanes<T>{} < Lanes<T>{});  // of a comparison: all bits of a lane or none
 
 // The n numbers at x, and zeros behind them.
 template <class T> inline Lanes<T> lanes(const T* x, Count n) {
@@ -124,7 +132,7 @@ template <class T> inline Lanes<T> root(Lanes<T> x) {
 }
 
 // One where it is so.
-template <class T> inline Lanes<T> counted(Mask<T> found) { return found ? Lanes<T>{} + T(1) : Lanes<T>{}; }
+template <class T> inline Lanes<T> counted(Which<T> found) { return found ? Lanes<T>{} + T(1) : Lanes<T>{}; }
 
 // The first n lanes, and zeros behind them.
 template <class V> inline V first_of(V x, Count n) {
@@ -136,38 +144,6 @@ template <class V> inline V first_of(V x, Count n) {
 inline double total(Wide x) {
     auto four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
     return (four[0] + four[2]) + (four[1] + four[3]);
-}
-
-// Sums of neighbours S lanes apart: where a lane has S in its number those of q, else of p.
-template <int S> inline Wide folded(Wide p, Wide q) {
-    typedef std::int64_t Mask __attribute__((vector_size(LANES * 8)));
-    Mask near, far;
-    for (int i = 0; i < LANES; i++) near[i] = i & S ? LANES + i - S : i, far[i] = i & S ? LANES + i : i + S;
-    return __builtin_shuffle(p, q, near) + __builtin_shuffle(p, q, far);
-}
-
-// Σ x², in units of 1/unit², of each of the first rows of n numbers; zeros where there are fewer rows than lanes.
-template <class T> inline Wide squares_of_rows(const T* x, Count n, Count rows, double unit) {
-    Count whole = n / LANES * LANES, last = std::min(rows, LANES) - 1;
-    Wide sum[LANES];
-    const T* from[LANES];
-#pragma GCC unroll 8
-    for (Count row = 0; row < LANES; row++) sum[row] = Wide{}, from[row] = x + std::min(row, last) * n;
-    auto add = [&](Count at, Count count) {
-#pragma GCC unroll 8
-        for (Count row = 0; row < LANES; row++) {
-            Wide own = wide(lanes(from[row] + at, count));
-            if (needs_range<T>) own *= unit;
-            sum[row] += own * own;
-        }
-    };
-    for (Count i = 0; i < whole; i += LANES) add(i, LANES);
-    if (whole < n) add(whole, n - whole);
-    if (last < LANES - 1)
-        for (Count row = last + 1; row < LANES; row++) sum[row] = Wide{};
-    static_assert(LANES == 8, "three times half as many");
-    Wide low = folded<2>(folded<1>(sum[0], sum[1]), folded<1>(sum[2], sum[3]));
-    return folded<4>(low, folded<2>(folded<1>(sum[4], sum[5]), folded<1>(sum[6], sum[7])));
 }
 
 template <class T> bool all_finite(const T* x, Count n) {

@@ -155,6 +155,13 @@ FOLDED = layers(
     {"kind": "global_pool"},
 )
 """Features as images and as sequences and back, with layers of every kind below and above."""
+EQUAL = layers(
+    *conv(6, "relu", bias=False),
+    {"kind": "max_pool", "kernel_size": 4},
+    *conv(6, "relu"),
+    {"kind": "global_pool", "of": "max"},
+)
+"""The largest of numbers of which many are zero."""
 PATHS: tuple[EnginePath, ...] = ("portable", "native")
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
@@ -234,7 +241,7 @@ def test_one_step_through_time(network: Any, problem: Any, start: int, precision
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("batch_size", [33, 5])
-@pytest.mark.parametrize(("network", "problem"), [(CONVOLVED, IMAGES), (FOLDED, "wine")])
+@pytest.mark.parametrize(("network", "problem"), [(CONVOLVED, IMAGES), (FOLDED, "wine"), (EQUAL, IMAGES)])
 def test_one_step_of_convolutions(network: Any, problem: Any, batch_size: int, precision: str, tmp_path: Path) -> None:
     """Samples that fill a register and more, and that do not; from the start, and from where rules remember."""
     for start in (0, 3):
@@ -574,7 +581,6 @@ def test_what_is_not_compiled_stays_on_the_portable_path() -> None:
             "flatten",
         ],
         [{"kind": "max_pool"}, *conv(4, "tanh"), "flatten"],
-        [*conv(4, "tanh"), {"kind": "global_pool", "of": "max"}],
     ):
         assert choose(shard(layers(*other), "sgd", problem=IMAGES), "cpu", 2).path == "portable"
     assert choose(shard(MIXED, "sgd"), "cuda", 2).path == "portable"

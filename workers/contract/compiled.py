@@ -62,13 +62,11 @@ def _fits(below: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
         return max(spec.hidden_size, layer.in_shape[-1]) <= LARGEST_THROUGH_TIME
     if isinstance(spec, Conv1d | Conv2d):
         return spec.positions(layer.in_shape) * prod(layer.tensors[0][2:]) <= MOST_PAIRS
-    return isinstance(spec, Linear | Flatten | Unflatten | MaxPool | AveragePool | GlobalPool)
+    return isinstance(spec, (Linear, Flatten, Unflatten, *POOLS))
 
 
 def _pools(weights: ExpandedLayer | None, layer: ExpandedLayer) -> bool:
-    """Whether it is no pooling, or some above a convolution; not a global maximum, whose gradient torch shares out among equal numbers."""
-    if isinstance(layer.spec, GlobalPool) and layer.spec.of == "max":
-        return False
+    """Whether it is no pooling, or some above a convolution."""
     return not isinstance(layer.spec, POOLS) or (weights is not None and isinstance(weights.spec, Conv1d | Conv2d))
 
 

@@ -28,6 +28,8 @@ RECURRENT = 4
 
 COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 60.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
+COMPILED_CONVOLVED = 0.8
+"""Of the products of convolutions, which padding leaves out where a window goes beyond an image."""
 COMPILED_LAYER, COMPILED_STEP = 3e4, 7e5
 """Operations for each layer of weights and for each step of a trial, however small …"""
 COMPILED_POSITION = 6.5e4
@@ -129,7 +131,10 @@ def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> fl
     """Of one sample's gradient."""
     layers = list(walk(network))
     if compiled:
-        return COMPILED_PRODUCTS * PASSES * sum(map(_used, layers)) + COMPILED_NUMBER * sum(map(_numbers, layers))
+        products = sum(
+            (COMPILED_CONVOLVED if _convolves(layer) else COMPILED_PRODUCTS) * _used(layer) for layer in layers
+        )
+        return PASSES * products + COMPILED_NUMBER * sum(map(_numbers, layers))
     products = sum((CONVOLVED if layer.spec.kind == "conv2d" else PRODUCTS) * _used(layer) for layer in layers)
     numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
     remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
@@ -145,6 +150,10 @@ def _numbers(layer: ExpandedLayer) -> int:
     """That a layer gives of one sample; a recurrent one at every step, whatever goes up, and its gates as well."""
     spec = layer.spec
     return _through(layer) * spec.gates * spec.hidden_size if isinstance(spec, Rnn | Lstm) else prod(layer.out_shape)
+
+
+def _convolves(layer: ExpandedLayer) -> bool:
+    return isinstance(layer.spec, Conv1d | Conv2d)
 
 
 def _through(layer: ExpandedLayer) -> int:

@@ -7,7 +7,7 @@ more than a schedule round it, is run by torch between the steps, on its own row
 portable path. So nobody who adds a rule or a layer has to know of this folder.
 
 Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
-stay in the core's own cache, and each element is visited a few times in all, not once for every operation of torch.
+stay in the core's own cache, each element is visited once or twice in all, not once for every operation of torch, and fetched while the core multiplies.
 """
 
 import ctypes
@@ -56,7 +56,7 @@ RAW = (
     *("weight_norm", "update_norm", "eps_dominated"),
 )
 """`Raw` in units.h."""
-WINDOWED = {"conv1d": 0, "conv2d": 0, "max_pool": 1, "average_pool": 2}
+WINDOWED = {"conv1d": 0, "conv2d": 0, "max_pool": 1, "average_pool": 2, "average": 2, "max": 3}
 """`Windowed` in windows.h."""
 
 
@@ -233,7 +233,7 @@ def _window(layer: ExpandedLayer) -> _Window:
     (channels, places), (out_channels, out_places) = map(_parted, (layer.in_shape, layer.out_shape))
     sequence = len(layer.in_shape) == 2
     if isinstance(spec, specs.GlobalPool):
-        return _Window(WINDOWED["average_pool"], channels, channels, sequence, places, (1, 1), places, (0, 0), 1, 1)
+        return _Window(WINDOWED[spec.of], channels, channels, sequence, places, (1, 1), places, (0, 0), 1, 1)
     assert isinstance(spec, specs.Conv1d | specs.Conv2d | specs.MaxPool | specs.AveragePool)
     side, margin, stride, dilation = spec.kernel_size, 0, spec.stride or spec.kernel_size, 1
     if isinstance(spec, specs.Conv1d | specs.Conv2d):

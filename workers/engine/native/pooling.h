@@ -39,7 +39,8 @@ inline bool parts(const Window& w) {
     return w.side[0] == w.stride && (w.side[1] == w.stride || w.from[1] == 1) && w.out_places() * w.kernel() == w.places();
 }
 
-// δ at what came in, x, from δ at what went out, found: to the first of the largest, or to all alike.
+// δ at what came in, x, from δ at what went out, found: to the first of the largest, to all the largest in equal shares, or
+// to all places.
 template <class T> void pool_back(const Window& w, const Pairs& pairs, const T* x, const T* found, const T* delta, T* below, Count blocks) {
     constexpr Count W = REGISTER<T>;
     T share = T(1) / T(w.kernel());
@@ -56,6 +57,13 @@ template <class T> void pool_back(const Window& w, const Pairs& pairs, const T* 
             return;
         }
         Register<T> largest = held(found + out * W);
+        if (w.kind == ALL_LARGEST) {
+            Register<T> one = zero + T(1), many{};
+            auto is = [&](const Pair* pair) { return held(x + (in + pair->other) * W) == largest ? one : zero; };
+            for (const Pair* pair = begin; pair < end; pair++) many += is(pair);
+            for (const Pair* pair = begin; pair < end; pair++) add(pair, above * is(pair) / many);
+            return;
+        }
         for (const Pair* pair = begin; pair < end; pair++) {
             Register<T> own = held(x + (in + pair->other) * W), given = own == largest ? above : zero, left = own == largest ? zero : above;
             add(pair, own != own ? above : given);

@@ -8,7 +8,7 @@
 #include "products.h"
 #include <vector>
 
-enum Windowed { CONVOLUTION, LARGEST, MEAN };
+enum Windowed { CONVOLUTION, LARGEST, MEAN, ALL_LARGEST };
 
 // From C channels at so many places to O channels at others.
 extern "C" struct Window {

@@ -1,11 +1,14 @@
 """The compiled path against the portable one, which is the definition: from equal state the same step and the same statistics."""
 
+import ctypes
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from engine_samples import (
@@ -24,6 +27,7 @@ from engine_samples import (
     with_a_diverging,
 )
 
+from workers.contract.activations import Formula
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
 from workers.contract.statistics import GROUPS, SETS, recorded
@@ -477,6 +481,38 @@ def test_products_that_overflow_do_so_on_both_paths(network: Any, problem: Any) 
             if isinstance(value, float):
                 assert math.isfinite(value) == math.isfinite(other[name]), (name, own["layer"])
     assert any(row["gradient_nonfinite_fraction"] for row in native)
+
+
+@pytest.mark.parametrize(
+    ("formula", "twin", "least"),
+    [
+        ("exp(z)", np.exp, 3e-45),
+        (
+            "1/(1 + exp(-z))",
+            lambda z: 1 / (1 + np.exp(-z)),
+            1.2e-38,
+        ),  # zero where the exponential is infinite, as in torch
+        ("tanh(z)", np.tanh, 3e-45),
+    ],
+)
+def test_functions_are_right_to_some_units_in_the_last_place(
+    formula: str, twin: Callable[[Any], Any], least: float
+) -> None:
+    """Beside numpy's in float64: also where they are tiny; where they are subnormal to as many of the least number."""
+    compiled = build.kernels(Formula(formula=formula))
+    assert compiled is not None
+    activate = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    function = activate.from_address(compiled[torch.float32])
+    sizes = np.logspace(-30, 0, 4001)
+    edges = [0, math.inf, -math.inf, math.nan]
+    z = np.concatenate([np.linspace(-110, 110, 100_003), sizes, -sizes, edges], dtype=np.float32)
+    found = z.copy()  # in place where the value tells the slope
+    function(found.ctypes.data, found.ctypes.data, len(z))
+    with np.errstate(over="ignore"):
+        expected = twin(z.astype(np.float64))
+    beyond = expected > np.finfo(np.float32).max
+    assert np.isinf(found[beyond]).all()
+    np.testing.assert_allclose(found[~beyond], expected[~beyond], rtol=4e-7, atol=least)
 
 
 FAR = 300.0

@@ -53,7 +53,7 @@ void sum_of_products(const LayerSpec& layer, Count B, Count N, const T* delta, c
     Count H = layer.out, row = padded<T>(N);
     for (Count g = 0; g < layer.gates; g++) {
         T* to = g == layer.gates - 1 ? c : g % 2 ? room.other.data() : room.product.data();
-        product<T>(B, N, H, {delta + g * B * H, H, 1}, b + g * H * row, row, to, offset, N);
+        product(B, N, H, View<T>{delta + g * B * H, H}, b + g * H * row, row, to, offset, N);
         offset = to;
     }
 }

@@ -10,11 +10,11 @@ constexpr Count WIDEST_TILE = REGISTER_BYTES == 64 ? 4 : 2;  // of 32 registers 
 constexpr Count TILE_ROWS = 6, NARROW_TILE_ROWS = 8;
 template <class T> constexpr T NOTHING[WIDEST_TILE * REGISTER<T>] = {};  // what is added to a tile where nothing is
 
-// A matrix, or its transpose: element (m, k) lies at m·row + k·column.
-template <class T> struct View {
+// A matrix whose rows start so far apart, or its transpose.
+template <class T, bool TURNED = false> struct View {
     const T* at;
-    Count row, column;
-    View below(Count rows) const { return {at + rows * row, row, column}; }
+    Count apart;
+    View below(Count rows) const { return {at + rows * (TURNED ? 1 : apart), apart}; }
 };
 
 // How long rows of n numbers are where they are read register by register.
@@ -38,9 +38,35 @@ template <class T> struct Result {
     Result below(Count rows) const { return {at + rows * row, row, offset ? offset + rows * offset_row : nullptr, offset_row}; }
 };
 
+// What is to be read once the product is there, fetched to the second cache while the core multiplies: a cache line in each step, of one
+// place after another.
+constexpr Count LINE = 64;
+struct Ahead {
+    const char *next[8], *end[8];
+    Count places = 0, place = 0;
+    template <class T> void add(const T* x, Count n) {
+        next[places] = (const char*)x, end[places++] = (const char*)(x + n);
+    }
+    // Where the next so many lines are; null: all have been told.
+    const char* lines(Count so_many) {
+        if (place == places) return nullptr;
+        const char* found = next[place];
+        if ((next[place] += so_many * LINE) >= end[place]) place++;
+        return found;
+    }
+};
+struct Nothing {
+    const char* lines(Count) const { return nullptr; }
+};
+
 // R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
-template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
+template <int R, int V, class T, bool TURNED, class A>
+__attribute__((always_inline)) inline void tile(Count K, View<T, TURNED> a, const T* b, Count b_row, Result<T> c, Count width, A& ahead) {
     constexpr Count W = REGISTER<T>;
+    constexpr bool FETCHES = std::is_same_v<A, Ahead>;
+    const char* fetched = ahead.lines(K);
+    Count line = fetched ? LINE : 0;
+    if (!fetched) fetched = (const char*)b;
     const T* start = c.offset ? c.offset : NOTHING<T>;
     Count apart = c.offset ? c.offset_row : 0;
     Register<T> sum[R][V];
@@ -49,16 +75,17 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) sum[r][v] = held(start + r * apart + v * W);
     for (Count k = 0; k < K; k++) {
+        if (FETCHES) __builtin_prefetch(fetched, 1, 3), fetched += line;
         Register<T> own[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) own[v] = held(b + v * W);
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
-            T factor = a.at[r * a.row];
+            T factor = a.at[r * (TURNED ? 1 : a.apart)];
 #pragma GCC unroll 4
             for (int v = 0; v < V; v++) sum[r][v] += factor * own[v];
         }
-        a.at += a.column, b += b_row;
+        a.at += TURNED ? a.apart : 1, b += b_row;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
@@ -69,21 +96,23 @@ template <class T, int R, int V> void tile(Count K, View<T> a, const T* b, Count
 
 // All rows of V registers of columns. The last tile is moved up to end with the last row: some are computed twice, and no smaller
 // tile is needed.
-template <class T, int R, int V> void strip(Count M, Count K, View<T> a, const T* b, Count b_row, Result<T> c, Count width) {
+template <int R, int V, class T, bool TURNED, class A>
+__attribute__((noinline)) void strip(Count M, Count K, View<T, TURNED> a, const T* b, Count b_row, Result<T> c, Count width, A& ahead) {
     if (M < R) {
-        for (Count m = 0; m < M; m++) tile<T, 1, V>(K, a.below(m), b, b_row, c.below(m), width);
+        for (Count m = 0; m < M; m++) tile<1, V>(K, a.below(m), b, b_row, c.below(m), width, ahead);
         return;
     }
     for (Count m = 0; m < M; m += R) {
         Count at = std::min(m, M - R);
-        tile<T, R, V>(K, a.below(at), b, b_row, c.below(at), width);
+        tile<R, V>(K, a.below(at), b, b_row, c.below(at), width, ahead);
     }
 }
 
 // c [M, N] = a [M, K] · b [K, N] + offset, [N] or [M, N] elsewhere. A row of b, and of the offset, has at least a register's numbers behind
 // its start. As with rows, the last columns may be computed twice.
-template <class T>
-void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0) {
+template <class T, bool TURNED, class A = Nothing>
+void product(Count M, Count N, Count K, View<T, TURNED> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0,
+             A ahead = A()) {
     constexpr Count W = REGISTER<T>;
     constexpr int FEWEST = WIDEST_TILE == 2 ? TILE_ROWS : NARROW_TILE_ROWS;
     for (Count n = 0, wide; n < N; n += wide * W) {
@@ -91,10 +120,10 @@ void product(Count M, Count N, Count K, View<T> a, const T* b, Count b_row, T* c
         Count at = N < W ? 0 : std::min(n, N - wide * W);
         Result<T> there = Result<T>{c, N, offset, offset_row}.right(at);
         switch (wide) {
-            case 4: strip<T, TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W); break;
-            case 3: strip<T, NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W); break;
-            case 2: strip<T, FEWEST, 2>(M, K, a, b + at, b_row, there, W); break;
-            default: strip<T, NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, there, std::min(N, W));
+            case 4: strip<TILE_ROWS, 4>(M, K, a, b + at, b_row, there, W, ahead); break;
+            case 3: strip<NARROW_TILE_ROWS, 3>(M, K, a, b + at, b_row, there, W, ahead); break;
+            case 2: strip<FEWEST, 2>(M, K, a, b + at, b_row, there, W, ahead); break;
+            default: strip<NARROW_TILE_ROWS, 1>(M, K, a, b + at, b_row, there, std::min(N, W), ahead);
         }
     }
 }

@@ -57,14 +57,14 @@ template <class T> void turn_weights(const LayerSpec& layer, const T* theta, Ste
 template <class T> void weigh(const LayerSpec& layer, Count g, const T* x, const T* h, T* z, Count B, Steps<T>& room) {
     Count H = layer.out, I = layer.into, row = padded<T>(H);
     const T* weight = room.weight.data() + g * (I + 1) * row;
-    product<T>(B, H, I, {x, I, 1}, weight, row, room.product.data(), layer.bias < 0 ? nullptr : weight + I * row);
-    product<T>(B, H, H, {h, H, 1}, room.through.data() + g * H * row, row, z, room.product.data(), H);
+    product(B, H, I, View<T>{x, I}, weight, row, room.product.data(), layer.bias < 0 ? nullptr : weight + I * row);
+    product(B, H, H, View<T>{h, H}, room.through.data() + g * H * row, row, z, room.product.data(), H);
 }
 
 // sum [M, N] (+)= aᵀ [M, K] · b [K, N]
 template <class T> void add_product(Count M, Count N, Count K, const T* a, const T* b, T* sum, bool first, Steps<T>& room) {
     T* found = first ? sum : room.product.data();
-    product<T>(M, N, K, {a, 1, M}, readable(b, K, N, room.rows.data()), padded<T>(N), found);
+    product(M, N, K, View<T, true>{a, M}, readable(b, K, N, room.rows.data()), padded<T>(N), found);
     if (!first) add(sum, found, M * N);
 }
 
@@ -107,7 +107,7 @@ void back_through_time(const LayerSpec& layer, const T* theta, T* gradient, T* d
         T* own = delta + s * step;
         if (s < last) {
             const T* above = layer.last ? nullptr : (const T*)std::memcpy(room.product.data(), own, step * sizeof(T));
-            product<T>(B, H, H, {own + step, H, 1}, through, padded<T>(H), own, above, H);
+            product(B, H, H, View<T>{own + step, H}, through, padded<T>(H), own, above, H);
         }
         non_linearity<T>(layer).descend(own, z + s * step, a + s * step, step);
         if (end - s < steps_of_a_sum(B) && s) continue;

@@ -4,6 +4,7 @@
 //
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
 // Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows. Around convolutions samples lie innermost.
+#include "change.h"
 #include "convolution.h"
 #include "extended.h"
 #include "layers.h"
@@ -11,7 +12,6 @@
 #include "pooling.h"
 #include "products.h"
 #include "recurrent.h"
-#include "rules.h"
 #include "samples.h"
 #include "units.h"
 #include <algorithm>
@@ -59,19 +59,21 @@ namespace {
 // What recorded statistics need, as in the contract's statistics.py.
 enum Pass { GRADIENT, MOMENTS, SIGNS, AGREEMENT, ERROR_SIGNAL, SAMPLES, ACTIVATION, SLOPE, WEIGHT, MOVEMENT, EPS };
 
-// Elements of a layer's gradient that are looked at, make their update and are looked at again together, in the first cache.
-// Of float64, which is brought into range by its largest element first, all.
-template <class T> constexpr Count BLOCK = needs_range<T> ? std::numeric_limits<Count>::max() / 2 : 2048;
-
-// The size of blocks that are all about as large, and whole cache lines.
-template <class T> Count block(Count n) {
-    Count parts = (n - 1) / BLOCK<T> + 1;
-    return ((n - 1) / parts / 16 + 1) * 16;
-}
+// A gradient is made some rows at a time, of so many elements about, and makes its update while it is in the first caches.
+constexpr Count PIECE = 4096, PIECE_ROWS = 24;  // rows: whole tiles, but for the last piece
+// Elements that float32 counts exactly, of one that is there already.
+constexpr Count COUNTABLE = 1 << 20;
 
 constexpr Count LARGEST = 1024;  // layers beyond outgrow the caches: their products are the BLAS's
 
 inline bool small(const LayerSpec& layer) { return std::max(layer.into, layer.out) <= LARGEST; }
+
+// Whether nothing has to be known of the whole gradient of a layer before its elements can make their update.
+template <class T> bool in_pieces(const Task& task, const LayerSpec& layer) {
+    return !needs_range<T> && !task.extended && small(layer) && layer.features();
+}
+
+inline Count piece_rows(const LayerSpec& layer) { return std::max<Count>(1, PIECE / layer.into / PIECE_ROWS) * PIECE_ROWS; }
 
 inline Count widest(const Task& task) {
     Count found = 0;
@@ -94,7 +96,8 @@ template <class T> Count filled_up(const Task& task) {
 
 // What one trial needs while it takes its steps; the next one uses it again.
 template <class T> struct Scratch {
-    Room<T> input, delta, below, before;
+    Room<T> input, delta, below;
+    Room<T> piece, before;  // of a gradient; the weights before they move
     std::vector<T> turned;  // an operand of a product: transposed weights, or rows that are shorter than a register
     std::vector<Room<T>> z, a;         // a is empty where the non-linearity works in place; h_0 of a recurrent layer comes first
     std::vector<Room<T>> laid;          // what a layer sees, where the one below gives it in another shape
@@ -109,11 +112,12 @@ template <class T> struct Scratch {
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
           delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)),
           reach(task.batch + REGISTER<T>) {
-        Count largest = 0, rows = 0, samples = filled_up<T>(task);
+        Count largest = 0, rows = 0, piece = 0, samples = filled_up<T>(task);
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
             Count before = layer.recurrent() ? task.batch * layer.out : 0, size = before + layer.steps * samples * layer.out;
-            largest = std::max(largest, block<T>(layer.count));
+            if (needs_range<T>) largest = std::max(largest, layer.count);
+            if (in_pieces<T>(task, layer)) piece = std::max(piece, (piece_rows(layer) + TILE_ROWS) * layer.into + layer.out);
             bool in_place = layer.gates == 1 && non_linearity<T>(layer).from_value;
             if (layer.recurrent()) through_time.fit(layer, task.batch);
             cells.emplace_back();
@@ -129,7 +133,7 @@ template <class T> struct Scratch {
             first.push_back(before);
             std::fill(value(l) - before, value(l), T(0));
         }
-        before.resize(largest), turned.resize(rows);
+        before.resize(largest), this->piece.resize(piece), turned.resize(rows);
     }
     T* pre(Count l) { return z[l].data() + (a[l].empty() ? first[l] : 0); }
     T* value(Count l) { return a[l].empty() ? pre(l) : a[l].data() + first[l]; }
@@ -140,54 +144,6 @@ template <class T> void look_at_error_signal(const T* delta, Count n, Raw& raw) 
     raw.delta_exponent = needs_range<T> ? range_of(element, n) : 0;
     raw.delta_square = squares<T>(element, n, raw.delta_exponent);
 }
-
-// Sums over a layer's gradient, block by block; the spread round the mean is taken from the first element, as deviations are in
-// look_at_units. WHOLE: with what is not in `core`. Before there is a step before, `before` is zero and what it is compared by is not told.
-template <class T, bool WHOLE> struct GradientSums {
-    double exponent = 0, first, shifted = 0, shifted_square = 0, square = 0, product = 0, square_before = 0;
-    double largest = 0, size = 0, zeros = 0, bad = 0, flips = 0;
-
-    void add(const T* g, const T* before, Count n, bool from_start) {
-        if (needs_range<T>) exponent = range_of([g](Count i) { return g[i]; }, n);
-        double exponent_before = needs_range<T> && WHOLE ? range_of([before](Count i) { return before[i]; }, n) : 0;
-        double unit = power(-exponent), unit_before = power(-exponent_before);
-        if (from_start) first = g[0] * unit;
-        double origin = first, deviations = 0, deviation_squares = 0, squares = 0, products = 0, squares_before = 0;
-        T highest = 0, sizes = 0, nothings = 0, wrong = 0, turned = 0;
-#pragma omp simd reduction(+ : deviations, deviation_squares, squares, products, squares_before, sizes, nothings, wrong, turned) reduction(max : highest)
-        for (Count i = 0; i < n; i++) {
-            T own = g[i];
-            double x = needs_range<T> ? own * unit : double(own);
-            squares += x * x;
-            nothings += own == 0 ? T(1) : T(0);
-            turned += sign(own) * before[i] < 0 ? T(1) : T(0);
-            if (!WHOLE) continue;
-            T magnitude = std::fabs(own);
-            double deviation = x - origin;
-            deviations += deviation;
-            deviation_squares += deviation * deviation;
-            highest = magnitude > highest ? magnitude : highest;
-            sizes += magnitude;
-            wrong += magnitude <= std::numeric_limits<T>::max() ? T(0) : T(1);
-            double y = needs_range<T> ? before[i] * unit_before : double(before[i]);
-            products += x * y;
-            squares_before += y * y;
-        }
-        shifted += deviations, shifted_square += deviation_squares, square += squares;
-        product += products, square_before += squares_before;
-        largest = std::fmax(largest, double(highest)), size += sizes, zeros += nothings, bad += wrong, flips += turned;
-    }
-
-    void write(Count n, bool has_before, Raw& raw) const {
-        raw.exponent = exponent, raw.square = square, raw.zeros = zeros;
-        if (has_before) raw.flips = flips;
-        if (!WHOLE) return;
-        double shift = shifted / n;
-        raw.peak = bad == 0 ? largest : std::isnan(size) ? NAN : INFINITY;
-        raw.nonfinite = bad, raw.mean = first + shift, raw.centred_square = not_negative(shifted_square - shifted * shift);
-        if (has_before) raw.product = product, raw.square_before = square_before;
-    }
-};
 
 // The loss of the batch, and ∂(mean loss)/∂output into delta. A logit that is NaN makes its sample's sum one.
 template <class T> double cross_entropy(const T* output, const Count* classes, const Count* rows, T* delta, double* sums, Count B, Count O) {
@@ -227,24 +183,6 @@ template <class T> double mean_squared_error(const T* output, const T* targets, 
     return loss / (double(B) * O);
 }
 
-// ‖x‖₂, block by block.
-template <class T> struct Norm {
-    double exponent = 0, square = 0;
-    template <class X> void add(X x, Count n) {
-        if (needs_range<T>) exponent = range_of(x, n);
-        square += squares<T>(x, n, exponent);
-    }
-    double value() const { return std::sqrt(square) * power(exponent); }
-};
-
-// A rule that torch runs, later.
-template <class T> struct ByTorch {
-    static ByTorch of(const Rule&) { return {}; }
-    void update(T*, const T*, Count, Count) const {}
-    static constexpr bool has_eps = false;
-    bool dominated(Count) const { return false; }
-};
-
 // The first of the highest; a NaN is higher than any number, as in torch.
 template <class T> Count highest(const T* z, Count O) {
     Count best = 0;
@@ -271,7 +209,6 @@ template <class T> class Trial {
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
-        if (!task.extended) keep(k);
     }
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
@@ -317,26 +254,35 @@ template <class T> class Trial {
         T* turned = s.turned.data();
         transpose(w, O, I, turned, row);
         if (bias) bias = (const T*)std::memcpy(turned + I * row, bias, O * sizeof(T));
-        product<T>(R, O, I, {x, I, 1}, turned, row, z, bias);
+        Ahead ahead;
+        if (&layer != task.layers + L - 1) ahead.add(theta + (&layer + 1)->weight, (&layer + 1)->count);
+        product(R, O, I, View<T>{x, I}, turned, row, z, bias, 0, ahead);
     }
 
-    // ∂L/∂b, with what is recorded of samples, and ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I]; those of sequences outgrow the caches
-    void weigh(const LayerSpec& layer, const T* delta, const T* x, Raw* raw) {
-        Count I = layer.into, O = layer.out, R = layer.steps * B;
-        T *found = gradient + layer.weight, *bias = layer.bias < 0 ? nullptr : gradient + layer.bias;
+    // ∂L/∂b, with what is recorded of samples
+    void weigh_samples(const LayerSpec& layer, const T* delta, const T* x, Raw* raw) {
+        T* bias = layer.bias < 0 ? nullptr : gradient + layer.bias;
         if (raw && layer.features() && wanted(SAMPLES)) look_at_samples<T, OF_SAMPLES>(delta, x, layer, B, bias, s.reach.data(), *raw);
         else if (raw && layer.features() && wanted(ERROR_SIGNAL)) look_at_samples<T, OF_SIGNAL>(delta, x, layer, B, bias, nullptr, *raw);
-        else if (bias) sum_over_samples(delta, R, O, bias);
+        else if (bias) sum_over_samples(delta, layer.steps * B, layer.out, bias);
+    }
+
+    // ∂L/∂W [O, I] = δᵀ [O, R] · x [R, I], of a layer that is not `in_pieces`; those of sequences outgrow the caches
+    void weigh(const LayerSpec& layer, const T* delta, const T* x) {
+        Count I = layer.into, O = layer.out, R = layer.steps * B;
+        T* found = gradient + layer.weight;
         if (!small(layer) || layer.steps > 1) return by_blas('N', 'T', I, O, R, x, I, delta, O, found);
-        product<T>(O, I, R, {delta, 1, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
+        product(O, I, R, View<T, true>{delta, O}, readable(x, R, I, s.turned.data()), padded<T>(I), found);
     }
 
     // ∂L/∂x [R, I] = δ [R, O] · W
-    void fall(const LayerSpec& layer, const T* delta, T* below) {
+    void fall(const LayerSpec& layer, const T* delta, T* below, const T* x) {
         Count I = layer.into, O = layer.out, R = layer.steps * B;
         const T* w = theta + layer.weight;
         if (!small(layer)) return by_blas('N', 'N', I, R, O, w, I, delta, O, below);
-        product<T>(R, I, O, {delta, O, 1}, readable(w, O, I, s.turned.data()), padded<T>(I), below);
+        Ahead ahead;
+        ahead.add(x, R * I), ahead.add(theta + (&layer - 1)->weight, (&layer - 1)->count);
+        product(R, I, O, View<T>{delta, O}, readable(w, O, I, s.turned.data()), padded<T>(I), below, (const T*)nullptr, 0, ahead);
     }
 
     // Its matrices are column by column: (m, n) are those of the transposed result.
@@ -344,16 +290,6 @@ template <class T> class Trial {
         int im = int(m), in = int(n), ik = int(k), ia = int(lda), ic = int(ldc);
         T one = 1, zero = 0;
         gemm(&ta, &tb, &im, &in, &ik, &one, A, &ia, C, &ic, &zero, out, &im);
-    }
-
-    // The gradient that the next step is compared with changes places with the one before; after the last step both are where others
-    // look for them. In the extended range `apply` has copied it, before it is what the rule sees.
-    void keep(Count k) {
-        T *home = (T*)task.gradient + trial * task.parameters, *latest = gradient;
-        if (task.keep[k]) std::swap(gradient, previous);
-        if (k < task.step_count - 1) return;
-        if (latest != home) std::memcpy(home, latest, task.parameters * sizeof(T));
-        else if (task.keep[k]) std::memcpy(gradient, latest, task.parameters * sizeof(T));
     }
 
     bool wanted(Pass pass) const { return task.passes >> pass & 1; }
@@ -460,80 +396,122 @@ template <class T> class Trial {
             } else {
                 pool_back(layer, a, delta, below, B, s.pools[l]);
                 non_linearity<T>(layer).descend(delta, z, a, n);
-                layer.windows ? weigh_places(layer, gradient, delta, x, B, s.convolving[l]) : weigh(layer, delta, x, own);
+                if (layer.windows) weigh_places(layer, gradient, delta, x, B, s.convolving[l]);
+                else weigh_samples(layer, delta, x, own);
+                if (!layer.windows && !in_pieces<T>(task, layer)) weigh(layer, delta, x);
             }
             if (l && layer.windows) convolve_back(layer, theta, delta, below, B, s.convolving[l]);
-            else if (l && layer.gates == 1) fall(layer, delta, below);
+            else if (l && layer.gates == 1) fall(layer, delta, below, x);
             if (own && wanted(ERROR_SIGNAL) && !layer.features()) look_at_error_signal(layer.gates > 1 ? z : delta, layer.gates * n, *own);
-            Change change{l, k, layer.weight, layer.count, own};
+            Change change{l, k, delta, x, own};
             if (task.extended) change.given = rebase(*task.extended, l * task.trials + trial, task.extended->free[trial], carried, silent);
-            update_by(change);
+            change_by(change);
             if (own) own->peak *= power(carried), own->exponent += carried, own->delta_exponent += carried;
             std::swap(delta, below);
             if (l && !s.laid[l].empty()) lay_back(l, delta, below), std::swap(delta, below);
         }
     }
 
-    // What a layer's gradient does.
+    // What a layer's gradient does, and what it is made of.
     struct Change {
-        Count layer, step, start, count;  // where its parameters start, how many they are
-        Raw* raw;                         // null where nothing is recorded
+        Count layer, step;
+        const T *delta, *x;
+        Raw* raw;  // null where nothing is recorded
         Given given{0, 0};
     };
 
-    void update_by(const Change& change) {
+    void change_by(const Change& change) {
         switch (rule.kind) {  // in the order of KERNELS in rules.py
-            case 0: return look_by(change, Sgd<T>::of(rule));
-            case 1: return look_by(change, RmsProp<T>::of(rule));
-            case 2: return look_by(change, Adam<T>::of(rule));
-            case 3: return look_by(change, Rprop<T>::of(rule));
-            case 4: return look_by(change, SignSgd<T>::of(rule));
-            case 5: return look_by(change, Signum<T>::of(rule));
-            case 6: return look_by(change, Smorms3<T>::of(rule));
-            default: return look_by(change, ByTorch<T>{});
+            case 0: return rule.state[0] ? look_by(change, Momentum<T>(rule)) : look_by(change, Sgd<T>(rule));
+            case 1: return rule.state[1] ? look_by(change, RmsProp<T, true>(rule)) : look_by(change, RmsProp<T, false>(rule));
+            case 2: return look_by(change, Adam<T>(rule));
+            case 3: return look_by(change, Rprop<T>(rule));
+            case 4: return look_by(change, SignSgd<T>(rule));
+            case 5: return rule.state[0] ? look_by(change, Signum<T>(rule)) : look_by(change, SignSgd<T>(rule, rule.hyper[2]));
+            case 6: return look_by(change, Smorms3<T>(rule));
+            default: return look_by(change, ByTorch<T>());
         }
     }
 
     template <class R> void look_by(const Change& change, const R& update) {
-        if (!change.raw) return apply<R, false, false>(change, update);
-        if (!wanted(MOMENTS) && !wanted(AGREEMENT)) return apply<R, true, false>(change, update);
-        apply<R, true, true>(change, update);
+        if (task.moves) return look_at<R>(change, update);
+        look_at(change, ByTorch<T>());
+        const auto& layer = task.layers[change.layer];
+        if (R::has_eps && change.raw && wanted(EPS)) change.raw->eps_dominated = dominated<R, T>(update, rule, layer.weight, layer.count);
     }
 
-    // Block by block: look at the gradient, keep it, update, look at what moved.
-    template <class R, bool LOOK, bool WHOLE> void apply(const Change& change, const R& update) {
-        Count n = change.count;
-        GradientSums<T, WHOLE> sums;
-        Norm<T> weights, moved;
-        double dominated = 0;
-        T* before = s.before.data();
-        for (Count done = 0, step = block<T>(n); done < n; done += step) {
-            Count at = change.start + done, m = std::min(step, n - done);
+    template <class R> void look_at(const Change& change, const R& update) {
+        if (!change.raw) return make<R, AT_NOTHING>(change, update);
+        if (!wanted(MOMENTS) && !wanted(AGREEMENT)) return make<R, AT_CORE>(change, update);
+        make<R, AT_ALL>(change, update);
+    }
+
+    template <class R, Look LOOK> void make(const Change& change, const R& update) {
+        const auto& layer = task.layers[change.layer];
+        Sums looked, moved;
+        double weight_norm, update_norm;
+        if (needs_range<T> || task.extended) {
+            Count n = layer.count, at = layer.weight;
             T *w = theta + at, *g = gradient + at;
-            if (LOOK) {
-                sums.add(g, previous + at, m, done == 0);
-                if (wanted(WEIGHT)) weights.add([w](Count i) { return w[i]; }, m);
-                if (moving()) std::memcpy(before, w, m * sizeof(T));
+            if (LOOK && needs_range<T>) {
+                looked.exponent = range_of([g](Count i) { return g[i]; }, n);
+                looked.exponent_before = range_of([this, at](Count i) { return previous[at + i]; }, n);
+                weight_norm = norm<T>([w](Count i) { return w[i]; }, n);
+                std::memcpy(s.before.data(), w, n * sizeof(T));
             }
-            if (task.extended) {
-                if (task.keep[change.step]) std::memcpy(previous + at, g, m * sizeof(T));
-                present(change.given, rule, g, at, m);
-            }
-            if (bad_gradient < 0 && !all_finite(g, m)) bad_gradient = change.layer;
-            if (task.moves) update.update(w, g, at, m);
-            if (LOOK && moving()) moved.add([w, before](Count i) { return w[i] - before[i]; }, m);
-            if (LOOK && R::has_eps && wanted(EPS)) {
-                T held = 0;
-#pragma omp simd reduction(+ : held)
-                for (Count i = 0; i < m; i++) held += update.dominated(at + i) ? T(1) : T(0);
-                dominated += held;
-            }
+            bool first = LOOK || task.keep[change.step];
+            if (first) visit(change, update, [&](const Piece<T>& piece) { pass_over<ByTorch<T>, LOOK, false>({}, piece, looked); });
+            if (task.extended) present(change.given, rule, g, at, n);
+            visit(change, update, [&](Piece<T> piece) { piece.keep = false, pass_over<R, AT_NOTHING, LOOK != AT_NOTHING>(update, piece, moved); });
+            if (LOOK && needs_range<T>) update_norm = norm<T>([w, this](Count i) { return w[i] - s.before[i]; }, n);
+        } else {
+            visit(change, update, [&](const Piece<T>& piece) { pass_over<R, LOOK, LOOK != AT_NOTHING>(update, piece, looked); });
+            moved = looked;
         }
+        if (bad_gradient < 0 && total(moved.bad) != 0) bad_gradient = change.layer;
         if (!LOOK) return;
-        sums.write(n, task.first_step + change.step > 0, *change.raw);
-        if (wanted(WEIGHT)) change.raw->weight_norm = weights.value();
-        if (moving()) change.raw->update_norm = moved.value();
-        if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = dominated;
+        if (!needs_range<T>) weight_norm = std::sqrt(total(moved.weight_square)), update_norm = std::sqrt(total(moved.moved_square));
+        looked.write(layer.count, LOOK, task.first_step + change.step > 0, *change.raw);
+        if (wanted(WEIGHT)) change.raw->weight_norm = weight_norm;
+        if (moving()) change.raw->update_norm = update_norm;
+        if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = total(moved.dominated);
+    }
+
+    // A layer's gradient, piece after piece, which are made here where the layer is `in_pieces`. After the last step all are where others look
+    // for them.
+    template <class R, class F> void visit(const Change& change, const R&, F to) {
+        const auto& layer = task.layers[change.layer];
+        bool kept = change.step == task.step_count - 1;
+        auto piece = [&](const T* g, Count at, Count n) {
+            Piece<T> own{theta + at, g, previous + at, {}, n, task.keep[change.step] != 0};
+            for (int i = 0; i < R::states; i++) own.state[i] = (T*)rule.state[i] + at;
+            return own;
+        };
+        if (!in_pieces<T>(task, layer)) {
+            for (Count done = 0; done < layer.count; done += COUNTABLE) {
+                Count at = layer.weight + done;
+                to(piece(gradient + at, at, std::min(COUNTABLE, layer.count - done)));
+            }
+            return;
+        }
+        Count I = layer.into, O = layer.out, rows = piece_rows(layer);
+        const T* x = readable(change.x, B, I, s.turned.data());
+        for (Count m = 0, own; m < O; m += own) {
+            own = O - m < rows + TILE_ROWS ? O - m : rows;
+            Count at = layer.weight + m * I;
+            T* g = kept ? gradient + at : s.piece.data();
+            auto next = piece(g, at, own * I);
+            Ahead ahead;
+            ahead.add(next.theta, next.count);
+            if (change.raw || next.keep) ahead.add(next.previous, next.count);
+            for (int i = 0; i < R::states; i++) ahead.add(next.state[i], next.count);
+            product(own, I, B, View<T, true>{change.delta + m, O}, x, padded<T>(I), g, (const T*)nullptr, 0, ahead);
+            if (layer.bias >= 0 && m + own == O) {
+                if (!kept) std::memcpy(g + own * I, gradient + layer.bias, O * sizeof(T));
+                next.count += O;
+            }
+            to(next);
+        }
     }
 
     // As Watch.look: pre-activations from the input upwards, the loss, gradients from the top down.

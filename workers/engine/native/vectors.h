@@ -96,6 +96,7 @@ template <class T> struct Vector {
 };
 template <class T> using Lanes = typename Vector<T>::type;
 using Wide = Lanes<double>;
+template <class T> using Which = decltype(Lanes<T>{} < Lanes<T>{});  // of a comparison: all bits of a lane or none
 
 // The n numbers at x, and zeros behind them.
 template <class T> inline Lanes<T> lanes(const T* x, Count n) {
@@ -103,6 +104,9 @@ template <class T> inline Lanes<T> lanes(const T* x, Count n) {
     n >= LANES ? std::memcpy(&found, x, sizeof found) : std::memcpy(&found, x, n * sizeof(T));
     return found;
 }
+
+template <class T> inline Lanes<T> lanes(const T* x) { return lanes(x, LANES); }
+template <class T, class V> inline void put_lanes(T* x, V own) { std::memcpy(x, &own, sizeof own); }
 
 inline Wide wide(Lanes<double> x) { return x; }
 inline Wide wide(Lanes<float> x) {
@@ -115,8 +119,23 @@ inline Wide wide(Lanes<float> x) {
 #endif
 }
 
+template <class T> inline Lanes<T> magnitude(Lanes<T> x) {
+#pragma omp simd
+    for (Count i = 0; i < LANES; i++) x[i] = std::fabs(x[i]);
+    return x;
+}
+
+template <class T> inline Lanes<T> root(Lanes<T> x) {
+#pragma omp simd
+    for (Count i = 0; i < LANES; i++) x[i] = std::sqrt(x[i]);
+    return x;
+}
+
+// One where it is so.
+template <class T> inline Lanes<T> counted(Which<T> found) { return found ? Lanes<T>{} + T(1) : Lanes<T>{}; }
+
 // The first n lanes, and zeros behind them.
-inline Wide first_of(Wide x, Count n) {
+template <class V> inline V first_of(V x, Count n) {
     for (Count i = n; i < LANES; i++) x[i] = 0;
     return x;
 }
@@ -134,4 +153,4 @@ template <class T> bool all_finite(const T* x, Count n) {
     return sum == 0;
 }
 
-template <class T> T sign(T x) { return T(x > 0) - T(x < 0); }
+template <class T> inline Lanes<T> sign(Lanes<T> x) { return counted<T>(x > 0) - counted<T>(x < 0); }

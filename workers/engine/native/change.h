@@ -41,10 +41,10 @@ template <class T> struct Piece {
 };
 
 // Of whole vectors. MOVED: whether it is looked at what moves; of float64 that is the caller's, since its range is known only afterwards.
-template <class R, Look LOOK, bool MOVED, class T> __attribute__((noinline)) void pass(const R& update, const Piece<T>& of, Sums& all) {
+template <class R, Look LOOK, bool MOVED, class T> void pass(const void* update, const Piece<T>& of, Sums& all) {
     typedef Lanes<T> V;
     const Piece<T> piece = of;
-    const R rule = update;
+    const R rule = *(const R*)update;
     Wide square = all.square, shifted = all.shifted, shifted_square = all.shifted_square, product = all.product;
     Wide square_before = all.square_before, weight_square = all.weight_square, moved_square = all.moved_square, origin = all.origin;
     V highest{}, zeros{}, bad{}, flips{}, dominated{};
@@ -87,35 +87,51 @@ template <class R, Look LOOK, bool MOVED, class T> __attribute__((noinline)) voi
     all.zeros += wide(zeros), all.bad += wide(bad), all.flips += wide(flips), all.dominated += wide(dominated);
 }
 
+// Where eps is what is divided by, of n elements.
+template <class R, class T> double dominated(const void* rule, const Piece<T>& piece) {
+    double found = 0;
+    for (Count i = 0; i < piece.count; i += LANES) {
+        Lanes<T> state[R::states + 1];
+        for (int s = 0; s < R::states; s++) state[s] = lanes(piece.state[s] + i, piece.count - i);
+        found += total(wide(first_of(counted<T>(((const R*)rule)->dominated(state)), piece.count - i)));
+    }
+    return found;
+}
+
+// A rule at a step. Its passes are behind pointers, so that what calls them need not be compiled for each.
+template <class T> struct Update {
+    typedef void (*Pass)(const void*, const Piece<T>&, Sums&);
+    const void* rule;
+    int states;
+    bool has_eps;
+    Pass looking[3], moving[2];  // by Look, then with what moves; the step alone, and with what moves, where the gradient has been looked at
+    double (*dominated)(const void*, const Piece<T>&);
+};
+
+template <class T, class R> Update<T> update_by(const R& rule) {
+    return {&rule, R::states, R::has_eps,
+            {pass<R, AT_NOTHING, false, T>, pass<R, AT_CORE, true, T>, pass<R, AT_ALL, true, T>},
+            {pass<R, AT_NOTHING, false, T>, pass<R, AT_NOTHING, true, T>}, dominated<R, T>};
+}
+
 // A pass over a layer's next elements, however many. The last ones are copied to where zeros stand behind them, which are not counted.
-template <class R, Look LOOK, bool MOVED, class T> void pass_over(const R& rule, Piece<T> piece, Sums& sums) {
-    if (LOOK && !sums.started) sums.started = true, sums.origin += piece.gradient[0] * power(-sums.exponent);
+template <class T> void go_over(const Update<T>& update, typename Update<T>::Pass pass, Piece<T> piece, Sums& sums) {
+    if (!sums.started) sums.started = true, sums.origin += piece.gradient[0] * power(-sums.exponent);
     Count whole = piece.count / LANES * LANES, left = piece.count - whole;
     piece.count = whole;
-    if (whole) pass<R, LOOK, MOVED>(rule, piece, sums);
+    if (whole) pass(update.rule, piece, sums);
     if (!left) return;
     Piece<T> last = piece;
     T own[3 + STATES][LANES] = {}, *places[3 + STATES] = {piece.theta + whole, (T*)piece.gradient + whole, piece.previous + whole};
-    for (int s = 0; s < R::states; s++) places[3 + s] = piece.state[s] + whole, last.state[s] = own[3 + s];
-    for (int p = 0; p < 3 + R::states; p++) std::memcpy(own[p], places[p], left * sizeof(T));
+    for (int s = 0; s < update.states; s++) places[3 + s] = piece.state[s] + whole, last.state[s] = own[3 + s];
+    for (int p = 0; p < 3 + update.states; p++) std::memcpy(own[p], places[p], left * sizeof(T));
     last.theta = own[0], last.gradient = own[1], last.previous = own[2], last.count = LANES;
     Sums before = sums;
     sums.origin = first_of(sums.origin, left);
-    pass<R, LOOK, MOVED>(rule, last, sums);
+    pass(update.rule, last, sums);
     sums.origin = before.origin;
     sums.zeros = before.zeros + first_of(sums.zeros - before.zeros, left);
     sums.dominated = before.dominated + first_of(sums.dominated - before.dominated, left);
-    for (int p = 0; p < 3 + R::states; p++)
+    for (int p = 0; p < 3 + update.states; p++)
         if (p != 1) std::memcpy(places[p], own[p], left * sizeof(T));
-}
-
-// Where eps is what is divided by, of n elements.
-template <class R, class T> double dominated(const R& rule, const Rule& of, Count at, Count n) {
-    double found = 0;
-    for (Count i = 0; i < n; i += LANES) {
-        Lanes<T> state[R::states + 1];
-        for (int s = 0; s < R::states; s++) state[s] = lanes((T*)of.state[s] + at + i, n - i);
-        found += total(wide(first_of(counted<T>(rule.dominated(state)), n - i)));
-    }
-    return found;
 }

@@ -59,7 +59,7 @@ struct Nothing {
     const char* lines(Count) const { return nullptr; }
 };
 
-// R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, `width` columns.
+// R rows and V registers of columns of c = a·b + offset; of a result narrower than a register, V is 1, `width` columns.
 template <int R, int V, class T, bool TURNED, class A>
 __attribute__((always_inline)) inline void tile(Count K, View<T, TURNED> a, const T* b, Count b_row, Result<T> c, Count width, A& ahead) {
     constexpr Count W = REGISTER<T>;
@@ -91,7 +91,7 @@ __attribute__((always_inline)) inline void tile(Count K, View<T, TURNED> a, cons
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++)
-            width < W ? (void)std::memcpy(c.at + r * c.row, &sum[r][v], width * sizeof(T)) : put(c.at + r * c.row + v * W, sum[r][v]);
+            V == 1 && width < W ? (void)std::memcpy(c.at + r * c.row, &sum[r][v], width * sizeof(T)) : put(c.at + r * c.row + v * W, sum[r][v]);
 }
 
 // All rows of V registers of columns. The last tile is moved up to end with the last row: some are computed twice, and no smaller

@@ -421,76 +421,73 @@ template <class T> class Trial {
     };
 
     void change_by(const Change& change) {
+        auto by = [&](const auto& update) { make(change, update_by<T>(update)); };
         switch (rule.kind) {  // in the order of KERNELS in rules.py
-            case 0: return rule.state[0] ? look_by(change, Momentum<T>(rule)) : look_by(change, Sgd<T>(rule));
-            case 1: return rule.state[1] ? look_by(change, RmsProp<T, true>(rule)) : look_by(change, RmsProp<T, false>(rule));
-            case 2: return look_by(change, Adam<T>(rule));
-            case 3: return look_by(change, Rprop<T>(rule));
-            case 4: return look_by(change, SignSgd<T>(rule));
-            case 5: return rule.state[0] ? look_by(change, Signum<T>(rule)) : look_by(change, SignSgd<T>(rule, rule.hyper[2]));
-            case 6: return look_by(change, Smorms3<T>(rule));
-            default: return look_by(change, ByTorch<T>());
+            case 0: return rule.state[0] ? by(Momentum<T>(rule)) : by(Sgd<T>(rule));
+            case 1: return rule.state[1] ? by(RmsProp<T, true>(rule)) : by(RmsProp<T, false>(rule));
+            case 2: return by(Adam<T>(rule));
+            case 3: return by(Rprop<T>(rule));
+            case 4: return by(SignSgd<T>(rule));
+            case 5: return rule.state[0] ? by(Signum<T>(rule)) : by(SignSgd<T>(rule, rule.hyper[2]));
+            case 6: return by(Smorms3<T>(rule));
+            default: return by(ByTorch<T>());
         }
     }
 
-    template <class R> void look_by(const Change& change, const R& update) {
-        if (task.moves) return look_at<R>(change, update);
-        look_at(change, ByTorch<T>());
+    void make(const Change& change, const Update<T>& own) {
         const auto& layer = task.layers[change.layer];
-        if (R::has_eps && change.raw && wanted(EPS)) change.raw->eps_dominated = dominated<R, T>(update, rule, layer.weight, layer.count);
-    }
-
-    template <class R> void look_at(const Change& change, const R& update) {
-        if (!change.raw) return make<R, AT_NOTHING>(change, update);
-        if (!wanted(MOMENTS) && !wanted(AGREEMENT)) return make<R, AT_CORE>(change, update);
-        make<R, AT_ALL>(change, update);
-    }
-
-    template <class R, Look LOOK> void make(const Change& change, const R& update) {
-        const auto& layer = task.layers[change.layer];
+        const ByTorch<T> by_torch;
+        const auto still = update_by<T>(by_torch);
+        const auto& update = task.moves ? own : still;
+        Look look = !change.raw ? AT_NOTHING : wanted(MOMENTS) || wanted(AGREEMENT) ? AT_ALL : AT_CORE;
+        Count n = layer.count, at = layer.weight;
+        T *w = theta + at, *g = gradient + at;
         Sums looked, moved;
-        double weight_norm, update_norm;
+        double weight_norm = 0, update_norm = 0;
+        auto over = [&](const Update<T>& by, typename Update<T>::Pass pass, bool keep, Sums& sums) {
+            visit(change, by.states, keep, [&](const Piece<T>& piece) { go_over(by, pass, piece, sums); });
+        };
+        bool keep = task.keep[change.step];
         if (needs_range<T> || task.extended) {
-            Count n = layer.count, at = layer.weight;
-            T *w = theta + at, *g = gradient + at;
-            if (LOOK && needs_range<T>) {
+            if (look && needs_range<T>) {
                 looked.exponent = range_of([g](Count i) { return g[i]; }, n);
                 looked.exponent_before = range_of([this, at](Count i) { return previous[at + i]; }, n);
                 weight_norm = norm<T>([w](Count i) { return w[i]; }, n);
                 std::memcpy(s.before.data(), w, n * sizeof(T));
             }
-            bool first = LOOK || task.keep[change.step];
-            if (first) visit(change, update, [&](const Piece<T>& piece) { pass_over<ByTorch<T>, LOOK, false>({}, piece, looked); });
+            if (look || keep) over(still, still.looking[look], keep, looked);
             if (task.extended) present(change.given, rule, g, at, n);
-            visit(change, update, [&](Piece<T> piece) { piece.keep = false, pass_over<R, AT_NOTHING, LOOK != AT_NOTHING>(update, piece, moved); });
-            if (LOOK && needs_range<T>) update_norm = norm<T>([w, this](Count i) { return w[i] - s.before[i]; }, n);
+            over(update, update.moving[look != AT_NOTHING], false, moved);
+            if (look && needs_range<T>) update_norm = norm<T>([w, this](Count i) { return w[i] - s.before[i]; }, n);
         } else {
-            visit(change, update, [&](const Piece<T>& piece) { pass_over<R, LOOK, LOOK != AT_NOTHING>(update, piece, looked); });
+            over(update, update.looking[look], keep, looked);
             moved = looked;
         }
         if (bad_gradient < 0 && total(moved.bad) != 0) bad_gradient = change.layer;
-        if (!LOOK) return;
+        if (!look) return;
         if (!needs_range<T>) weight_norm = std::sqrt(total(moved.weight_square)), update_norm = std::sqrt(total(moved.moved_square));
-        looked.write(layer.count, LOOK, task.first_step + change.step > 0, *change.raw);
+        looked.write(n, look, task.first_step + change.step > 0, *change.raw);
         if (wanted(WEIGHT)) change.raw->weight_norm = weight_norm;
         if (moving()) change.raw->update_norm = update_norm;
-        if (R::has_eps && wanted(EPS)) change.raw->eps_dominated = total(moved.dominated);
+        if (!own.has_eps || !wanted(EPS)) return;
+        change.raw->eps_dominated = task.moves ? total(moved.dominated) : own.dominated(own.rule, piece_of(own.states, g, at, n, false));
+    }
+
+    Piece<T> piece_of(int states, const T* g, Count at, Count n, bool keep) const {
+        Piece<T> own{theta + at, g, previous + at, {}, n, keep};
+        for (int i = 0; i < states; i++) own.state[i] = (T*)rule.state[i] + at;
+        return own;
     }
 
     // A layer's gradient, piece after piece, which are made here where the layer is `in_pieces`. After the last step all are where others look
     // for them.
-    template <class R, class F> void visit(const Change& change, const R&, F to) {
+    template <class F> void visit(const Change& change, int states, bool keep, F to) {
         const auto& layer = task.layers[change.layer];
         bool kept = change.step == task.step_count - 1;
-        auto piece = [&](const T* g, Count at, Count n) {
-            Piece<T> own{theta + at, g, previous + at, {}, n, task.keep[change.step] != 0};
-            for (int i = 0; i < R::states; i++) own.state[i] = (T*)rule.state[i] + at;
-            return own;
-        };
         if (!in_pieces<T>(task, layer)) {
             for (Count done = 0; done < layer.count; done += COUNTABLE) {
                 Count at = layer.weight + done;
-                to(piece(gradient + at, at, std::min(COUNTABLE, layer.count - done)));
+                to(piece_of(states, gradient + at, at, std::min(COUNTABLE, layer.count - done), keep));
             }
             return;
         }
@@ -500,11 +497,11 @@ template <class T> class Trial {
             own = O - m < rows + TILE_ROWS ? O - m : rows;
             Count at = layer.weight + m * I;
             T* g = kept ? gradient + at : s.piece.data();
-            auto next = piece(g, at, own * I);
+            auto next = piece_of(states, g, at, own * I, keep);
             Ahead ahead;
             ahead.add(next.theta, next.count);
-            if (change.raw || next.keep) ahead.add(next.previous, next.count);
-            for (int i = 0; i < R::states; i++) ahead.add(next.state[i], next.count);
+            if (change.raw || keep) ahead.add(next.previous, next.count);
+            for (int i = 0; i < states; i++) ahead.add(next.state[i], next.count);
             product(own, I, B, View<T, true>{change.delta + m, O}, x, padded<T>(I), g, (const T*)nullptr, 0, ahead);
             if (layer.bias >= 0 && m + own == O) {
                 if (!kept) std::memcpy(g + own * I, gradient + layer.bias, O * sizeof(T));

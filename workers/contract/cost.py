@@ -26,11 +26,11 @@ ELEMENTS_AT_ONCE = 400_000
 RECURRENT = 4
 """How many times fewer of a recurrent step: an LSTM trains 1.4 times as fast in programs of a quarter of the size."""
 
-COMPILED_PRODUCTS, COMPILED_NUMBER = 1.05, 60.0
+COMPILED_PRODUCTS, COMPILED_NUMBER = 1.0, 45.0
 """In compiled code: time of the matrix products over that of the published ones; operations for each number that a layer gives."""
 COMPILED_CONVOLVED = 0.8
 """Of the products of convolutions, which padding leaves out where a window goes beyond an image."""
-COMPILED_LAYER, COMPILED_STEP = 3e4, 7e5
+COMPILED_LAYER, COMPILED_STEP = 2e4, 4e5
 """Operations for each layer of weights and for each step of a trial, however small …"""
 COMPILED_POSITION = 6.5e4
 """… and for each step that a recurrent layer's gate goes through."""

@@ -1,7 +1,7 @@
 // What a layer's gradient does, in one pass over its elements: the sums that statistics are made of, the rule's step, what that moved. An element
 // of the gradient, of the one before, of the weights and of what the rule remembers is read once, and written once.
 //
-// Eight elements at a time, and the sums lane by lane until the layer's end: so a number does not depend on where pieces of the gradient
+// Some elements at a time, and the sums lane by lane until the layer's end: so a number does not depend on where pieces of the gradient
 // lie.
 #pragma once
 #include "rules.h"

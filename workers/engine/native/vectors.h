@@ -89,8 +89,8 @@ template <class T> inline bool holds(double sum, double vanishing) {
     return std::isfinite(sum) && vanishing * Limits::min() <= sum * Limits::epsilon();
 }
 
-// Eight numbers side by side, so that what is summed over samples stays in registers.
-constexpr Count LANES = 8;
+// So many numbers side by side as there are float64 in a register: GCC takes wider vectors apart, element by element.
+constexpr Count LANES = std::max<Count>(4, REGISTER_BYTES / sizeof(double));
 template <class T> struct Vector {
     typedef T type __attribute__((vector_size(LANES * sizeof(T))));
 };
@@ -140,10 +140,10 @@ template <class V> inline V first_of(V x, Count n) {
     return x;
 }
 
-// In pairs: what is added last does not wait for all that was added before.
 inline double total(Wide x) {
-    auto four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
-    return (four[0] + four[2]) + (four[1] + four[3]);
+    double found = 0;
+    for (Count i = 0; i < LANES; i++) found += x[i];
+    return found;
 }
 
 template <class T> bool all_finite(const T* x, Count n) {

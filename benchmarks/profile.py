@@ -2,7 +2,7 @@
 
     python -m benchmarks.profile [W1 W2 W3 W4]
 
-Needs Linux's `perf`. Four trials of the workload, one of each optimizer, train on one thread, statistics at every step, while perf samples
+Needs Linux's `perf`. Trials of the workload, as many of each optimizer, train on one thread, statistics at every step, while perf samples
 the process for some seconds; so does one plain torch loop. Samples are grouped by the name of the function they fell into. The products
 are the same on both sides: where plain torch spends a share s of its time in them, and they take as long in the engine, no engine can be
 more than 1/s times as fast.
@@ -23,15 +23,18 @@ from benchmarks.workloads import WORKLOADS, Workload
 SECONDS = 8
 PARTS = {
     "products": ("gemm", "mkl_blas", "mkl_trans", "strip<", "tile<", "tile_of"),
-    "statistics": ("look_at", "Sums<", "range_of", "squares<", "squares_of", "Spread"),
-    "rules": ("::apply<", "adam", "foreach", "addcmul", "addcdiv", "lerp", "sqrt"),
+    "statistics": ("look_at", "UnitSums", "range_of", "squares<", "squares_of"),
+    "updates": ("pass<", "adam", "foreach", "addcmul", "addcdiv", "lerp", "sqrt"),
 }
-"""Of the names of functions, the first that fits; whatever else: non-linearities, loss, batches, and in plain torch Python and dispatch."""
+"""Of the names of functions, the first that fits. In compiled code an update and its gradient's statistics are one pass. Whatever else:
+non-linearities, loss, batches, and in plain torch Python and dispatch."""
+MOST_TRIALS = 40
+"""Enough that what Python does for several steps of all of them is little, as it is in a whole shard."""
 
 
 def main() -> None:
     for name in sys.argv[1:] or ["W1", "W2", "W3", "W4"]:
-        workload = WORKLOADS[name]._replace(trials=4)
+        workload = WORKLOADS[name]._replace(trials=min(MOST_TRIALS, WORKLOADS[name].trials))
         print(f"{name}: {workload._replace(trials=WORKLOADS[name].trials)}")
         shares = {
             "engine": profiled(on_one_thread, workload, ["default"], "cpu"),
@@ -62,7 +65,7 @@ def profiled(
     process = Process(target=side, args=given, daemon=True)
     process.start()
     assert here.recv() == "ready"
-    steps = calibrated(here)
+    steps = calibrated(here, workload.trials)
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "perf.data"
         command = ["perf", "record", "--quiet", "--output", str(record), "--pid", str(process.pid), "--", "sleep"]
@@ -87,13 +90,13 @@ def profiled(
     return rate, grouped(text)
 
 
-def calibrated(pipe: Connection) -> int:
+def calibrated(pipe: Connection, trials: int) -> int:
     """Steps that take a little longer than the sampling."""
     rate = 0.0
     for steps in (2, 20):
         pipe.send(steps)
         rate = float(pipe.recv())
-    return max(20, int(1.3 * SECONDS * rate / 4))
+    return max(20, int(1.3 * SECONDS * rate / trials))
 
 
 def grouped(report: str) -> dict[str, float]:

@@ -7,7 +7,8 @@ more than a schedule round it, is run by torch between the steps, on its own row
 portable path. So nobody who adds a rule or a layer has to know of this folder.
 
 Why it is fast: a trial takes several steps before the next one takes its turn, so that its parameters, states and activations
-stay in the core's own cache, each element is visited once or twice in all, not once for every operation of torch, and fetched while the core multiplies.
+stay in the core's own cache, and each element is visited once or twice in all, not once for every operation of torch. What outgrows the
+cache is fetched while the core multiplies.
 """
 
 import ctypes

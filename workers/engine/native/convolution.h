@@ -55,8 +55,8 @@ void tile_of_channels(const Pair* begin, const Pair* end, Count M, const T* w, C
 
 // N channels at `places` from M others: every place as its pairs say.
 template <class T, int V>
-void over_places(const Pairs& pairs, Count places, Count N, Count M, Count K, const T* w, const T* bias, const T* x, Steps2 from, Count x_block,
-                 T* out, Steps2 to, Count out_block) {
+void over_places(const Pairs& pairs, Count places, Count N, Count M, Count K, const T* w, const T* bias, const T* x, Apart from, Count x_block,
+                 T* out, Apart to, Count out_block) {
     constexpr Count W = REGISTER<T>;
     for (Count p = 0; p < places; p++)
         for (Count n = 0, rows; n < N; n += rows) {
@@ -67,8 +67,8 @@ void over_places(const Pairs& pairs, Count places, Count N, Count M, Count K, co
         }
 }
 template <class T>
-void over_blocks(const Pairs& pairs, Count places, Count N, Count M, Count K, const T* w, const T* bias, const T* x, Steps2 from, Count x_block,
-                 T* out, Steps2 to, Count out_block, Count blocks) {
+void over_blocks(const Pairs& pairs, Count places, Count N, Count M, Count K, const T* w, const T* bias, const T* x, Apart from, Count x_block,
+                 T* out, Apart to, Count out_block, Count blocks) {
     Count b = 0;
     for (; b + 1 < blocks; b += 2)
         over_places<T, 2>(pairs, places, N, M, K, w, bias, x + b * x_block, from, x_block, out + b * out_block, to, out_block);
@@ -94,12 +94,10 @@ template <class T> void convolve_back(const LayerSpec& layer, const T* theta, co
                 blocks_of<T>(B));
 }
 
-template <class T> using Mask = Register<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
-
 // Every number plus the one S places further.
 template <class T, int S> inline Register<T> paired(Register<T> x) {
     constexpr int W = REGISTER<T>;
-    Mask<T> other;
+    Order<T> other;
     for (int i = 0; i < W; i++) other[i] = i ^ S;
     return x + __builtin_shuffle(x, other);
 }
@@ -142,7 +140,7 @@ void tile_of_weights(const Pair* begin, const Pair* end, Count blocks, const T* 
 // ∂L/∂W [O, C, K] and ∂L/∂b. What one tile sees of some blocks stays in the first cache from one place of the kernel to the next.
 template <class T> void weigh_places(const LayerSpec& layer, T* gradient, const T* delta, const T* x, Count B, Convolving<T>& room) {
     const Window& w = *layer.windows;
-    Steps2 in = steps_in(w), out = steps_out(w);
+    Apart in = steps_in(w), out = steps_out(w);
     Count C = w.channels, O = w.out_channels, K = w.kernel(), W = REGISTER<T>, blocks = blocks_of<T>(B);
     T* sums = room.sums.data();
     for (Count o = 0, rows; o < O; o += rows) {

@@ -5,7 +5,7 @@
 
 // f(places that a window sees, where they start among the block's features, where the window's own place is), for every window and block.
 template <class F> void each_window(const Window& w, const Pairs& pairs, Count blocks, F f) {
-    Steps2 in = steps_in(w), out = steps_out(w);
+    Apart in = steps_in(w), out = steps_out(w);
     for (Count b = 0; b < blocks; b++)
         for (Count c = 0; c < w.channels; c++)
             for (Count p = 0; p < w.out_places(); p++)

@@ -38,8 +38,8 @@ template <class T> struct Result {
     Result below(Count rows) const { return {at + rows * row, row, offset ? offset + rows * offset_row : nullptr, offset_row}; }
 };
 
-// What is to be read once the product is there, fetched to the second cache while the core multiplies: a cache line in each step, of one
-// place after another.
+// What is to be read once the product is there, fetched to the caches while the core multiplies: a cache line in each step, of one place after
+// another.
 constexpr Count LINE = 64;
 struct Ahead {
     const char *next[8], *end[8];
@@ -55,7 +55,7 @@ struct Ahead {
         return found;
     }
 };
-struct Nothing {
+struct NothingAhead {
     const char* lines(Count) const { return nullptr; }
 };
 
@@ -110,7 +110,7 @@ __attribute__((noinline)) void strip(Count M, Count K, View<T, TURNED> a, const 
 
 // c [M, N] = a [M, K] · b [K, N] + offset, [N] or [M, N] elsewhere. A row of b, and of the offset, has at least a register's numbers behind
 // its start. As with rows, the last columns may be computed twice.
-template <class T, bool TURNED, class A = Nothing>
+template <class T, bool TURNED, class A = NothingAhead>
 void product(Count M, Count N, Count K, View<T, TURNED> a, const T* b, Count b_row, T* c, const T* offset = nullptr, Count offset_row = 0,
              A ahead = A()) {
     constexpr Count W = REGISTER<T>;
@@ -145,10 +145,8 @@ template <class T> inline Register<T> gathered(const T* x, Count apart) {
 
 // Of each square of 2 by 2 blocks of S numbers, whose upper rows are in p and lower rows in q, exchanges the two off the diagonal.
 template <class T, int S> inline void exchange(Register<T>& p, Register<T>& q) {
-    typedef std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t> Index;
-    typedef Index Mask __attribute__((vector_size(REGISTER_BYTES)));
     constexpr int W = REGISTER<T>;
-    Mask upper, lower;
+    Order<T> upper, lower;
     for (int i = 0; i < W; i++) upper[i] = i & S ? W + i - S : i, lower[i] = i & S ? W + i : i + S;
     Register<T> before = p;
     p = __builtin_shuffle(before, q, upper), q = __builtin_shuffle(before, q, lower);

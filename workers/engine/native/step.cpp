@@ -421,7 +421,7 @@ template <class T> class Trial {
     };
 
     void change_by(const Change& change) {
-        auto by = [&](const auto& update) { make(change, update_by<T>(update)); };
+        auto by = [&](const auto& update) { take_effect(change, update_by<T>(update)); };
         switch (rule.kind) {  // in the order of KERNELS in rules.py
             case 0: return rule.state[0] ? by(Momentum<T>(rule)) : by(Sgd<T>(rule));
             case 1: return rule.state[1] ? by(RmsProp<T, true>(rule)) : by(RmsProp<T, false>(rule));
@@ -434,7 +434,9 @@ template <class T> class Trial {
         }
     }
 
-    void make(const Change& change, const Update<T>& own) {
+    // In one pass over every piece; in two, of which the first only looks, where the whole gradient has to be known before it makes its update.
+    // The last step of all moves nothing.
+    void take_effect(const Change& change, const Update<T>& own) {
         const auto& layer = task.layers[change.layer];
         const ByTorch<T> by_torch;
         const auto still = update_by<T>(by_torch);
@@ -479,7 +481,7 @@ template <class T> class Trial {
         return own;
     }
 
-    // A layer's gradient, piece after piece, which are made here where the layer is `in_pieces`. After the last step all are where others look
+    // A layer's gradient, piece after piece; they are made here where the layer is `in_pieces`. After the last step all are where others look
     // for them.
     template <class F> void visit(const Change& change, int states, bool keep, F to) {
         const auto& layer = task.layers[change.layer];

@@ -63,6 +63,7 @@ template <class T> struct Registers {
     typedef T quarter __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
 };
 template <class T> using Register = typename Registers<T>::type;
+template <class T> using Order = decltype(Register<T>{} < Register<T>{});  // which number goes where, of a shuffle
 
 template <class T> inline Register<T> held(const T* x) { return *(const typename Registers<T>::anywhere*)x; }
 template <class T> inline void put(T* x, Register<T> own) { *(typename Registers<T>::anywhere*)x = own; }

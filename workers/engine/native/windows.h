@@ -26,11 +26,11 @@ extern "C" struct Window {
 };
 
 // How far apart neighbours are, in features.
-struct Steps2 {
+struct Apart {
     Count channel, place;
 };
-inline Steps2 steps_in(const Window& w) { return w.sequence ? Steps2{1, w.channels} : Steps2{w.places(), 1}; }
-inline Steps2 steps_out(const Window& w) { return w.sequence ? Steps2{1, w.out_channels} : Steps2{w.out_places(), 1}; }
+inline Apart steps_in(const Window& w) { return w.sequence ? Apart{1, w.channels} : Apart{w.places(), 1}; }
+inline Apart steps_out(const Window& w) { return w.sequence ? Apart{1, w.out_channels} : Apart{w.out_places(), 1}; }
 
 // f(place that goes out, place of the kernel, place that comes in), of all that see one another.
 template <class F> void each_pair(const Window& w, F f) {

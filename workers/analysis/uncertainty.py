@@ -31,7 +31,7 @@ from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from workers.analysis.ties import tied
 from workers.contract.results import Improvement, Interval
@@ -56,7 +56,7 @@ def iqm(values: Sequence[float] | Numbers) -> Numbers:
     ordered = np.sort(np.asarray(values, np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     with np.errstate(over="ignore", invalid="ignore"):  # sums near the end of the format; ∞ − ∞ of differences
-        mean = stats.trim_mean(ordered, 0.25, axis=-1)
+        mean = ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
     # a mean lies within its numbers; where they are equal it is their value to the last digit, so that ties stay ties
     return np.clip(mean, ordered[..., cut], ordered[..., -1 - cut])
 
@@ -109,7 +109,7 @@ def _score_interval(probability: float, count: int) -> tuple[float, float]:
     """Where (p − θ)² = t² V(θ), below and above p; all of [0, 1] where there is one run of each."""
     if count < 2:
         return 0.0, 1.0
-    quantile = float(stats.t.ppf(0.975, 2 * count - 2))
+    quantile = float(special.stdtrit(2 * count - 2, 0.975))
 
     def excess(theta: float) -> float:
         between = (1 - theta) / (2 - theta) + theta / (1 + theta)
@@ -146,7 +146,7 @@ def _stretch(count: int) -> float:
     if count < 2:
         return 1.0
     freedom = count - 1 - (count >= 4)
-    return float(stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975))
+    return float(special.stdtrit(freedom, 0.975) / special.ndtri(0.975))
 
 
 def _told(value: float) -> float | None:

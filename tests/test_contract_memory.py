@@ -86,8 +86,8 @@ def counted(of: ComparisonSpec, compiled: bool = False) -> list[int]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 50},
-        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 50, "optimizers": ["vsgd_fd"]},
+        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 20},
+        {"network": {"kind": "mlp", "depth": 6, "width": 256}, "seeds": 20, "optimizers": ["vsgd_fd"]},
         {"network": {"kind": "mlp", "depth": 12, "width": 64}, "seeds": 40, "batch_size": "full"},
         {"network": {"kind": "mlp", "depth": 2, "width": 512}, "seeds": 20, "precision": "float64"},
         {

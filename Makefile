@@ -34,7 +34,7 @@ serve: setup ## keep the service up on http://127.0.0.1:8000
 	@$(BIN)/plumbline serve
 
 test: setup ## run all tests, two files at a time: most of them wait for something
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, format, types, and which part may import which
 	@$(BIN)/ruff check .

@@ -10,6 +10,25 @@ import pytest
 
 from workers.store.database import Database, open_database
 
+LONGEST = (
+    *(
+        "test_deployment",
+        "test_optimizers",
+        "test_recovery",
+        "test_embedded",
+        "test_engine_native",
+        "test_contract_memory",
+    ),
+    *("test_fleet_workers", "test_store_workers", "test_wrappers", "test_engine_extended", "test_example"),
+    *("test_object_store", "test_supervisor", "test_known_winners", "test_labelled_cases", "test_own_data"),
+)
+"""Files of 20 seconds and more, the longest first: so the processes that share the files end together, with short ones."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgresql.Cluster]:

@@ -192,8 +192,10 @@ class ByHand:
             other = others[mount["from"]].folder if "from" in mount else ROOT
             mounted.append(self._at / self.inside(mount["target"]))
             mounted[-1].symlink_to(other / mount["source"].lstrip("/"))
-        # The machine's own python and pip are the base image's; its cache of packages keeps this fast.
+        # The machine's own python and pip are the base image's; its cache of packages keeps this fast. Bytecode of all that is installed
+        # would take longer than the rest: what is imported has its own (pip reads 0 as the "no" of --no-compile).
         machine = {name: value for name, value in os.environ.items() if not name.startswith(("PLUMBLINE_", "PYTHON"))}
+        machine["PIP_NO_COMPILE"] = "0"
         own = {name: value for name, value in self.environment.items() if name != "PIP_NO_CACHE_DIR"}
         paths = [str(self.folder / "opt/plumbline/bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
         done = subprocess.run(

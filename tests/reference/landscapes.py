@@ -16,12 +16,15 @@ STEPS, SAMPLES, PARAMETERS = 200, 8, 12
 LAYERS = (slice(0, 6), slice(6, 10), slice(10, PARAMETERS))
 SHAPES = (((2, 2), (2,)), ((2, 2),), ((1, 2),))
 """Of each layer's weight, and bias if there is one."""
+PARTS = (slice(0, 4), slice(4, 6), slice(6, 10), slice(10, PARAMETERS))
+"""Of the small network: the first weight, its bias, the second weight, the last."""
 
 _source = np.random.default_rng(20150420)
 _basis = np.linalg.qr(_source.normal(size=(PARAMETERS, PARAMETERS)))[0]
 CURVATURE = _basis @ np.diag(np.geomspace(0.01, 2.0, PARAMETERS)) @ _basis.T
 MINIMUM = _source.normal(size=PARAMETERS)
 NOISE = _source.normal(size=(STEPS, SAMPLES, PARAMETERS)) * 0.3
+MEAN_NOISE = NOISE.mean(axis=1)
 
 
 def noisy_quadratic(k: int, theta: Array) -> Array:
@@ -61,7 +64,7 @@ _inputs, _targets = _source.normal(size=(STEPS, SAMPLES, 2)), _source.normal(siz
 
 def small_network(k: int, theta: Array) -> Array:
     """Two inputs, two tanh units with biases, two without, one output; a twentieth of the squared error. Layers as in LAYERS."""
-    first, bias, second, last = (theta[..., part] for part in np.split(np.arange(PARAMETERS), [4, 6, 10]))
+    first, bias, second, last = (theta[..., part] for part in PARTS)
     first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
     below = np.tanh(times(first, _inputs[k]) + bias)
     above = np.tanh(times(second, below))
@@ -84,12 +87,12 @@ def outer(delta: Array, x: Array) -> Array:
 
 def quadratic_loss(k: int, theta: Array) -> Array:
     off = theta - MINIMUM
-    loss: Array = (off @ CURVATURE * off).sum(-1) / 2 + (theta * NOISE[k].mean(axis=0)).sum(-1)
+    loss: Array = (off @ CURVATURE * off).sum(-1) / 2 + (theta * MEAN_NOISE[k]).sum(-1)
     return loss
 
 
 def network_loss(k: int, theta: Array) -> Array:
-    first, bias, second, last = np.split(theta[..., None, :], [4, 6, 10], axis=-1)
+    first, bias, second, last = (theta[..., None, part] for part in PARTS)
     first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
     output = (np.tanh(times(second, np.tanh(times(first, _inputs[k]) + bias))) * last).sum(-1)
     loss: Array = 0.05 * ((output - _targets[k][:, 0]) ** 2).mean(-1)
@@ -121,7 +124,7 @@ def sparse_curvature(k: int, theta: Array) -> Array:
 
 def network_curvature(k: int, theta: Array) -> Array:
     """LeCun et al. 1998, section 7: as a gradient, with everything squared on the way and the loss's second derivative at the top."""
-    first, bias, second, last = np.split(theta[..., None, :], [4, 6, 10], axis=-1)
+    first, bias, second, last = (theta[..., None, part] for part in PARTS)
     first, second = (weight.reshape(*weight.shape[:-1], 2, 2) for weight in (first, second))
     below = np.tanh(times(first, _inputs[k]) + bias)
     above = np.tanh(times(second, below))

@@ -6,11 +6,14 @@
 Whole training steps, pass forward, gradients and update, without statistics: digits, 6 hidden tanh layers of 64, batches of 128, eight
 trials as one program in torch, float32, one thread, every rule at its defaults; layers of 4, so 410 parameters, for rules that may not
 train that many. Each rule takes turns with SGD in one process, and the median of the ratios of their times is what is written; so other
-work on the machine counts for both alike. Compiled code, where there is some, makes the update itself cheaper than this.
+work on the machine counts for both alike. Memory is handed out as in the trainer. Compiled code, where there is some, makes the update
+itself cheaper than this.
 """
 
 import argparse
+import os
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +26,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Execution
 from workers.engine.shard import Training
+from workers.trainer_process import ENVIRONMENT
 
 TRIALS, STEPS_AT_ONCE = 8, 20
 WIDTH, NARROW = 64, 4
@@ -94,4 +98,7 @@ def ratio(one: Timed, other: Timed, turns: int) -> float:
 
 
 if __name__ == "__main__":
+    if not ENVIRONMENT.items() <= os.environ.items():
+        os.environ.update(ENVIRONMENT)  # has to be there when the process starts
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.rule_costs", *sys.argv[1:]])  # noqa: S606 - itself
     main()

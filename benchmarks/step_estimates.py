@@ -1,10 +1,13 @@
-"""What a step is said to take, beside what it takes: every shard of every example, and the workloads of the engine's benchmark.
+"""What a shard is said to take, beside what it takes: of every example, and the workloads of the engine's benchmark.
 
     python -m benchmarks.step_estimates [NAME ...]
+    python -m benchmarks.step_estimates SPEC.json ...
 
 One thread, set up as in the trainer, and processor time on both sides, the speed of matrix products included, which is measured before
-each shard: other processes on the machine change it little. `benchmarks.estimates` holds whole comparisons against the clock. Ratios are
-estimated / actual.
+each shard: other processes on the machine change it little. `benchmarks.estimates` holds whole comparisons against the clock. A step is one
+at which nothing is recorded; a recorded one is measured apart, curves included, as a mean over its intervals; the whole shard is so many of
+each. Memory is what torch's tensors take at most in three steps; the estimate is less what it adds for the heap and, in compiled code, for
+what is no tensor there. Ratios are estimated / actual.
 """
 
 import json
@@ -15,52 +18,102 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from benchmarks.sides import let_go
+from benchmarks.tensors import peak_bytes
 from benchmarks.workloads import MIX, WORKLOADS, shard
 from workers.analysis.protocol import first_round
 from workers.contract import cost
 from workers.contract.comparison import ComparisonSpec
+from workers.contract.memory import BYTES, HEAP, beside_tensors, remembered_by, shard_bytes
 from workers.contract.optimizers import OptimizerSpec
-from workers.contract.plan import Shard
+from workers.contract.plan import CURVE_POINTS, Execution, Shard
+from workers.contract.problems import split_sizes
+from workers.contract.recording_cost import recording
+from workers.contract.statistics import DEFAULT_INTERVALS
 from workers.engine.execution import choose
 from workers.engine.shard import Training
 from workers.trainer_process import ENVIRONMENT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = 1024
-FIRST, SECONDS = 64, 0.8
-"""Steps that are not timed, at most; of each shard, about."""
+FIRST, SECONDS = 64, 0.5
+"""Steps that are not timed, at most; of each measurement, about."""
+MOST = CURVE_POINTS - 8
+"""Recorded steps, all of which the curves have."""
 
 
 def main() -> None:
     logging.disable()
     torch.set_num_threads(1)
-    print(f"{'':40}{'path':10}{'trials':>6}{'ms a step: estimated':>22}{'actual':>10}{'ratio':>7}")
+    print(f"{'':38}{'path':10}{'trials':>6}{'ms a step: said':>17}{'took':>9}{'ratio':>6}", end="")
+    print(f"{'recorded: said':>16}{'took':>9}{'shard, ratio':>14}{'MiB: said':>11}{'took':>7}{'ratio':>7}")
     for name, planned, optimizers in shards():
-        if len(sys.argv) > 1 and not name.startswith(tuple(sys.argv[1:])):
+        if len(sys.argv) > 1 and not name.startswith(tuple(Path(given).stem for given in sys.argv[1:])):
             continue
-        execution = choose(planned, "cpu", 2).model_copy(update={"threads": 1})
-        counts = Counter(trial.optimizer for trial in planned.trials)
-        said = cost.step(
-            planned.network,
-            planned.batch_size,
-            [(optimizer, counts[optimizer.label]) for optimizer in optimizers if optimizer.label in counts],
-            compiled=execution.path == "native",
-            threads=1,
-        )
-        estimated = said.operations / speed() + said.seconds
-        actual = step_seconds(Training(planned, execution))
+        execution = choose(planned, "cpu", 1)
+        pace = speed()
+        said = Said.of(planned, optimizers, pace, compiled=execution.path == "native")
+        step, recorded = step_seconds(planned, execution), recorded_seconds(planned, execution)
+        others, count = planned.steps - len(planned.recorded), len(planned.recorded)
+        ratio = (others * said.step + count * said.recorded) / (others * step + count * recorded)
+        taken = peak_bytes(planned, execution, 3)
         print(
-            f"{name[:39]:40}{execution.path:10}{len(planned.trials):6}{1e3 * estimated:22.2f}{1e3 * actual:10.2f}{estimated / actual:7.2f}",
+            f"{name[:37]:38}{execution.path:10}{len(planned.trials):6}{1e3 * said.step:17.2f}{1e3 * step:9.2f}{said.step / step:6.2f}"
+            f"{1e3 * said.recorded:16.2f}{1e3 * recorded:9.2f}{ratio:14.2f}"
+            f"{said.bytes / 2**20:11.1f}{taken / 2**20:7.1f}{said.bytes / taken:7.2f}",
             flush=True,
         )
 
 
+class Said(NamedTuple):
+    step: float
+    """Seconds of a step at which nothing is recorded …"""
+    recorded: float
+    """… and of one that is, on average."""
+    bytes: float
+
+    @classmethod
+    def of(cls, planned: Shard, optimizers: list[OptimizerSpec], pace: float, *, compiled: bool) -> "Said":
+        """On one thread, of so many operations a second."""
+        counts = Counter(trial.optimizer for trial in planned.trials)
+        trials = [(optimizer, counts[optimizer.label]) for optimizer in optimizers if optimizer.label in counts]
+        step = cost.step(planned.network, planned.batch_size, trials, compiled=compiled, threads=1)
+        recorded = len(planned.recorded)
+        beside = recording(
+            planned.network,
+            planned.batch_size,
+            len(planned.trials),
+            recorded=recorded,
+            evaluated=sum(split_sizes(planned.problem.samples)[:2]),
+            statistics=planned.statistics,
+            intervals=planned.intervals,
+            compiled=compiled,
+            threads=1,
+        )
+        taken = shard_bytes(
+            planned.problem,
+            planned.network,
+            len(planned.trials),
+            batch_size=planned.batch_size,
+            pattern=planned.pattern,
+            precision=planned.precision,
+            recorded=recorded,
+            remembered=remembered_by(trials),
+            statistics=planned.statistics,
+            compiled=compiled,
+        )
+        if compiled:  # what is no tensor there
+            taken -= round(HEAP * beside_tensors(planned.network, planned.batch_size) * BYTES[planned.precision])
+        plain = step.operations / pace + step.seconds
+        return cls(plain, plain + (beside.operations / pace + beside.seconds) / recorded, taken / HEAP)
+
+
 def shards() -> Iterator[tuple[str, Shard, list[OptimizerSpec]]]:
-    for path in sorted(EXAMPLES.glob("**/*.json")):
+    given = [Path(name) for name in sys.argv[1:] if name.endswith(".json")]
+    for path in given or sorted(EXAMPLES.glob("**/*.json")):
         spec = ComparisonSpec.model_validate(json.loads(path.read_text()))
         for planned in first_round(spec).shards:
             yield f"{path.stem}, {planned.variant}", planned, list(spec.optimizers)
@@ -83,18 +136,31 @@ def speed() -> float:
     return 4 * 2 * SIZE**3 / min(taken)
 
 
-def step_seconds(training: Training) -> float:
-    """Of steps after the first ones, of which many are recorded and some are slower."""
-    let_go(training)
+def step_seconds(planned: Shard, execution: Execution) -> float:
+    """Of steps at which nothing is recorded, after the first ones, some of which are slower."""
+    steps = max(planned.steps, 2)
+    unseen = planned.model_copy(update={"recorded": [steps, steps + 1]})  # steps that are not reached here
+    training = Training(unseen, execution)
     began = time.process_time()
-    for step in range(FIRST):
-        training.advance(step + 1)
-        if time.process_time() - began > SECONDS:
-            break
+    while training.step < min(FIRST, steps // 2) and time.process_time() - began < SECONDS:
+        training.advance(training.step + 1)
     first, started, piece = training.step, time.process_time(), max(1, training.step // 2)
-    while time.process_time() - started < SECONDS and training.step + piece < training.shard.steps:
-        training.advance(training.step + piece)
-    let_go(training)
+    while time.process_time() - started < SECONDS and training.step + 1 < steps:
+        training.advance(min(steps - 1, training.step + piece))
+    return (time.process_time() - started) / (training.step - first)
+
+
+def recorded_seconds(planned: Shard, execution: Execution) -> float:
+    """Of recorded steps, all groups of statistics at their intervals, the first ones apart."""
+    every = max([1, *((DEFAULT_INTERVALS | planned.intervals)[group] for group in planned.occasional)])
+    at = [*range(min(CURVE_POINTS - 1, planned.steps)), planned.steps]
+    training = Training(planned.model_copy(update={"recorded": at}), execution)
+    training.advance(min(every, planned.steps - 1))
+    training.tables()
+    first, started = training.step, time.process_time()
+    while training.step == first or (time.process_time() - started < SECONDS and training.step < MOST):
+        training.advance(training.step + every)
+        training.tables()
     return (time.process_time() - started) / (training.step - first)
 
 

@@ -21,9 +21,9 @@ from workers.contract.compiled import compilable
 from workers.contract.layers import Activation
 from workers.contract.memory import remembered_by, shard_bytes
 from workers.contract.optimizers import OptimizerSpec, Pattern
-from workers.contract.plan import CURVE_POINTS
 from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
 from workers.contract.problems import split_sizes
+from workers.contract.recording_cost import recording
 from workers.contract.regularizers import Regularizers
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.store import fleet
@@ -162,14 +162,23 @@ def _work(group: Group, device: str, threads: int) -> cost.Work:
         for number, count in enumerate(reversed(trials_by_round(spec, optimizer))):  # the last is everybody's
             rounds.setdefault(number, []).append((optimizer, count))
     compiled = _compiled(group, device)
-    evaluated = min(len(spec.record.steps(group.steps)), CURVE_POINTS) * sum(split_sizes(spec.problem.samples)[:2])
-    passes = cost.FORWARD * evaluated * cost.sample_operations(group.layers, compiled=compiled)
     threads = threads if device == "cpu" else 1
     operations = seconds = 0.0
     for trials in rounds.values():
         step = cost.step(group.layers, group.batch_size, trials, compiled=compiled, threads=threads)
-        operations += group.steps * step.operations + passes * sum(count for _, count in trials)
-        seconds += group.steps * step.seconds + cost.SHARD_SECONDS
+        beside = recording(
+            group.layers,
+            group.batch_size,
+            sum(count for _, count in trials),
+            recorded=len(spec.record.steps(group.steps)),
+            evaluated=sum(split_sizes(spec.problem.samples)[:2]),
+            statistics=spec.record.names,
+            intervals=spec.record.intervals,
+            compiled=compiled,
+            threads=threads,
+        )
+        operations += group.steps * step.operations + beside.operations
+        seconds += group.steps * step.seconds + beside.seconds + cost.SHARD_SECONDS
     return cost.Work(operations, seconds + cost.TIMED_SECONDS * len(group.members))
 
 

@@ -19,7 +19,7 @@ from workers.contract.comparison import ComparisonSpec
 from workers.contract.memory import shard_bytes
 from workers.contract.optimizers import OPTIMIZERS, Optimizer
 from workers.contract.plan import Execution, Shard
-from workers.engine import evaluation, native
+from workers.engine import evaluation, native, population
 from workers.engine.optimizers import RULES, SIZES, Layout
 from workers.engine.problems import load
 from workers.engine.program import DTYPES
@@ -208,8 +208,9 @@ def test_no_rule_remembers_more_than_is_counted(model: type[Optimizer]) -> None:
 
 
 def test_it_counts_with_the_engines_own_sizes() -> None:
-    """The samples of a pass of evaluation."""
+    """The samples of a pass of evaluation, and the candidates of one."""
     assert memory.EVALUATED_AT_ONCE == evaluation.SAMPLES_AT_ONCE
+    assert population.ELEMENTS_AT_ONCE["cpu"] == memory.TRIED_AT_ONCE
 
 
 def test_the_largest_round_counts() -> None:

@@ -30,7 +30,7 @@ from engine_samples import (
 from workers.contract.activations import Formula
 from workers.contract.optimizers import OPTIMIZERS
 from workers.contract.plan import Shard
-from workers.contract.statistics import GROUPS, SETS, recorded
+from workers.contract.statistics import GROUPS, SETS, STATISTICS, recorded
 from workers.engine import native
 from workers.engine.activations import NON_LINEARITIES
 from workers.engine.execution import choose
@@ -603,6 +603,8 @@ def test_without_a_compiler_the_portable_path_is_taken(
         build.library.cache_clear()
 
 
-def test_the_names_of_what_is_recorded_fill_the_compiled_record() -> None:
-    """23 numbers of 8 bytes, as step.cpp writes them."""
-    assert len(native.RAW) == 23
+def test_what_compiled_code_tells_are_columns_of_the_contract() -> None:
+    """As many as `Column` has; torch tells the others."""
+    declared = (build.FOLDER / "columns.h").read_text().partition("enum Column {")[2].partition("}")[0]
+    assert tuple(name.strip().lower() for name in declared.split(",")) == native.COLUMNS
+    assert set(native.COLUMNS) < STATISTICS.keys()

@@ -1,26 +1,28 @@
 """How long training takes, from the shapes alone. T trials, B samples, P parameters of a trial.
 
 What is counted are operations, at the speed of matrix products that a worker publishes, and seconds that do not depend on it. The constants
-were fitted to the engine on two CPU cores, in compiled code and in torch, over depths of 2 to 100, widths of 16 to 256 and one network of
-each further kind: within a third. `benchmarks.estimates` prints how far off they are on the examples, and in processor time, which a
-shared machine changes little, of a step alone.
+were fitted to the engine on two CPU cores, in compiled code and in torch, over depths of 2 to 100, widths of 16 to 256 and one network or
+two of each further kind: within a third. `benchmarks.step_estimates` prints how far off they are, in processor time, which a shared
+machine changes little, and `benchmarks.estimates` of whole examples. What is recorded is counted in recording_cost.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import NamedTuple
 
 from workers.contract.activations import trained
 from workers.contract.compiled import updated_there
-from workers.contract.layers import Activation, Conv1d, Conv2d, Gru, Linear, Lstm, Rnn
-from workers.contract.optimizers import GRADIENT_FREE, Bridged, OptimizerSpec
+from workers.contract.layers import Activation, Attention, Conv1d, Conv2d, Gru, Linear, Lstm, Rnn
+from workers.contract.optimizers import GRADIENT_FREE, Bridged, Evaluations, OptimizerSpec
 from workers.contract.rule_costs import TIME_OF_A_STEP
 from workers.contract.shapes import ExpandedLayer, walk
 
 PASSES = 6.0
 """Operations for each parameter and sample: two forward, four backward."""
 FORWARD = 1 / 3
-"""Of them."""
+"""Of them …"""
+FORWARD_NUMBERS = 0.6
+"""… and of what torch takes for the numbers that layers give: non-linearities are dearer than their slopes."""
 ELEMENTS_AT_ONCE = 400_000
 """Activations of one layer in all trials of a chunk, in torch: enough that calls cost little, few enough for the caches of a CPU."""
 RECURRENT = 4
@@ -37,24 +39,54 @@ COMPILED_POSITION = 6.5e4
 BY_TORCH_SECONDS = 4e-4
 """What a layer takes more in a step where torch updates it between the compiled passes."""
 
-PRODUCTS, NUMBER = 1.9, 220.0
-"""The same in torch."""
+PRODUCTS, NUMBER = 1.25, 150.0
+"""The same in torch; a linear layer and the non-linearity on it are two layers."""
 CONVOLVED = 1.0
 """Of the products of convolutions over images."""
-NUMBERS = {"normalization": 660.0, "rbf": 3500.0, "conv1d": 1080.0, "conv2d": 800.0}
-"""Kinds whose numbers take more."""
+NUMBERS = {
+    "flatten": 0.0,
+    "unflatten": 0.0,
+    "residual": 30.0,
+    "dense": 70.0,
+    "highway": 300.0,
+    "normalization": 630.0,
+    "conv2d": 800.0,
+    "conv1d": 1080.0,
+    "dropout": 1400.0,
+    "rbf": 2900.0,
+}
+"""Kinds whose numbers take less or more."""
+OVER_SAMPLES = 2200.0
+"""Of a normalisation over the batch, in float64."""
 REMEMBERED = 90.0
-"""Operations for each number that a recurrent layer keeps of its steps."""
-LAYER_SECONDS = 9e-5
+"""Operations for each number that a recurrent layer keeps of its steps, or attention of its pairs."""
+ATTENDED = 3.5e5
+"""Operations for each sample and head: products of small matrices, one at a time."""
+LAYER_SECONDS = 6.5e-5
 """What a layer of a batched program takes in a step, forward and backward, however little there is to compute …"""
-LAYERS_SECONDS = {"normalization": 1e-3, "rnn": 1.4e-4, "gru": 2.8e-4, "lstm": 2.8e-4}
+LAYERS_SECONDS = {"attention": 5e-4, "rnn": 9e-5, "gru": 2.8e-4, "lstm": 2.8e-4}
 """… and kinds that take more, recurrent ones for each of their steps."""
-MADE_SECONDS, LEARNED_SECONDS = 5e-4, 2.5e-4
+MADE_SECONDS, LEARNED_SECONDS = 2e-4, 2e-4
 """What weights that are made of others, and a non-linearity whose constants learn, take besides."""
 UPDATE = 32.0
 """Operations for each parameter and step: the update."""
-SGD = 1.1
-"""What the rules that these were fitted with take, in the unit of `rule_costs`."""
+SGD_PER_PARAMETER = 1950.0
+"""Operations for each parameter in the step of SGD that `rule_costs` measures by: what a rule takes there beyond its gradients grows with
+the parameters, not with the batch …"""
+SGD_PER_FEW = 3e4
+"""… and of the narrow network there, for rules that may train only few."""
+MEASURED_SIDE = 64
+"""Of the matrices there."""
+CUBES: dict[str, Callable[[int, int], float]] = {
+    "muon": lambda rows, columns: rows * columns * min(rows, columns) / MEASURED_SIDE,
+    "soap": lambda rows, columns: rows * columns * min(rows, columns) / MEASURED_SIDE,
+    "shampoo": lambda rows, columns: (rows**3 + columns**3) / (2 * MEASURED_SIDE),
+}
+"""Rules of matrices: as how many parameters one counts. Products of matrices, and roots of products with themselves."""
+RULE_SECONDS = {"muon": 2e-4, "soap": 3e-4, "shampoo": 2e-3}
+"""What they take in a program for each layer of weights, however small …"""
+CANDIDATES_SECONDS = 3e-4
+"""… and rules that draw places of their own, for all of them."""
 
 BRIDGE_SECONDS = 2e-4
 """What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
@@ -71,10 +103,31 @@ class Work(NamedTuple):
     """Whatever the machine."""
 
 
-def gradients_worth(optimizer: OptimizerSpec) -> float:
-    """What a step takes, in gradients. Gradient-free rules are looked at where they are, too: another pass forward."""
-    glance = FORWARD if optimizer.evaluation in GRADIENT_FREE else 0.0
-    return max(optimizer.per_step().cost + glance, TIME_OF_A_STEP.get(optimizer.kind, 0.0) / SGD)
+def own_work(optimizer: OptimizerSpec, network: Sequence[ExpandedLayer]) -> Work:
+    """What a step takes beside its gradients and losses, the update and candidates that are drawn: operations of a trial, and seconds of
+    a program, whatever its trials.
+    """
+    parameters = sum(layer.parameters for layer in network)
+    if isinstance(optimizer, Bridged):
+        return Work(UPDATE * parameters, 0.0)
+    measured = _evaluations(type(optimizer)())
+    beyond = max(0.0, TIME_OF_A_STEP[optimizer.kind] / TIME_OF_A_STEP["sgd"] - measured.cost)
+    larger = _evaluations(optimizer).functions / measured.functions if measured.functions else 1.0
+    each = SGD_PER_PARAMETER if optimizer.most_parameters is None else SGD_PER_FEW
+    layers = [layer for layer in walk(network) if layer.depth is not None]
+    cubes, counted = CUBES.get(optimizer.kind), float(parameters)
+    if cubes:
+        matrices = [tensor for layer in layers for tensor in layer.tensors if len(tensor) > 1]
+        counted = sum(cubes(first, prod(others)) for first, *others in matrices)
+    seconds = RULE_SECONDS.get(optimizer.kind, 0.0) * len(layers)
+    seconds += CANDIDATES_SECONDS if optimizer.evaluation in GRADIENT_FREE else 0.0
+    return Work(UPDATE * parameters + beyond * larger * each * counted, seconds)
+
+
+def _evaluations(optimizer: OptimizerSpec) -> Evaluations:
+    """Of a step. Gradient-free rules are looked at where they are, too: another pass forward."""
+    found = optimizer.per_step()
+    return found._replace(functions=found.functions + (optimizer.evaluation in GRADIENT_FREE))
 
 
 def step(
@@ -85,29 +138,49 @@ def step(
     compiled: bool,
     threads: int,
 ) -> Work:
-    """Of one step of a shard.
+    """Of one step of a shard at which nothing is recorded.
 
     Args:
         trials: optimizers, with how many trials each has.
         compiled: whether it runs in compiled code; else in torch.
         threads: of the machine.
     """
-    per_sample = sample_operations(network, compiled=compiled)
+    per_sample, forward = (of(network, compiled=compiled) for of in (sample_operations, forward_operations))
     weights = sum(layer.depth is not None for layer in walk(network))
-    parameters = sum(layer.parameters for layer in network)
     objects = sum(count for optimizer, count in trials if isinstance(optimizer, Bridged))
     bridged = BRIDGE_SECONDS * weights * objects / threads
     every = sum(count for _, count in trials)
     if compiled:
-        others = sum(not updated_there(optimizer) for optimizer, _ in trials)
+        others = [(optimizer, count) for optimizer, count in trials if not updated_there(optimizer)]
         positions = sum(_through(layer) * getattr(layer.spec, "gates", 1) for layer in walk(network))
         least = COMPILED_LAYER * weights + COMPILED_POSITION * positions + COMPILED_STEP
         own = every * (batch_size * per_sample + least)
-        return Work(own, BY_TORCH_SECONDS * weights * ceil(others / threads) + bridged)
-    worth = sum(count * gradients_worth(optimizer) for optimizer, count in trials)
-    least = sum(map(_layer_seconds, walk(network))) * max(gradients_worth(optimizer) for optimizer, _ in trials)
-    own = worth * batch_size * per_sample + every * UPDATE * parameters
-    return Work(own, turns(every, network, batch_size, threads) * least + bridged)
+        beside = [(count, own_work(optimizer, network)) for optimizer, count in others]
+        own += sum(count * work.operations for count, work in beside)
+        calls = (
+            BY_TORCH_SECONDS * weights * ceil(len(others) / threads) + sum(work.seconds for _, work in beside) / threads
+        )
+        return Work(own, calls + bridged)
+    asked = [(optimizer, count, _evaluations(optimizer)) for optimizer, count in trials]
+    own = batch_size * sum(count * (per_sample * e.gradients + forward * e.functions) for _, count, e in asked)
+    rules = [own_work(optimizer, network) for optimizer, _ in trials]
+    own += sum(count * work.operations for (_, count), work in zip(trials, rules, strict=True))
+    programs = turns(every, network, batch_size, threads)
+    passes = max(
+        e.gradients for _, _, e in asked
+    )  # taken of all trials of a program together; of candidates rule by rule
+    for _, count, e in asked:
+        together = max(1, chunk(network, batch_size) // max(1, round(count / (threads * programs))))
+        passes += FORWARD * ceil(e.functions / together)
+    of_program = passes * sum(map(_layer_seconds, walk(network))) + sum(work.seconds for work in rules)
+    return Work(own, programs * of_program + bridged)
+
+
+def torch_step(network: Sequence[ExpandedLayer], batch_size: int) -> Work:
+    """One gradient and update in torch: operations of a trial, and seconds of a program, whatever its trials."""
+    operations = batch_size * sample_operations(network, compiled=False)
+    parameters = sum(layer.parameters for layer in network)
+    return Work(operations + UPDATE * parameters, sum(map(_layer_seconds, walk(network))))
 
 
 def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
@@ -129,16 +202,34 @@ def _at_once(layer: ExpandedLayer) -> int:
 
 def sample_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
     """Of one sample's gradient."""
+    products, numbers = _products_and_numbers(network, compiled=compiled)
+    return products + numbers
+
+
+def forward_operations(network: Sequence[ExpandedLayer], *, compiled: bool) -> float:
+    """Of one sample's loss alone."""
+    products, numbers = _products_and_numbers(network, compiled=compiled)
+    return FORWARD * products + (FORWARD if compiled else FORWARD_NUMBERS) * numbers
+
+
+def _products_and_numbers(network: Sequence[ExpandedLayer], *, compiled: bool) -> tuple[float, float]:
+    """Operations of one sample's gradient: of products of matrices, and of all that is done to what layers give."""
     layers = list(walk(network))
     if compiled:
         products = sum(
             (COMPILED_CONVOLVED if _convolves(layer) else COMPILED_PRODUCTS) * _used(layer) for layer in layers
         )
-        return PASSES * products + COMPILED_NUMBER * sum(map(_numbers, layers))
+        return PASSES * products, COMPILED_NUMBER * sum(map(_numbers, layers))
     products = sum((CONVOLVED if layer.spec.kind == "conv2d" else PRODUCTS) * _used(layer) for layer in layers)
-    numbers = sum(NUMBERS.get(layer.spec.kind, NUMBER) * prod(layer.out_shape) for layer in layers)
-    remembered = sum(layer.spec.workspace(layer.in_shape) for layer in layers if layer.spec.kind in LAYERS_SECONDS)
-    return PASSES * products + numbers + REMEMBERED * remembered
+    return PASSES * products, sum(map(_on_numbers, layers))
+
+
+def _on_numbers(layer: ExpandedLayer) -> float:
+    """Operations of torch on what a layer gives of one sample, and on what it keeps."""
+    spec = layer.spec
+    each = OVER_SAMPLES if spec.kind == "normalization" and spec.mixes_samples else NUMBERS.get(spec.kind, NUMBER)
+    kept = REMEMBERED * spec.workspace(layer.in_shape) if spec.kind in LAYERS_SECONDS else 0.0
+    return each * prod(layer.out_shape) + kept + (ATTENDED * spec.heads if isinstance(spec, Attention) else 0.0)
 
 
 def _used(layer: ExpandedLayer) -> int:

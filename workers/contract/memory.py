@@ -29,8 +29,11 @@ MORE_TENSORS: dict[Pattern, int] = {
 }
 """[T, P] tensors more: squares, both gradients, the way between, scratch; or squares or both gradients, curvature, scratch; or one
 candidate, scratch."""
-CANDIDATE_TENSORS = 6
-"""[T, P] tensors for each candidate of a gradient-free rule: its random numbers, in 64 bits at first, and its place."""
+CANDIDATE_TENSORS = 10
+"""[T, P] tensors for each candidate of a gradient-free rule: its random numbers, four times in 64 bits while they are mixed, and
+its place."""
+TRIED_AT_ONCE = 400_000
+"""Activations of the widest layer, of all candidates that are passed forward together on a CPU."""
 WIDEST_TENSORS = 6
 """Scratch of a pass backward and of the statistics, in tensors of the widest layer …"""
 FORWARD_TENSORS = 3
@@ -118,7 +121,8 @@ def shard_bytes(
     )
     largest = max(width + own for width, own in zip(widths, inside, strict=True))
     if pattern in GRADIENT_FREE:
-        backward += sum(widths)  # of the candidates, one at a time at least
+        at_once = TRIED_AT_ONCE // (trials * batch_size * max(widths))
+        backward += max(1, min(at_once, int(remembered) // CANDIDATE_TENSORS)) * (sum(widths) + sum(inside))
     step = batch_size * (forward + backward + largest + WIDEST_TENSORS * max(widths))
     step += parameters * (UPDATE_TENSORS + MORE_TENSORS[pattern])
     evaluated = min(EVALUATED_AT_ONCE, problem.training_samples)

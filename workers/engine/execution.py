@@ -9,7 +9,8 @@ from workers.engine import native
 CHUNKS_PER_THREAD = 4
 """On the compiled path, which keeps one trial at a time in the cache: rules differ in cost, small chunks end together.
 
-Trials that torch updates between the steps have chunks of their own, fewer of them: Python is called for each chunk at each step."""
+Trials that torch updates between the steps have chunks of their own, fewer of them: Python is called for each chunk at each step. Where
+groups of statistics are measured by torch, chunks are as large as torch's."""
 
 
 def choose(shard: Shard, device: str, threads: int) -> Execution:
@@ -20,15 +21,12 @@ def choose(shard: Shard, device: str, threads: int) -> Execution:
     trials, asked = len(shard.trials), shard.gradient_range
     if device == "cuda":
         return Execution(device="cuda", threads=1, chunks=[trials], gradient_range=asked)
-    if native.supports(shard):
-        runs = groupby(shard.trials, key=lambda trial: native.kernel_of(shard, trial) is not None)
-        chunks = [
-            size
-            for compiled, run in runs
-            for size in _even(len(list(run)), threads * (CHUNKS_PER_THREAD if compiled else 1))
-        ]
-        return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
     turns = cost.turns(trials, shard.network, shard.batch_size, threads)
+    if native.supports(shard):
+        each = turns if shard.occasional else CHUNKS_PER_THREAD
+        runs = groupby(shard.trials, key=lambda trial: native.kernel_of(shard, trial) is not None)
+        chunks = [size for compiled, run in runs for size in _even(len(list(run)), threads * (each if compiled else 1))]
+        return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
     return Execution(device="cpu", threads=threads, chunks=_even(trials, turns * threads), gradient_range=asked)
 
 

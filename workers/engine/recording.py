@@ -25,10 +25,15 @@ class Recording:
         self._statistics: list[tuple[list[int], Tensor]] = []
         self._curves: list[tuple[int, Tensor]] = []
 
-    def statistics(self, steps: list[int], columns: dict[str, Tensor]) -> None:
-        """All of some steps: float64 [K, L, T] by statistic, K of them. What was not measured now is NaN."""
+    def statistics(self, steps: list[int], values: Tensor) -> None:
+        """All `names` of some steps, float64 [S, T, K, L], K of them. What was not measured now is NaN."""
+        self._statistics.append((steps, values))
+
+    def of_step(self, step: int, columns: dict[str, Tensor]) -> None:
+        """Those of one step, float64 [L, T] by statistic, as many as were measured."""
         unknown = torch.full_like(next(iter(columns.values())), torch.nan)
-        self._statistics.append((steps, torch.stack([columns.get(name, unknown) for name in self.names])))
+        values = torch.stack([columns.get(name, unknown) for name in self.names])
+        self.statistics([step], values.transpose(1, 2)[:, :, None])
 
     def evaluation(self, step: int, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         """(loss, accuracy) on each split, float64 [T] each."""
@@ -51,9 +56,7 @@ class Recording:
         if not self._statistics:
             return None
         steps = np.array([step for steps, _ in self._statistics for step in steps])
-        values = (
-            torch.cat([values for _, values in self._statistics], 1).permute(0, 3, 1, 2).cpu().numpy()
-        )  # [S, T, K, L]
+        values = torch.cat([values for _, values in self._statistics], 2).cpu().numpy()  # [S, T, K, L]
         self._statistics.clear()
         kept, diverging = self._until_divergence(steps)
         trial, place = np.nonzero(kept)

@@ -59,7 +59,7 @@ def advance_once(program: Program, recording: Recording, step: int, taken: Take)
         program.forward(x, training=False)
     columns = taken(program, x, y, step, step in recording.steps, step + 1 in recording.steps)
     if columns is not None:
-        recording.statistics([step], _of_one_step(columns))
+        recording.of_step(step, columns)
 
 
 def take(program: Program, x: Tensor, y: Tensor, step: int, recorded: bool, kept: bool) -> Columns | None:
@@ -263,10 +263,6 @@ def estimate_cosine(program: Program, estimates: list[Tensor | None], before: Te
             pairs = (program.of_layers(each) for each in (estimate, program.gradient[group.rows]))
             found[:, group.rows] = cosines(*pairs)
     return found
-
-
-def _of_one_step(columns: Columns) -> Columns:
-    return {name: column[None] for name, column in columns.items()}
 
 
 def eps_dominance(program: Program) -> Tensor:

@@ -42,21 +42,23 @@ from workers.engine.problems import Split
 from workers.engine.program import DTYPES, Group, Measured, Program
 from workers.engine.recording import Recording
 from workers.engine.scaling import norms
-from workers.engine.statistics import backward_columns, forward_columns, update_columns
+from workers.engine.statistics import update_columns
 
 MOST_STEPS = 64
 """Of a trial before the next one's turn: its numbers stay in the cache, and what Python does is shared by so many."""
 RECORD_BYTES = 32 * 2**20
-"""What these steps may record before it is turned into columns; fewer steps where there are many trials and layers."""
+"""What these steps may record; fewer steps where there are many trials and layers."""
 
-RAW = (
-    *("peak", "exponent", "square", "mean", "centred_square", "zeros", "nonfinite"),
-    *("flips", "product", "square_before"),
-    *("delta_exponent", "delta_square", "sample_square"),
-    *("nothing", "activation_mean", "sample_deviation", "unit_deviation", "saturated", "slope_sum", "dead"),
-    *("weight_norm", "update_norm", "eps_dominated"),
+COLUMNS = (
+    *("gradient_norm", "gradient_rms", "gradient_mean", "gradient_std", "gradient_max_abs", "gradient_log10_rms"),
+    *("gradient_zero_fraction", "gradient_nonfinite_fraction", "gradient_snr", "sign_flip_rate", "gradient_cosine"),
+    *("error_signal_norm", "activation_mean", "activation_std", "activation_sample_std", "saturation_fraction"),
+    *("derivative_mean", "dead_fraction", "weight_norm", "update_norm", "update_to_weight_ratio", "effective_lr"),
+    "eps_dominance",
 )
-"""`Raw` in units.h."""
+"""`Column` in columns.h."""
+FOR_TORCH = ("weight_norm", "gradient_norm")
+"""What the columns of a rule that torch runs are made of."""
 WINDOWED = {"conv1d": 0, "conv2d": 0, "max_pool": 1, "average_pool": 2, "average": 2, "max": 3}
 """`Windowed` in windows.h."""
 
@@ -101,14 +103,14 @@ class _Task(Structure):
             (name, c_int64)
             for name in (
                 *("trials", "parameters", "layer_count", "samples", "batch", "step_count", "loss", "first_step"),
-                *("passes", "moves"),
+                *("passes", "moves", "recorded_count"),
             )
         ),
         *(
             (name, c_void_p)
             for name in (
                 *("gemm", "layers", "rules", "x", "targets", "rows", "record", "keep", "theta", "gradient", "previous"),
-                *("raw", "diverged_step", "diverged_layer", "last_loss", "extended"),
+                *("places", "found", "diverged_step", "diverged_layer", "last_loss", "extended"),
             )
         ),
     ]
@@ -144,7 +146,7 @@ def advance(program: Program, recording: Recording, start: int, until: int) -> N
     """As train.advance."""
     native = _prepare(program)
     step, last = start, program.shard.steps
-    step_bytes = 8 * len(RAW) * len(program.trials) * len(program.measured)
+    step_bytes = 8 * len(native.names) * len(program.trials) * len(program.measured)
     longest = max(1, min(MOST_STEPS, RECORD_BYTES // step_bytes))
     while step < min(until, last):
         if step in recording.evaluated:
@@ -181,6 +183,10 @@ class _Native:
     """Groups whose rule has no kernel."""
     scheduled: list[Group]
     """Groups whose rule has one, with learning rates that change."""
+    names: list[str]
+    """Of the columns that are recorded, and those that torch's rules need besides."""
+    places: Tensor
+    """Of COLUMNS among them, int64; -1: it is none of them."""
 
 
 def _prepare(program: Program) -> _Native:
@@ -197,7 +203,9 @@ def _prepare(program: Program) -> _Native:
     rules = (_Rule * len(program.trials))()
     by_torch = [group for group in program.groups if not _lay_out(program, group, rules)]
     scheduled = [group for group in program.groups if schedule.COUNT in group.state and group not in by_torch]
-    return _Native(found, layers, windows, rules, by_torch, scheduled)
+    names = list(dict.fromkeys([*program.shard.statistics, *(FOR_TORCH if by_torch else ())]))
+    places = torch.tensor([names.index(name) if name in names else -1 for name in COLUMNS])
+    return _Native(found, layers, windows, rules, by_torch, scheduled, names, places)
 
 
 def _lay_down(program: Program, slot: _Layer, place: Measured, columns: slice) -> None:
@@ -324,7 +332,7 @@ def evaluate(program: Program, native: _Native, split: Split) -> tuple[Tensor, T
     found = torch.empty(len(program.trials), 2, dtype=torch.float64)
     places = any(len(layer.in_shape) > 1 for layer in program.shard.network)
     at_once = PLACES_AT_ONCE if places else SAMPLES_AT_ONCE
-    task = _task(program, native, split, batch=min(at_once, len(split.x)), raw=found.data_ptr())
+    task = _task(program, native, split, batch=min(at_once, len(split.x)), found=found.data_ptr())
     native.library.evaluate(ctypes.addressof(task))
     loss, correct = found.unbind(1)
     known = ~loss.isnan() if program.loss.correct else torch.zeros_like(loss, dtype=torch.bool)
@@ -357,7 +365,7 @@ def _block(
     steps = range(start, end)
     recorded = [step for step in steps if step in recording.steps]
     trials, layers = len(program.trials), len(program.measured)
-    raw = torch.full((len(recorded), trials, layers, len(RAW)), torch.nan, dtype=torch.float64)
+    found = torch.full((len(native.names), trials, len(recorded), layers), torch.nan, dtype=torch.float64)
     rows = program.batches.rows(start, end)
     split, watch = program.data.training, program.watch.state
     flags = (torch.tensor([step + ahead in recording.steps for step in steps], dtype=torch.uint8) for ahead in (0, 1))
@@ -378,7 +386,9 @@ def _block(
         rows=rows.data_ptr() if rows is not None else None,
         record=record.data_ptr(),
         keep=keep.data_ptr(),
-        raw=raw.data_ptr(),
+        recorded_count=len(recorded),
+        places=native.places.data_ptr(),
+        found=found.data_ptr(),
         diverged_step=watch["step"].data_ptr(),
         diverged_layer=watch["layer"].data_ptr(),
         last_loss=watch["loss"].data_ptr(),
@@ -394,9 +404,9 @@ def _block(
             own = train.of_rows(gradients, group.rows)
             group.rule.update(program.theta[group.rows], own, group.state, group.hyper, **group.flags)
     if recorded:
-        columns = _columns(program, raw)
-        _measure_groups(program, native.by_torch, before, columns)
-        recording.statistics(recorded, columns)
+        if native.by_torch:
+            _measure_groups(program, native, before, found)
+        recording.statistics(recorded, found[: len(recording.names)])
 
 
 def _exponents(program: Program, shift: Tensor) -> _Extended | None:
@@ -419,28 +429,14 @@ def _set_rates(program: Program, native: _Native, group: Group, steps: int) -> T
     return rates
 
 
-def _columns(program: Program, raw: Tensor) -> dict[str, Tensor]:
-    """By statistic: float64 [K, L, T]."""
-    sums = dict(zip(RAW, raw.permute(3, 0, 2, 1).contiguous(), strict=True))
-    counts = [columns.stop - columns.start for columns in program.columns]
-    found = backward_columns(sums, counts, program.theta.dtype)
-    units = [_steps(place) * _units(place) for place in program.measured]
-    found |= forward_columns(sums, units, program.shard.batch_size)
-    eps_dominated = sums["eps_dominated"] / torch.tensor(counts, dtype=torch.float64)[:, None]
-    norms_found = (sums["weight_norm"], sums["update_norm"], found["gradient_norm"])
-    return found | update_columns(*norms_found, eps_dominated, torch.full_like(eps_dominated, torch.nan))
-
-
-def _measure_groups(program: Program, groups: list[Group], before: Tensor | None, columns: dict[str, Tensor]) -> None:
-    """What torch's rules moved, into the columns of the one step that they made; None where they made none."""
-    if not groups:
-        return
+def _measure_groups(program: Program, native: _Native, before: Tensor | None, found: Tensor) -> None:
+    """What torch's rules moved, into the columns of the one step that they made; `before` is None where they made none."""
+    columns = {name: own[:, 0].T for name, own in zip(native.names, found, strict=True)}  # [L, T]
     moved = left = torch.full_like(columns["weight_norm"], torch.nan)
     if before is not None:
-        moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])[None]
-        left = train.left_by_clipping(program)[None]
-    eps = train.eps_dominance(program)[None]
-    found = update_columns(columns["weight_norm"], moved, columns["gradient_norm"], eps, left)
-    for group in groups:
-        for name, column in found.items():
-            columns[name][..., group.rows] = column[..., group.rows]
+        moved = norms([program.theta[:, own] - before[:, own] for own in program.columns])
+        left = train.left_by_clipping(program)
+    eps = train.eps_dominance(program)
+    for name, column in update_columns(columns["weight_norm"], moved, columns["gradient_norm"], eps, left).items():
+        for group in native.by_torch if name in columns else ():
+            columns[name][:, group.rows] = column[:, group.rows]

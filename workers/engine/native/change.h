@@ -40,6 +40,13 @@ template <class T> struct Piece {
     bool keep;  // whether the next step is compared with this one
 };
 
+// How many are NaN or infinite, of whole vectors, by lane.
+template <class T> __attribute__((noinline)) Wide nonfinite(const T* x, Count n) {
+    Lanes<T> found{};
+    for (Count i = 0; i < n; i += LANES) found += counted<T>(~(magnitude<T>(lanes(x + i)) <= std::numeric_limits<T>::max()));
+    return wide(found);
+}
+
 // Of whole vectors. MOVED: whether it is looked at what moves; of float64 that is the caller's, since its range is known only afterwards.
 template <class R, Look LOOK, bool MOVED, class T> void pass(const void* update, const Piece<T>& of, Sums& all) {
     typedef Lanes<T> V;
@@ -47,7 +54,7 @@ template <class R, Look LOOK, bool MOVED, class T> void pass(const void* update,
     const R rule = *(const R*)update;
     Wide square = all.square, shifted = all.shifted, shifted_square = all.shifted_square, product = all.product;
     Wide square_before = all.square_before, weight_square = all.weight_square, moved_square = all.moved_square, origin = all.origin;
-    V highest{}, zeros{}, bad{}, flips{}, dominated{};
+    V highest{}, zeros{}, nothing{}, flips{}, dominated{};
     double unit = power(-all.exponent), unit_before = power(-all.exponent_before);
     for (Count i = 0; i < piece.count; i += LANES) {
         V g = lanes(piece.gradient + i);
@@ -69,7 +76,7 @@ template <class R, Look LOOK, bool MOVED, class T> void pass(const void* update,
             }
         }
         if (__builtin_expect(piece.keep, LOOK != AT_NOTHING)) put_lanes(piece.previous + i, g);
-        bad += counted<T>(~(magnitude<T>(g) <= std::numeric_limits<T>::max()));
+        nothing += g * 0;
         V theta = lanes(piece.theta + i), start = theta, state[R::states + 1];
         for (int s = 0; s < R::states; s++) state[s] = lanes(piece.state[s] + i);
         rule.update(theta, g, state);
@@ -84,7 +91,8 @@ template <class R, Look LOOK, bool MOVED, class T> void pass(const void* update,
     all.square = square, all.shifted = shifted, all.shifted_square = shifted_square, all.product = product;
     all.square_before = square_before, all.weight_square = weight_square, all.moved_square = moved_square;
     all.highest = wide(highest) > all.highest ? wide(highest) : all.highest;
-    all.zeros += wide(zeros), all.bad += wide(bad), all.flips += wide(flips), all.dominated += wide(dominated);
+    all.zeros += wide(zeros), all.flips += wide(flips), all.dominated += wide(dominated);
+    if (total(wide(nothing)) != 0) all.bad += nonfinite(piece.gradient, piece.count);
 }
 
 // Where eps is what is divided by, of n elements.

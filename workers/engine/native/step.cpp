@@ -5,6 +5,7 @@
 // B samples of a batch, I/O features in and out of a layer, P parameters of a trial, K steps, T trials, L layers.
 // Matrices are row by row: x [B, I], W [O, I], z [B, O]; of a sequence of S steps there are S·B rows. Around convolutions samples lie innermost.
 #include "change.h"
+#include "columns.h"
 #include "convolution.h"
 #include "extended.h"
 #include "layers.h"
@@ -38,6 +39,7 @@ struct Task {
     Count trials, parameters, layer_count, samples, batch, step_count, loss, first_step;  // samples: in the split
     Count passes;                // a bit for each of Pass below
     Count moves;                 // whether the steps end in an update; the last of all, which is only looked at, does not
+    Count recorded_count;        // of the K steps
     const void* gemm;
     const LayerSpec* layers;
     const Rule* rules;           // [T]
@@ -47,7 +49,8 @@ struct Task {
     const unsigned char* record; // [K] whether a step's statistics are wanted
     const unsigned char* keep;   // [K] whether the step after it is recorded
     void *theta, *gradient, *previous;  // [T, P]
-    double* raw;                        // [recorded of K, T, L] of Raw
+    const Count* places;                // [Column] among the columns recorded; -1: it is not
+    double* found;                      // [columns recorded, T, recorded_count, L]; of an evaluation [T, 2]
     Count *diverged_step, *diverged_layer;
     double* last_loss;  // [T], state of divergence.py
     const Extended* extended;  // null: the standard range
@@ -106,12 +109,13 @@ template <class T> struct Scratch {
     std::vector<Pools<T>> pools;       // above convolutions
     std::vector<Count> first;          // where a layer's first step is among its values
     Room<double> sums;                 // one for each unit, or each sample
+    std::vector<Raw> raw;              // of each layer
     Room<T> reach;                     // ‖x‖² of each sample
     Steps<T> through_time;
     explicit Scratch(const Task& task)
         : input(task.rows || task.layers[0].steps > 1 ? task.batch * task.layers[0].steps * task.layers[0].into : 0),
           delta(filled_up<T>(task) * widest(task)), below(delta.size()), sums(std::max(widest(task), task.batch)),
-          reach(task.batch + REGISTER<T>) {
+          raw(task.layer_count), reach(task.batch + REGISTER<T>) {
         Count largest = 0, rows = 0, piece = 0, samples = filled_up<T>(task);
         for (Count l = 0; l < task.layer_count; l++) {
             const auto& layer = task.layers[l];
@@ -198,7 +202,10 @@ template <class T> class Trial {
           theta((T*)task.theta + trial * task.parameters), gradient((T*)task.gradient + trial * task.parameters),
           previous((T*)task.previous + trial * task.parameters), gemm((typename Gemm<T>::Function)task.gemm) {}
 
-    void step(Count k, Raw* raw) {
+    // Records it as the so-manieth, if it is; -1: it is not.
+    void step(Count k, Count recorded) {
+        Raw* raw = recorded < 0 ? nullptr : s.raw.data();
+        if (raw) std::fill((double*)raw, (double*)(raw + L), NAN);
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
         if (rule.step && !task.moves) *rule.step -= 1;
@@ -209,6 +216,10 @@ template <class T> class Trial {
         backward(k, raw);
         watch(loss, task.first_step + k);
         if (rule.step) *rule.step += 1;
+        if (!raw) return;
+        Count each = task.recorded_count * L;
+        double* found = task.found + trial * each + recorded * L;
+        for (Count l = 0; l < L; l++) write_columns<T>(raw[l], task.layers[l], B, task.places, task.trials * each, found + l);
     }
 
     // As evaluation.py: the sum of the split's losses, and how many of its samples are classified correctly.
@@ -529,18 +540,14 @@ template <class T> void train(const Task& task) {
     Scratch<T> scratch(task);
     for (Count t = 0; t < task.trials; t++) {
         Trial<T> trial(task, scratch, t);
-        Raw* raw = (Raw*)task.raw + t * task.layer_count;
-        for (Count k = 0; k < task.step_count; k++) {
-            trial.step(k, task.record[k] ? raw : nullptr);
-            if (task.record[k]) raw += task.trials * task.layer_count;
-        }
+        for (Count k = 0, recorded = 0; k < task.step_count; k++) trial.step(k, task.record[k] ? recorded++ : -1);
     }
 }
 
-// Into raw: [T, 2], loss and correct answers.
+// Loss and correct answers.
 template <class T> void evaluate(const Task& task) {
     Scratch<T> scratch(task);
-    for (Count t = 0; t < task.trials; t++) Trial<T>(task, scratch, t).evaluate(task.raw + 2 * t, task.raw + 2 * t + 1);
+    for (Count t = 0; t < task.trials; t++) Trial<T>(task, scratch, t).evaluate(task.found + 2 * t, task.found + 2 * t + 1);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 constexpr double SATURATED = 0.1, DEAD = 1e-6;  // as in statistics/forward.py
 
-// What is recorded of a trial, step and layer; the names, in this order, are in __init__.py.
+// What statistics of a trial, step and layer are made of, float64; NaN: it is not known.
 struct Raw {
     double peak, exponent, square, mean, centred_square, zeros, nonfinite;  // of the gradient, in range but for the peak
     double flips, product, square_before;                                   // against the step before

@@ -12,7 +12,7 @@ using Count = std::int64_t;
 // Squares of float32 are at home in float64; those of float64 are not, so its elements are brought into range first.
 template <class T> constexpr bool needs_range = sizeof(T) == 8;
 
-inline double power(double exponent) { return std::exp2(exponent); }
+inline double power(double exponent) { return exponent == 0 ? 1 : std::exp2(exponent); }
 
 // The exponent e of the largest |x|, so that 2^-e·x is in range; 0 where all are zero, or one is not finite.
 inline double range(double largest) {

@@ -56,7 +56,7 @@ def iqm(values: Sequence[float] | Numbers) -> Numbers:
     ordered = np.sort(np.asarray(values, np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     with np.errstate(over="ignore", invalid="ignore"):  # sums near the end of the format; ∞ − ∞ of differences
-        mean = ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+        mean: Numbers = ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
     # a mean lies within its numbers; where they are equal it is their value to the last digit, so that ties stay ties
     return np.clip(mean, ordered[..., cut], ordered[..., -1 - cut])
 

@@ -124,6 +124,12 @@ def own_work(optimizer: OptimizerSpec, network: Sequence[ExpandedLayer]) -> Work
     return Work(UPDATE * parameters + beyond * larger * each * counted, seconds)
 
 
+def _own_works(trials: Sequence[tuple[OptimizerSpec, int]], network: Sequence[ExpandedLayer]) -> Work:
+    """`own_work` of several rules: operations of all their trials, and seconds of a program that has trials of each."""
+    works = [(count, own_work(optimizer, network)) for optimizer, count in trials]
+    return Work(sum(count * work.operations for count, work in works), sum(work.seconds for _, work in works))
+
+
 def _evaluations(optimizer: OptimizerSpec) -> Evaluations:
     """Of a step. Gradient-free rules are looked at where they are, too: another pass forward."""
     found = optimizer.per_step()
@@ -155,25 +161,20 @@ def step(
         positions = sum(_through(layer) * getattr(layer.spec, "gates", 1) for layer in walk(network))
         least = COMPILED_LAYER * weights + COMPILED_POSITION * positions + COMPILED_STEP
         own = every * (batch_size * per_sample + least)
-        beside = [(count, own_work(optimizer, network)) for optimizer, count in others]
-        own += sum(count * work.operations for count, work in beside)
-        calls = (
-            BY_TORCH_SECONDS * weights * ceil(len(others) / threads) + sum(work.seconds for _, work in beside) / threads
-        )
-        return Work(own, calls + bridged)
+        beside = _own_works(others, network)
+        calls = BY_TORCH_SECONDS * weights * ceil(len(others) / threads) + beside.seconds / threads
+        return Work(own + beside.operations, calls + bridged)
     asked = [(optimizer, count, _evaluations(optimizer)) for optimizer, count in trials]
     own = batch_size * sum(count * (per_sample * e.gradients + forward * e.functions) for _, count, e in asked)
-    rules = [own_work(optimizer, network) for optimizer, _ in trials]
-    own += sum(count * work.operations for (_, count), work in zip(trials, rules, strict=True))
+    rules = _own_works(trials, network)
     programs = turns(every, network, batch_size, threads)
-    passes = max(
-        e.gradients for _, _, e in asked
-    )  # taken of all trials of a program together; of candidates rule by rule
+    # gradients are taken of all trials of a program together, losses of candidates rule by rule
+    passes = max(e.gradients for _, _, e in asked)
     for _, count, e in asked:
         together = max(1, chunk(network, batch_size) // max(1, round(count / (threads * programs))))
         passes += FORWARD * ceil(e.functions / together)
-    of_program = passes * sum(map(_layer_seconds, walk(network))) + sum(work.seconds for work in rules)
-    return Work(own, programs * of_program + bridged)
+    of_program = passes * sum(map(_layer_seconds, walk(network))) + rules.seconds
+    return Work(own + rules.operations, programs * of_program + bridged)
 
 
 def torch_step(network: Sequence[ExpandedLayer], batch_size: int) -> Work:

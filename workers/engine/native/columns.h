@@ -1,5 +1,5 @@
 // The columns of the statistics table from a layer's sums: as backward_columns, forward_columns and update_columns in statistics/, which are the
-// definition. L layers, K recorded steps, T trials.
+// definition.
 #pragma once
 #include "layers.h"
 
@@ -13,7 +13,7 @@ enum Column {
 
 constexpr double ROUNDING = 32;  // as in statistics/backward.py
 
-// Of one layer at one step. A column is told where it has a place among what is recorded: so many numbers behind `to`.
+// Of one layer at one step. Those that have a place among the columns recorded are written, `apart` numbers from each other.
 template <class T> void write_columns(const Raw& raw, const LayerSpec& layer, Count B, const Count* places, Count apart, double* to) {
     auto tell = [places, apart, to](Column column, auto value) {
         if (places[column] >= 0) to[places[column] * apart] = value();

@@ -202,9 +202,9 @@ template <class T> class Trial {
           theta((T*)task.theta + trial * task.parameters), gradient((T*)task.gradient + trial * task.parameters),
           previous((T*)task.previous + trial * task.parameters), gemm((typename Gemm<T>::Function)task.gemm) {}
 
-    // Records it as the so-manieth, if it is; -1: it is not.
-    void step(Count k, Count recorded) {
-        Raw* raw = recorded < 0 ? nullptr : s.raw.data();
+    // Its place among the steps recorded, -1 where it is not one.
+    void step(Count k, Count place) {
+        Raw* raw = place < 0 ? nullptr : s.raw.data();
         if (raw) std::fill((double*)raw, (double*)(raw + L), NAN);
         rows = task.rows ? task.rows + (trial * task.step_count + k) * B : nullptr;
         bad_output = bad_gradient = -1;
@@ -218,7 +218,7 @@ template <class T> class Trial {
         if (rule.step) *rule.step += 1;
         if (!raw) return;
         Count each = task.recorded_count * L;
-        double* found = task.found + trial * each + recorded * L;
+        double* found = task.found + trial * each + place * L;
         for (Count l = 0; l < L; l++) write_columns<T>(raw[l], task.layers[l], B, task.places, task.trials * each, found + l);
     }
 

@@ -1,7 +1,7 @@
 """The statistics, a function a group, in the order of the contract's table. All return float64 [L, T] by column."""
 
-from workers.engine.statistics.backward import Samples, Signal, backward, backward_columns
-from workers.engine.statistics.forward import Activity, forward, forward_columns
+from workers.engine.statistics.backward import Samples, Signal, backward
+from workers.engine.statistics.forward import Activity, forward
 from workers.engine.statistics.update import update, update_columns
 
 __all__ = [
@@ -9,9 +9,7 @@ __all__ = [
     "Samples",
     "Signal",
     "backward",
-    "backward_columns",
     "forward",
-    "forward_columns",
     "update",
     "update_columns",
 ]

@@ -81,7 +81,7 @@ def backward_columns(raw: Mapping[str, Tensor], counts: Sequence[int], dtype: to
     """The columns from sums over each layer's parameters and samples.
 
     Args:
-        raw: float64 [..., L, T]. Of the gradient: `peak` as it is, then, of g·2^−`exponent`, `square`, `mean`, `centred_square`,
+        raw: float64 [L, T]. Of the gradient: `peak` as it is, then, of g·2^−`exponent`, `square`, `mean`, `centred_square`,
             `zeros`, `nonfinite`; against the step before `flips`, `product`, `square_before` (NaN at step 0). Of the samples,
             on the scale of δ·2^−`delta_exponent`: `delta_square` Σ_b ‖δ_b‖² and `sample_square`, the mean of ‖g_b‖².
         counts: parameters of each layer.

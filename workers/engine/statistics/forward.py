@@ -44,7 +44,7 @@ def forward_columns(raw: Mapping[str, Tensor], units: Sequence[int], samples: in
     with NaN read as zero.
 
     Args:
-        raw: float64 [..., L, T]: `nothing` (0, or NaN where a z is not finite), `activation_mean`; `sample_deviation`, the norm of a
+        raw: float64 [L, T]: `nothing` (0, or NaN where a z is not finite), `activation_mean`; `sample_deviation`, the norm of a
             less its unit's mean, `unit_deviation`, that of the units' means less their mean; `saturated`, how many; `slope_sum`
             Σ |θ′|; `dead`, how many units.
         units: of each layer.

@@ -36,7 +36,7 @@ def update(
 def update_columns(
     weight_norm: Tensor, update_norm: Tensor, gradient_norm: Tensor, eps_dominated: Tensor, left: Tensor
 ) -> dict[str, Tensor]:
-    """The columns from norms, float64 [..., L, T] each."""
+    """The columns from norms, float64 [L, T] each."""
     return {
         "weight_norm": weight_norm,
         "update_norm": update_norm,

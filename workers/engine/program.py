@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from workers.contract import cost
 from workers.contract.memory import STARTING_SAMPLES
 from workers.contract.optimizers import BRIDGED
 from workers.contract.plan import Scalar, Shard, Trial
@@ -225,14 +226,13 @@ def build(
     layout = Layout.of(row.tensors for row in places)
     remembering = _remembering(layers)
     held = [theta, *(tensor for layer in remembering for tensor in layer.state.values())]
-    if shared.rows.keys() >= set(seeds):
-        for row, seed in enumerate(seeds):
-            for tensor, known in zip(held, shared.rows[seed], strict=True):
-                tensor[row].copy_(known)
-    else:
-        list(each(_initialise, [everything[first::PORTIONS] for first in range(PORTIONS)]))
-        _start_from_data(layers, everything, seeds, data.training.x)
-        shared.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
+    unknown = [seed for seed in dict.fromkeys(seeds) if seed not in shared.rows]
+    shared.rows.update(_starts(shard.network, unknown, data, each))
+    for row, seed in enumerate(seeds):
+        for tensor, known in zip(held, shared.rows[seed], strict=True):
+            tensor[row].copy_(known)
+    # from here on the program's own rows, so that nothing is kept twice
+    shared.rows.update((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(seeds))
     groups = _groups(shard, trials, theta, layout, step)
     hidden = [layer for layer in everything if layer is not measured[-1].layer]
     watch_activations(shard.regularizers, hidden)
@@ -271,6 +271,27 @@ def _trail(theta: Tensor, layers: int) -> dict[str, Tensor]:
     return {"theta": theta.clone(), "exponents": exponents}
 
 
+def _starts(
+    network: Sequence[ExpandedLayer], seeds: list[int], data: Data, each: Callable[..., Iterator[None]]
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """θ [P] and what layers remember besides, of each seed at step 0: found once, whatever trials have the seed, by layers of their own,
+    as many seeds at a time as torch trains trials where training inputs are passed forward.
+    """
+    x = data.training.x
+    from_data = any(layer.starts_from_data for layer in walk(network))
+    together = cost.chunk(network, STARTING_SAMPLES) if from_data and x.device.type == "cpu" else len(seeds)
+    for first in range(0, len(seeds), max(1, together)):
+        own = seeds[first : first + together]
+        theta = x.new_zeros(len(own), sum(layer.parameters for layer in network))
+        step = torch.zeros((), dtype=torch.int64, device=x.device)
+        layers = _built(network, _slots(network, theta, theta, own, step))
+        everything = list(every(layers))
+        list(each(_initialise, [everything[part::PORTIONS] for part in range(PORTIONS)]))
+        _start_from_data(layers, everything, own, x)
+        held = [theta, *(tensor for layer in _remembering(layers) for tensor in layer.state.values())]
+        yield from ((seed, [tensor[row] for tensor in held]) for row, seed in enumerate(own))
+
+
 def _initialise(layers: Sequence[Layer]) -> None:
     for layer in layers:
         layer.initialise()
@@ -282,8 +303,11 @@ def _start_from_data(layers: Sequence[Layer], everything: Sequence[Layer], seeds
         return
     others = [layer.state for layer in everything if hasattr(layer, "state") and not getattr(layer, "starting", False)]
     running = [(tensor, tensor.clone()) for state in others for tensor in state.values()]
-    chosen = {seed: numpy_generator(seed, "start").permutation(len(x))[:STARTING_SAMPLES] for seed in set(seeds)}
-    through(layers, torch.stack([x[torch.from_numpy(chosen[seed]).to(x.device)] for seed in seeds]), training=True)
+    shown = [
+        x[torch.from_numpy(numpy_generator(seed, "start").permutation(len(x))[:STARTING_SAMPLES]).to(x.device)]
+        for seed in seeds
+    ]
+    through(layers, torch.stack(shown), training=True)
     for tensor, before in running:
         tensor.copy_(before)
 

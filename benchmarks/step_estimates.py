@@ -6,8 +6,8 @@
 One thread, set up as in the trainer, and processor time on both sides, the speed of matrix products included, which is measured before
 each shard: other processes on the machine change it little. `benchmarks.estimates` holds whole comparisons against the clock. A step is one
 at which nothing is recorded; a recorded one is measured apart, curves included, as a mean over its intervals; the whole shard is so many of
-each. Memory is what torch's tensors take at most in three steps; the estimate is less what it adds for the heap and, in compiled code, for
-what is no tensor there. Ratios are estimated / actual.
+each. Memory is what torch's tensors take at most while a shard is built and takes as many steps as it records, each of them recorded.
+Ratios are estimated / actual.
 """
 
 import json
@@ -27,7 +27,7 @@ from benchmarks.workloads import MIX, WORKLOADS, shard
 from workers.analysis.protocol import first_round
 from workers.contract import cost
 from workers.contract.comparison import ComparisonSpec
-from workers.contract.memory import BYTES, HEAP, beside_tensors, remembered_by, shard_bytes
+from workers.contract.memory import remembered_by, shard_memory
 from workers.contract.optimizers import OptimizerSpec
 from workers.contract.plan import CURVE_POINTS, Execution, Shard
 from workers.contract.problems import split_sizes
@@ -59,7 +59,7 @@ def main() -> None:
         step, recorded = step_seconds(planned, execution), recorded_seconds(planned, execution)
         others, count = planned.steps - len(planned.recorded), len(planned.recorded)
         ratio = (others * said.step + count * said.recorded) / (others * step + count * recorded)
-        taken = peak_bytes(planned, execution, 3)
+        taken = peak_bytes(planned, execution)
         print(
             f"{name[:37]:38}{execution.path:10}{len(planned.trials):6}{1e3 * said.step:17.2f}{1e3 * step:9.2f}{said.step / step:6.2f}"
             f"{1e3 * said.recorded:16.2f}{1e3 * recorded:9.2f}{ratio:14.2f}"
@@ -93,22 +93,23 @@ class Said(NamedTuple):
             compiled=compiled,
             threads=1,
         )
-        taken = shard_bytes(
+        count = len(planned.trials)
+        taken = shard_memory(
             planned.problem,
             planned.network,
-            len(planned.trials),
+            count,
+            seeds=len({trial.seed for trial in planned.trials}),
             batch_size=planned.batch_size,
             pattern=planned.pattern,
             precision=planned.precision,
             recorded=recorded,
             remembered=remembered_by(trials),
             statistics=planned.statistics,
+            at_once=cost.at_once(count, planned.network, planned.batch_size, 1),
             compiled=compiled,
         )
-        if compiled:  # what is no tensor there
-            taken -= round(HEAP * beside_tensors(planned.network, planned.batch_size) * BYTES[planned.precision])
         plain = step.operations / pace + step.seconds
-        return cls(plain, plain + (beside.operations / pace + beside.seconds) / recorded, taken / HEAP)
+        return cls(plain, plain + (beside.operations / pace + beside.seconds) / recorded, taken.training)
 
 
 def shards() -> Iterator[tuple[str, Shard, list[OptimizerSpec]]]:

@@ -8,6 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from workers.contract.plan import Execution, Shard
+from workers.engine.problems import load
+from workers.engine.program import DTYPES
 from workers.engine.shard import ADVANCE, Training
 
 
@@ -41,10 +43,13 @@ class LiveTensors(TorchDispatchMode):
         self.bytes -= size
 
 
-def peak_bytes(shard: Shard, execution: Execution, steps: int) -> int:
-    """While a shard is built and takes its first steps, one chunk after the other in this thread."""
+def peak_bytes(shard: Shard, execution: Execution) -> int:
+    """While a shard is built and trained through as many steps as it records, one chunk after the other in this thread."""
+    steps = len(shard.recorded) - 1
+    load(shard.problem, DTYPES[shard.precision], torch.device(execution.device))  # kept for whoever asks next
+    every = shard.model_copy(update={"recorded": list(range(steps + 1)), "steps": steps})
     with LiveTensors() as live:
-        training = Training(shard, execution)
+        training = Training(every, execution)
         for program, recording in zip(training.programs, training.recordings, strict=True):
             ADVANCE[training.path](program, recording, 0, steps)
     most: int = live.most

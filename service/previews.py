@@ -19,7 +19,7 @@ from workers.contract.checks import Limits, over_trials
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.compiled import compilable
 from workers.contract.layers import Activation
-from workers.contract.memory import remembered_by, shard_bytes
+from workers.contract.memory import remembered_by, shard_memory
 from workers.contract.optimizers import OptimizerSpec, Pattern
 from workers.contract.previews import Estimate, Preview, PreviewedLayer, PreviewedNetwork
 from workers.contract.problems import split_sizes
@@ -147,7 +147,7 @@ def _estimate(
     return Estimate(
         trials=trials,
         steps=steps,
-        memory_bytes=max(_bytes(group, device) for group in groups),
+        memory_bytes=max(_bytes(group, device, threads) for group in groups),
         flops=operations,
         seconds=operations / speed + seconds / len(sharing) if sharing else None,
         workers=len(sharing),
@@ -182,21 +182,24 @@ def _work(group: Group, device: str, threads: int) -> cost.Work:
     return cost.Work(operations, seconds + cost.TIMED_SECONDS * len(group.members))
 
 
-def _bytes(group: Group, device: str) -> int:
+def _bytes(group: Group, device: str, threads: int) -> int:
     spec, counts = group.spec, together(group.spec)
     trials = [(optimizer, counts[optimizer.label]) for optimizer in group.members]
-    return shard_bytes(
+    count = sum(count for _, count in trials)
+    return shard_memory(
         spec.problem,
         group.layers,
-        sum(count for _, count in trials),
+        count,
+        seeds=spec.most_seeds,
         batch_size=group.batch_size,
         pattern=group.pattern,
         precision=spec.precision,
         recorded=len(spec.record.steps(group.steps)),
         remembered=remembered_by(trials),
         statistics=spec.record.names,
+        at_once=cost.at_once(count, group.layers, group.batch_size, threads) if device == "cpu" else None,
         compiled=_compiled(group, device),
-    )
+    ).bytes
 
 
 def _compiled(group: Group, device: str) -> bool:

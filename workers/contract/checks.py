@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from workers.contract.base import Violation
 from workers.contract.comparison import BASE, ComparisonSpec
 from workers.contract.layers import Activation, Dropout, Embedding, Flatten, Linear, Rnn
-from workers.contract.memory import remembered_by, shard_bytes
+from workers.contract.memory import remembered_by, shard_memory
 from workers.contract.network import SHORT_FORM_ONLY, Layers
 from workers.contract.optimizers import BRIDGED, Bridged, Optimizer, Rprop, RpropMinus, RpropPlus, Sgd
 from workers.contract.optimizers.misfits import misfits, values
@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     parameters: int = 20_000_000
     """Of one network."""
     memory_bytes: int = 8 * 2**30
-    """Of one shard's tensors, on paper: `memory.shard_bytes`. On a CPU, in chunks or compiled, less is used."""
+    """Of one shard's tensors, on paper: `memory.shard_memory`. On a CPU, in chunks or compiled, less is used."""
 
 
 def check(spec: ComparisonSpec, limits: Limits) -> list[Violation]:
@@ -72,17 +72,18 @@ def over_memory(spec: ComparisonSpec, together: dict[str, int], limits: Limits) 
         for (batch_size, pattern, steps), members in spec.alike().items():
             counts = [(optimizer, together[optimizer.label]) for optimizer in members]
             trials = sum(count for _, count in counts)
-            needed = shard_bytes(
+            needed = shard_memory(
                 spec.problem,
                 layers,
                 trials,
+                seeds=spec.most_seeds,
                 batch_size=batch_size,
                 pattern=pattern,
                 precision=spec.precision,
                 recorded=len(spec.record.steps(steps)),
                 remembered=remembered_by(counts),
                 statistics=spec.record.names,
-            )
+            ).bytes
             if needed > limits.memory_bytes:
                 message = (
                     f"variant {name!r} would train {trials:,} trials at the same time, in about {needed / 2**30:.1f} GiB of memory; "

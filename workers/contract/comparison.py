@@ -209,6 +209,11 @@ class ComparisonSpec(Spec):
                 found[name] = misfit
         return found
 
+    @property
+    def most_seeds(self) -> int:
+        """Different ones among the trials of a round."""
+        return max(self.seeds, self.tuning.seeds if self.tuning else 0)
+
     def batch_of(self, optimizer: OptimizerSpec) -> int:
         """Samples in a batch of this optimizer."""
         full = self.problem.training_samples

@@ -189,6 +189,11 @@ def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, thread
     return max(1, round(trials / (threads * chunk(network, batch_size))))
 
 
+def at_once(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
+    """Trials of the programs that torch trains at the same time on a CPU."""
+    return min(trials, threads * ceil(trials / (threads * turns(trials, network, batch_size, threads))))
+
+
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:
     """Trials that torch trains at a time on a CPU, about."""
     widest = max(map(_at_once, walk(network)))

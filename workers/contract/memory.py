@@ -6,10 +6,12 @@ torch, as on a CPU, it takes less, since scratch is a chunk's. torch itself come
 
 from collections.abc import Collection, Sequence
 from math import prod
+from typing import NamedTuple
 
+from workers.contract.cost import chunk
 from workers.contract.invariance import measured
 from workers.contract.layers import Conv1d, Conv2d
-from workers.contract.optimizers import GRADIENT_FREE, Optimizer, Pattern
+from workers.contract.optimizers import GRADIENT_FREE, OptimizerSpec, Pattern
 from workers.contract.problems import ProblemSpec
 from workers.contract.shapes import ExpandedLayer, walk
 from workers.contract.statistics import STATISTICS, Occasional, recorded, samples_of_jacobian
@@ -32,6 +34,10 @@ candidate, scratch."""
 CANDIDATE_TENSORS = 10
 """[T, P] tensors for each candidate of a gradient-free rule: its random numbers, four times in 64 bits while they are mixed, and
 its place."""
+MIRRORED = ("openai_es", "pgpe", "spsa", "mezo", "forward_gradient")
+"""Gradient-free rules with a random number for two candidates …"""
+MIRRORED_TENSORS = 6
+"""… and so many [T, P] tensors for each."""
 TRIED_AT_ONCE = 400_000
 """Activations of the widest layer, of all candidates that are passed forward together on a CPU."""
 WIDEST_TENSORS = 6
@@ -65,7 +71,7 @@ DEFAULT = recorded("default")
 BYTES = {"float32": 4, "float64": 8}
 
 
-def remembered_by(trials: Sequence[tuple[Optimizer, int]]) -> float:
+def remembered_by(trials: Sequence[tuple[OptimizerSpec, int]]) -> float:
     """Numbers for each parameter, of all trials' rules on average.
 
     Args:
@@ -74,71 +80,106 @@ def remembered_by(trials: Sequence[tuple[Optimizer, int]]) -> float:
     return sum(count * remembered(optimizer) for optimizer, count in trials) / sum(count for _, count in trials)
 
 
-def remembered(optimizer: Optimizer) -> float:
+def remembered(optimizer: OptimizerSpec) -> float:
     """Numbers that its rule keeps for each parameter of a trial."""
     candidates = optimizer.per_step().functions if optimizer.pattern in GRADIENT_FREE else 0
     fields = type(optimizer).model_fields
     on = sum(bool(getattr(optimizer, name)) for name in OPTIONS if name in fields and not fields[name].default)
     around = len(optimizer.wrapper_kinds())
-    return measured(optimizer).remembered_per_parameter + on + around + CANDIDATE_TENSORS * candidates
+    each = MIRRORED_TENSORS if optimizer.kind in MIRRORED else CANDIDATE_TENSORS
+    return measured(optimizer).remembered_per_parameter + on + around + each * candidates
 
 
-def shard_bytes(
+class Memory(NamedTuple):
+    """Bytes, at the worst moments."""
+
+    training: float
+    """Of torch's tensors, while programs are built and trained, what is recorded included …"""
+    writing: float
+    """… and while what is recorded is made into a table and written: of tensors and tables."""
+    beside: float
+    """Of what compiled code keeps by itself."""
+
+    @property
+    def bytes(self) -> int:
+        """Of a process, beyond torch itself."""
+        return round(HEAP * (max(self.training, self.writing) + self.beside))
+
+
+def shard_memory(
     problem: ProblemSpec,
     network: Sequence[ExpandedLayer],
     trials: int,
     *,
+    seeds: int,
     batch_size: int,
     pattern: Pattern,
     precision: str,
     recorded: int,
     remembered: float,
     statistics: Collection[str] = DEFAULT,
+    at_once: int | None = None,
     compiled: bool = False,
-) -> int:
-    """Of all tensors at the worst moment: in a recorded step, in a pass over a split, or at the start: while weights are drawn, or
-    layers start from data.
+) -> Memory:
+    """At the worst moment: in a recorded step, in a pass over a split, while layers start from data, or while what is recorded is written.
 
     Args:
         problem, network, trials, batch_size, pattern, precision: the shard's.
+        seeds: different ones among the trials.
         recorded: number of recorded steps.
         remembered: numbers that a rule keeps for each parameter, on average over the trials.
         statistics: what is recorded.
+        at_once: trials of the programs that take a step at the same time; None where all do, as on a GPU.
         compiled: whether it trains in compiled code, which keeps the activations of `COMPILED_AT_ONCE` trials.
     """
     layers = list(walk(network))
     parameters = sum(layer.parameters for layer in network)
-    beside = sum(layer.spec.kept(layer.in_shape) for layer in layers)
+    at_once = trials if at_once is None else at_once
     kept = sum(name in statistics for name in LOOKING_BACK)
+    beside = sum(layer.spec.kept(layer.in_shape) for layer in layers)
     always = beside + parameters * (PARAMETER_TENSORS + remembered + kept)
     widths = [prod(layer.out_shape) for layer in layers]
     inside = [layer.spec.workspace(layer.in_shape) for layer in layers]
-    forward = problem.features + sum(widths) + sum(inside)
+    staying = sum(own for own, layer in zip(inside, layers, strict=True) if layer.spec.workspace_stays)
+    passing = sum(inside) - staying
+    kept_forward = problem.features + sum(widths) + staying
     backward = sum(
         max(width, own // 2)
         for width, own, layer in zip(widths, inside, layers, strict=True)
         if layer.depth is not None
     )
-    largest = max(width + own for width, own in zip(widths, inside, strict=True))
+    largest = max(max(width, own) for width, own in zip(widths, inside, strict=True))
+    candidates = 0
     if pattern in GRADIENT_FREE:
-        at_once = TRIED_AT_ONCE // (trials * batch_size * max(widths))
-        backward += max(1, min(at_once, int(remembered) // CANDIDATE_TENSORS)) * (sum(widths) + sum(inside))
-    step = batch_size * (forward + backward + largest + WIDEST_TENSORS * max(widths))
-    step += parameters * (UPDATE_TENSORS + MORE_TENSORS[pattern])
+        passed = TRIED_AT_ONCE // (at_once * batch_size * max(widths))
+        candidates = max(1, min(passed, int(remembered) // CANDIDATE_TENSORS)) * (sum(widths) + sum(inside))
+    occasional = _occasional(statistics, layers, 8 // BYTES[precision])
+    in_torch = occasional > 0 or not compiled
+    # layers keep what they were given until they are given more, those of programs whose turn it is not as well
+    held = trials * batch_size * (kept_forward + backward + candidates) if in_torch else 0
+    scratch = at_once * batch_size * (passing + largest + WIDEST_TENSORS * max(widths))
+    updating = at_once * parameters * (UPDATE_TENSORS + MORE_TENSORS[pattern])
     evaluated = min(EVALUATED_AT_ONCE, problem.training_samples)
-    look = evaluated * (forward + largest + FORWARD_TENSORS * max(widths)) + batch_size * backward
-    start = min(STARTING_SAMPLES, problem.training_samples) * (forward + WIDEST_TENSORS * max(widths))
-    moments = [
-        parameters,
-        0 if compiled else max(step, look),
-        start if any(layer.starts_from_data for layer in layers) else 0,
-        _occasional(statistics, layers, batch_size * (forward + backward), 8 // BYTES[precision]),
-    ]
+    look = at_once * evaluated * (kept_forward + passing + largest + FORWARD_TENSORS * max(widths))
+    look -= at_once * min(evaluated, batch_size) * kept_forward  # in the place of what was held
+    moments = [held + at_once * (batch_size * passing + occasional)] if in_torch else [0]
+    if not compiled:
+        moments += [held + scratch + updating, held + look]
+    starting = 0
+    if any(layer.starts_from_data for layer in layers):
+        shown = min(STARTING_SAMPLES, problem.training_samples)
+        together = min(seeds, at_once, chunk(network, STARTING_SAMPLES))
+        starting = together * shown * (kept_forward + passing + WIDEST_TENSORS * max(widths))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
-    buffered = min(8 * len(statistics) * rows, BUFFER_BYTES) * BUFFER_COPIES
-    data = problem.samples * problem.features * BYTES[precision]
-    numbers = trials * (always + max(moments)) + (beside_tensors(network, batch_size) if compiled else 0)
-    return round(HEAP * (numbers * BYTES[precision] + buffered + data))
+    buffered = min(8 * len(statistics) * rows, BUFFER_BYTES)
+    size = BYTES[precision]
+    orders = 8 * problem.training_samples * (trials + seeds)  # of an epoch
+    resting = size * (trials * always + problem.samples * problem.features) + orders
+    return Memory(
+        training=resting + max(size * starting, size * max(moments) + buffered),
+        writing=resting + size * held + BUFFER_COPIES * buffered,
+        beside=size * beside_tensors(network, batch_size) if compiled else 0,
+    )
 
 
 def beside_tensors(network: Sequence[ExpandedLayer], batch_size: int) -> int:
@@ -151,11 +192,10 @@ def beside_tensors(network: Sequence[ExpandedLayer], batch_size: int) -> int:
     return COMPILED_AT_ONCE * max(batch_size, PLACES_AT_ONCE) * kept
 
 
-def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], beneath: int, doubles: int) -> int:
+def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], doubles: int) -> int:
     """Numbers of a trial while the groups of statistics are measured that need more than those of every step.
 
     Args:
-        beneath: what is there at that moment: activations and error signals.
         doubles: numbers that one of float64 takes.
     """
     groups = {STATISTICS[name].group for name in statistics}
@@ -168,4 +208,4 @@ def _occasional(statistics: Collection[str], layers: Sequence[ExpandedLayer], be
             together = samples_of_jacobian(outputs, group) * outputs
             gram = together**2 if group == "curvature" else 0
             scratch.append(copies * doubles * (together * widest + gram))
-    return beneath + max(scratch) if max(scratch) else 0
+    return max(scratch)

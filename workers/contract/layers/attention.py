@@ -49,9 +49,9 @@ class Attention(Weighted):
         return steps + -(-steps * steps // (2 * width))
 
     def workspace(self, shape: Shape) -> int:
-        """Query, key, value and their mean, and three times the weights of all pairs."""
+        """Query, key, value and their mean, and the weights of all pairs."""
         steps, width = shape
-        return 4 * steps * width + 3 * self.heads * steps * steps
+        return 4 * steps * width + self.heads * steps * steps
 
 
 class PositionalEncoding(Layer):

@@ -105,6 +105,10 @@ class Highway(_Shortcut):
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return ((shape[-1], shape[-1]), (shape[-1],))
 
+    def workspace(self, shape: Shape) -> int:
+        """The gate."""
+        return prod(shape)
+
     def positions(self, shape: Shape) -> int:
         return prod(shape[:-1])
 

@@ -31,10 +31,6 @@ class Activation(Layer):
         """The constants that learn, in the order a, b, c, d."""
         return (shape[:1] if self._per_unit else (1,),) * len(trained(self.activation))
 
-    def workspace(self, shape: Shape) -> int:
-        """Of constants that learn b·z + c, θ, and δ at either, from which their gradients are taken."""
-        return 4 * prod(shape) if trained(self.activation) else 0
-
     @property
     def _per_unit(self) -> bool:
         return isinstance(self.activation, Scaled) and self.activation.per == "unit"

@@ -61,6 +61,9 @@ class Layer(Spec):
         """Numbers kept of one sample from the pass forward to the pass backward, beside what comes out."""
         return 0
 
+    workspace_stays: ClassVar[bool] = False
+    """Whether they are kept until the next pass forward; else the pass backward lets them go."""
+
     def positions(self, shape: Shape) -> int:
         """How often each of its own parameters is used on one sample."""
         return 1

@@ -62,6 +62,10 @@ class Rbf(Layer):
     def tensors(self, shape: Shape) -> tuple[Shape, ...]:
         return tuple(size for part, size in self._parts(shape).items() if part in self.trainable)
 
+    def workspace(self, shape: Shape) -> int:
+        """Distances, and what is made of them on the way to r."""
+        return {"euclidean": 1, "unit_sphere": 1, "scaled": 2, "log": 6}[self.distance] * prod(self.out_shape(shape))
+
     def kept(self, shape: Shape) -> int:
         return sum(prod(size) for part, size in self._parts(shape).items() if part not in self.trainable)
 

@@ -55,6 +55,8 @@ class _Recurrent(Weighted):
         """At every step."""
         return shape[0]
 
+    workspace_stays: ClassVar[bool] = True
+
     def workspace(self, shape: Shape) -> int:
         steps, into = shape
         return steps * (into + (2 * self.gates + self.remembered) * self.hidden_size)

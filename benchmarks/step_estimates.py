@@ -105,7 +105,7 @@ class Said(NamedTuple):
             recorded=recorded,
             remembered=remembered_by(trials),
             statistics=planned.statistics,
-            at_once=cost.at_once(count, planned.network, planned.batch_size, 1),
+            at_once=cost.in_torch(count, planned.network, planned.batch_size, 1).at_once,
             compiled=compiled,
         )
         plain = step.operations / pace + step.seconds

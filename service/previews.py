@@ -197,7 +197,7 @@ def _bytes(group: Group, device: str, threads: int) -> int:
         recorded=len(spec.record.steps(group.steps)),
         remembered=remembered_by(trials),
         statistics=spec.record.names,
-        at_once=cost.at_once(count, group.layers, group.batch_size, threads) if device == "cpu" else None,
+        at_once=cost.in_torch(count, group.layers, group.batch_size, threads).at_once if device == "cpu" else None,
         compiled=_compiled(group, device),
     ).bytes
 

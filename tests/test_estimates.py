@@ -142,3 +142,25 @@ def test_what_torch_measures_is_in_programs_of_torchs_size() -> None:
         pytest.skip("no C++ compiler on this machine")
     assert often.chunks == [TRIALS]
     assert len(never.chunks) == TRIALS
+
+
+def test_what_mostly_calls_torch_is_on_one_thread() -> None:
+    """Threads share Python's lock: few small layers are one program, and a second thread would make each call of it longer."""
+    small = planned(network={"kind": "mlp", "depth": 30, "width": 8, "normalization": "layer"})
+    large = planned(network={"kind": "mlp", "depth": 3, "width": 512, "normalization": "layer"})
+    assert choose(small, "cpu", 4).path == choose(large, "cpu", 4).path == "portable"
+    assert (choose(small, "cpu", 4).threads, choose(small, "cpu", 4).chunks) == (1, [TRIALS])
+    assert (choose(large, "cpu", 2).threads, choose(large, "cpu", 2).chunks) == (2, [2, 1])
+
+
+def test_a_program_on_one_thread_takes_what_one_thread_takes() -> None:
+    """Operations are at the speed of all threads; a program on one of four takes four times as long, one of a single trial as well."""
+    small = planned(network={"kind": "mlp", "depth": 30, "width": 8, "normalization": "layer"})
+    for trials in ([(Adam(), 12)], [(Adam(), 1)]):
+        one, four = (cost.step(small.network, BATCH, trials, compiled=False, threads=threads) for threads in (1, 4))
+        assert four.operations == 4 * one.operations
+        assert four.seconds == one.seconds
+    wide = planned(network={"kind": "mlp", "depth": 3, "width": 512, "normalization": "layer"})
+    one, two = (cost.step(wide.network, BATCH, [(Adam(), 8)], compiled=False, threads=threads) for threads in (1, 2))
+    assert two.operations == one.operations
+    assert two.seconds > one.seconds

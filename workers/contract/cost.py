@@ -90,6 +90,10 @@ CANDIDATES_SECONDS = 3e-4
 
 BRIDGE_SECONDS = 2e-4
 """What an optimizer object takes in a step for each layer of its trial, about; most take less, a few ten times as much."""
+CONTENDED = 1.6
+"""Times as long for all that does not depend on the trials, where several threads call torch: they wait for each other's Python."""
+OF_A_CORE = 7e10
+"""Operations in a second, as the split into programs takes it: what is planned does not depend on what a worker measured."""
 SHARD_SECONDS = 0.3
 """From a shard's being due to its first step, and from its last to the record."""
 TIMED_SECONDS = 0.06
@@ -154,7 +158,7 @@ def step(
     per_sample, forward = (of(network, compiled=compiled) for of in (sample_operations, forward_operations))
     weights = sum(layer.depth is not None for layer in walk(network))
     objects = sum(count for optimizer, count in trials if isinstance(optimizer, Bridged))
-    bridged = BRIDGE_SECONDS * weights * objects / threads
+    bridged = BRIDGE_SECONDS * weights * objects
     every = sum(count for _, count in trials)
     if compiled:
         others = [(optimizer, count) for optimizer, count in trials if not updated_there(optimizer)]
@@ -163,18 +167,18 @@ def step(
         own = every * (batch_size * per_sample + least)
         beside = _own_works(others, network)
         calls = BY_TORCH_SECONDS * weights * ceil(len(others) / threads) + beside.seconds / threads
-        return Work(own + beside.operations, calls + bridged)
+        return Work(own + beside.operations, calls + bridged / threads)
     asked = [(optimizer, count, _evaluations(optimizer)) for optimizer, count in trials]
     own = batch_size * sum(count * (per_sample * e.gradients + forward * e.functions) for _, count, e in asked)
     rules = _own_works(trials, network)
-    programs = turns(every, network, batch_size, threads)
+    programs = in_torch(every, network, batch_size, threads)
     # gradients are taken of all trials of a program together, losses of candidates rule by rule
     passes = max(e.gradients for _, _, e in asked)
     for _, count, e in asked:
-        together = max(1, chunk(network, batch_size) // max(1, round(count / (threads * programs))))
+        together = max(1, chunk(network, batch_size) // max(1, round(count / programs.number)))
         passes += FORWARD * ceil(e.functions / together)
     of_program = passes * sum(map(_layer_seconds, walk(network))) + rules.seconds
-    return Work(own + rules.operations, programs * of_program + bridged)
+    return programs.work(own + rules.operations, of_program + bridged / programs.number, threads)
 
 
 def torch_step(network: Sequence[ExpandedLayer], batch_size: int) -> Work:
@@ -184,14 +188,43 @@ def torch_step(network: Sequence[ExpandedLayer], batch_size: int) -> Work:
     return Work(operations + UPDATE * parameters, sum(map(_layer_seconds, walk(network))))
 
 
-def turns(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
-    """Programs that each thread trains in torch one after another, of as nearly `chunk` trials each as can be."""
-    return max(1, round(trials / (threads * chunk(network, batch_size))))
+class Programs(NamedTuple):
+    """How torch trains the trials of a shard on a CPU."""
+
+    number: int
+    threads: int
+    """On which they are trained, one on each at a time."""
+    trials: int
+
+    @property
+    def at_once(self) -> int:
+        """Trials of the programs that take a step at the same time."""
+        return min(self.trials, self.threads * ceil(self.trials / self.number))
+
+    def work(self, operations: float, seconds: float, threads: int) -> Work:
+        """Of operations on all trials, and seconds in each program, with so many threads to choose from."""
+        contended = CONTENDED if self.threads > 1 else 1.0
+        return Work(operations * threads / self.threads, self.number * contended * seconds)
 
 
-def at_once(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> int:
-    """Trials of the programs that torch trains at the same time on a CPU."""
-    return min(trials, threads * ceil(trials / (threads * turns(trials, network, batch_size, threads))))
+def in_torch(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> Programs:
+    """As many programs at a time as make a step shortest, of as nearly `chunk` trials each as can be. What calls torch shares Python's
+    lock: where there is little to compute one thread is faster than several.
+    """
+    step = torch_step(network, batch_size)
+
+    def seconds(programs: Programs) -> float:
+        took = programs.work(trials * step.operations, step.seconds, threads)
+        return took.operations / (threads * OF_A_CORE) + took.seconds
+
+    ways = (programs_of(trials, network, batch_size, count) for count in range(1, min(threads, trials) + 1))
+    return min(ways, key=seconds)
+
+
+def programs_of(trials: int, network: Sequence[ExpandedLayer], batch_size: int, threads: int) -> Programs:
+    """On so many threads, which train as many one after another, of as nearly `chunk` trials each as can be."""
+    turns = max(1, round(trials / (threads * chunk(network, batch_size))))
+    return Programs(min(trials, threads * turns), min(threads, trials), trials)
 
 
 def chunk(network: Sequence[ExpandedLayer], batch_size: int) -> int:

@@ -124,23 +124,22 @@ def recording(
         threads: of the machine.
     """
     forward = cost.forward_operations(network, compiled=compiled)
-    curves = Work(trials * min(recorded, CURVE_POINTS) * evaluated * forward, 0.0)
+    curves = trials * min(recorded, CURVE_POINTS) * evaluated * forward
     every = DEFAULT_INTERVALS | dict(intervals)
     groups = {STATISTICS[name].group for name in statistics}
     times: dict[Group, int] = {group: ceil(recorded / every[group]) for group in OCCASIONAL if group in groups}
     by_torch = max(times.values(), default=0) if compiled else recorded
     times |= {group: by_torch for group in groups if group not in OCCASIONAL}
-    programs = cost.turns(trials, network, batch_size, threads)
-    total = curves
-    for group, count in times.items():
-        own = measuring(group, network, batch_size)
-        total = Work(total.operations + count * trials * own.operations, total.seconds + count * programs * own.seconds)
-    if not compiled:
-        return total
-    step = cost.torch_step(network, batch_size)
-    return Work(
-        total.operations + by_torch * trials * step.operations, total.seconds + by_torch * programs * step.seconds
-    )
+    taken = [(count, measuring(group, network, batch_size)) for group, count in times.items()]
+    if compiled:
+        taken.append((by_torch, cost.torch_step(network, batch_size)))
+    operations = trials * sum(count * work.operations for count, work in taken)
+    seconds = sum(count * work.seconds for count, work in taken)
+    if compiled:  # curves are, too; the rest is on all threads
+        by_torch_programs = cost.programs_of(trials, network, batch_size, threads)
+        beside = by_torch_programs.work(operations, seconds, threads)
+        return Work(curves + beside.operations, beside.seconds)
+    return cost.in_torch(trials, network, batch_size, threads).work(curves + operations, seconds, threads)
 
 
 def measuring(group: Group, network: Sequence[ExpandedLayer], batch_size: int) -> Work:

@@ -14,20 +14,23 @@ groups of statistics are measured by torch, chunks are as large as torch's."""
 
 
 def choose(shard: Shard, device: str, threads: int) -> Execution:
-    """On a GPU one program for all; on the CPU chunks that about fit the cache, at least one for each thread.
+    """On a GPU one program for all; on the CPU chunks that about fit the cache, on as many threads as make a step shortest.
 
     Chunks are of equal size (give or take one trial) and their number a multiple of the threads, so that all end together.
     """
     trials, asked = len(shard.trials), shard.gradient_range
     if device == "cuda":
         return Execution(device="cuda", threads=1, chunks=[trials], gradient_range=asked)
-    turns = cost.turns(trials, shard.network, shard.batch_size, threads)
+    sizes = trials, shard.network, shard.batch_size, threads
     if native.supports(shard):
-        each = turns if shard.occasional else CHUNKS_PER_THREAD
+        most = cost.programs_of(*sizes).number if shard.occasional else threads * CHUNKS_PER_THREAD
         runs = groupby(shard.trials, key=lambda trial: native.kernel_of(shard, trial) is not None)
-        chunks = [size for compiled, run in runs for size in _even(len(list(run)), threads * (each if compiled else 1))]
+        chunks = [size for compiled, run in runs for size in _even(len(list(run)), most if compiled else threads)]
         return Execution(device="cpu", threads=threads, chunks=chunks, path="native", gradient_range=asked)
-    return Execution(device="cpu", threads=threads, chunks=_even(trials, turns * threads), gradient_range=asked)
+    programs = cost.in_torch(*sizes)
+    return Execution(
+        device="cpu", threads=programs.threads, chunks=_even(trials, programs.number), gradient_range=asked
+    )
 
 
 def _even(trials: int, parts: int) -> list[int]:

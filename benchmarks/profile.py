@@ -2,12 +2,14 @@
 
     python -m benchmarks.profile [W1 W2 W3 W4]
 
-Needs Linux's `perf`. Trials of the workload, as many of each optimizer, train on one thread, statistics at every step, while perf samples
-the process for some seconds; so does one plain torch loop. Samples are grouped by the name of the function they fell into. The products
-are the same on both sides: where plain torch spends a share s of its time in them, and they take as long in the engine, no engine can be
-more than 1/s times as fast.
+Needs Linux's `perf`. Trials of the workload, as many of each optimizer, train on one thread, without statistics and with them at every
+step, while perf samples the process for some seconds; so does one plain torch loop. Samples are grouped by the name of the function they
+fell into. Printed is the time of a trial's step in each group, the median over turns of all sides, and what statistics add to a step. The
+products are the same on both sides: where plain torch spends a share s of its time in them, and they take as long in the engine, no engine
+can be more than 1/s times as fast.
 """
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,10 +19,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks import sides
-from benchmarks.sides import engine, plain
+from benchmarks.sides import NOTHING, engine, plain
 from benchmarks.workloads import WORKLOADS, Workload
 
 SECONDS = 8
+TURNS = 3
 PARTS = {
     "products": ("gemm", "mkl_blas", "mkl_trans", "strip<", "tile<", "tile_of"),
     "statistics": ("look_at", "UnitSums", "range_of", "squares<", "squares_of"),
@@ -28,6 +31,8 @@ PARTS = {
 }
 """Of the names of functions, the first that fits. In compiled code an update and its gradient's statistics are one pass. Whatever else:
 non-linearities, loss, batches, and in plain torch Python and dispatch."""
+BARE, CORE, FULL = "engine, no statistics", "engine, core", "engine, default"
+MEASURED = {BARE: NOTHING, CORE: "core", FULL: "default"}
 MOST_TRIALS = 40
 """Enough that what Python does for several steps of all of them is little, as it is in a whole shard."""
 
@@ -36,18 +41,32 @@ def main() -> None:
     for name in sys.argv[1:] or ["W1", "W2", "W3", "W4"]:
         workload = WORKLOADS[name]._replace(trials=min(MOST_TRIALS, WORKLOADS[name].trials))
         print(f"{name}: {workload._replace(trials=WORKLOADS[name].trials)}")
-        shares = {
-            "engine": profiled(on_one_thread, workload, ["default"], "cpu"),
-            "plain torch": profiled(plain, workload, 0, "cpu"),
-        }
-        for side, (rate, own) in shares.items():
-            told = ", ".join(f"{part} {100 * share:.0f} %" for part, share in own.items())
-            print(f"  {side:12}{rate:8.0f} trial-steps/s: {told}")
-        (fast, mine), (slow, theirs) = shares.values()
-        print(
-            f"  seconds in products per trial-step: {mine['products'] / fast:.2e} and {theirs['products'] / slow:.2e}"
-        )
-        print(f"  {fast / slow:.2f} times as fast; {fast / slow / mine['products']:.2f} if only products were left")
+        print(f"  {'microseconds per trial-step':28}{'all':>9}{''.join(f'{part:>12}' for part in [*PARTS, 'others'])}")
+        turns = [
+            {
+                "plain torch": profiled(plain, workload, 0, "cpu"),
+                **{side: profiled(on_one_thread, workload, [measured], "cpu") for side, measured in MEASURED.items()},
+            }
+            for _ in range(TURNS)
+        ]
+        for side in turns[0]:
+            told(side, [turn[side] for turn in turns])
+            if side in (CORE, FULL):
+                told("  more than without, %", [more(turn[side], turn[BARE]) for turn in turns])
+        fast, slow = (statistics.median(sum(turn[side].values()) for turn in turns) for side in (FULL, "plain torch"))
+        products = statistics.median(turn[FULL]["products"] for turn in turns)
+        print(f"  {slow / fast:.2f} times as fast as plain torch; {slow / products:.2f} if only products were left")
+
+
+def more(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    """By part, in percent of the whole of the other; products, which are the same, as what they vary by."""
+    return {part: 100 * (one[part] - other[part]) / sum(other.values()) for part in one}
+
+
+def told(what: str, taken: list[dict[str, float]]) -> None:
+    middle = statistics.median(sum(one.values()) for one in taken)
+    parts = (statistics.median(one[part] for one in taken) for part in taken[0])
+    print(f"  {what:28}{middle:9.1f}{''.join(f'{part:12.1f}' for part in parts)}", flush=True)
 
 
 def on_one_thread(pipe: Connection, workload: Workload, measured: str, device: str) -> None:
@@ -56,10 +75,8 @@ def on_one_thread(pipe: Connection, workload: Workload, measured: str, device: s
     engine(pipe, workload, measured, device)
 
 
-def profiled(
-    side: Callable[..., None], workload: Workload, argument: list[str] | int, device: str
-) -> tuple[float, dict[str, float]]:
-    """(trial-steps per second, shares of the time by part)."""
+def profiled(side: Callable[..., None], workload: Workload, argument: list[str] | int, device: str) -> dict[str, float]:
+    """Microseconds of a trial's step, by part."""
     here, there = Pipe()
     given = (there, workload, *argument, device) if isinstance(argument, list) else (there, workload, argument, device)
     process = Process(target=side, args=given, daemon=True)
@@ -87,7 +104,7 @@ def profiled(
         ]
         text = subprocess.run(report, capture_output=True, text=True, check=True).stdout
     here.send(0)
-    return rate, grouped(text)
+    return {part: 1e6 * share / rate for part, share in grouped(text).items()}
 
 
 def calibrated(pipe: Connection, trials: int) -> int:

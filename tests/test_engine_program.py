@@ -30,12 +30,13 @@ from torch import Tensor
 
 from workers.contract.initialisers import InitSpec
 from workers.contract.optimizers import OPTIMIZERS, Pattern
-from workers.contract.plan import Shard
+from workers.contract.plan import Execution, Shard
 from workers.contract.statistics import recorded
 from workers.engine.execution import choose
 from workers.engine.initialisers import draw_weight
 from workers.engine.network import Dropout, linear
 from workers.engine.recording import Recording
+from workers.engine.shard import Training
 from workers.engine.train import advance, differentiate, look_twice
 
 PATTERNS: dict[str, list[Optimizer]] = {
@@ -206,6 +207,14 @@ def test_chunks_hold_every_trial(trials: int, threads: int) -> None:
     assert max(chosen.chunks) - min(chosen.chunks) <= 1
     assert len(chosen.chunks) >= min(trials, threads)
     assert choose(given, "cuda", threads).chunks == [trials]
+
+
+def test_a_batch_larger_than_the_training_split_is_refused() -> None:
+    """In a plan that no API has checked, on either path: compiled code would read beyond the rows."""
+    given = shard(mlp(), batch_size=10_000)
+    for path in ("portable", "native"):
+        with pytest.raises(ValueError, match=r"a batch of 10000, and .* training samples"):
+            Training(given, Execution(device="cpu", threads=1, chunks=[len(given.trials)], path=path))
 
 
 def test_gradient_of_a_batch_is_the_mean_over_its_samples() -> None:

@@ -49,6 +49,8 @@ class Training:
         self.device = torch.device(execution.device)
         self.path = execution.path
         data = load(shard.problem, DTYPES[shard.precision], self.device, files)
+        if not 0 < shard.batch_size <= len(data.training.x):  # compiled code would read beyond the rows
+            raise ValueError(f"a batch of {shard.batch_size}, and {len(data.training.x)} training samples")
         bounds = [0, *accumulate(execution.chunks)]
         shared = Shared.of(data)
         self.pool = ThreadPoolExecutor(execution.threads)

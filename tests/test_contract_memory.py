@@ -176,6 +176,8 @@ def test_tensors_are_as_counted_on_paper(name: str) -> None:
         assert taken / 1.25 < count.training < taken * 1.25, (path, taken, count)
 
 
+RBF = {"kind": "rbf", "out_features": 64, "centres": "k_means", "distance": "scaled"}
+GAUSSIAN = {"kind": "activation", "activation": "gaussian"}
 CHUNKED: dict[str, dict[str, Any]] = {
     "layer norm": {"network": {"kind": "mlp", "depth": 6, "width": 128, "normalization": "layer"}, "seeds": 6},
     "gru": {
@@ -185,7 +187,7 @@ CHUNKED: dict[str, dict[str, Any]] = {
     },
     "lsuv": {"network": {"kind": "mlp", "depth": 6, "width": 64, "init": "lsuv"}, "optimizers": [RATES]},
     "k-means": {
-        "network": {"kind": "layers", "layers": [{"kind": "rbf", "out_features": 64, "centres": "k_means"}]},
+        "network": {"kind": "layers", "layers": [RBF, GAUSSIAN, RBF, GAUSSIAN]},
         "optimizers": [RATES],
     },
 }
@@ -204,7 +206,7 @@ def test_tensors_of_a_shard_in_chunks_are_as_counted_on_paper(name: str) -> None
 
 
 def test_starts_are_counted_by_seed() -> None:
-    """As many trials of fewer seeds take less where training inputs are shown, and elsewhere about as much."""
+    """As many trials of fewer seeds take less where training inputs are shown, and elsewhere little less: their weights."""
     ratios = []
     for init in ("lsuv", "xavier_normal"):
         network = {"kind": "mlp", "depth": 6, "width": 64, "init": init}
@@ -213,7 +215,7 @@ def test_starts_are_counted_by_seed() -> None:
             for rates, seeds in ((RATES["lr"], 1), ([0.1], len(RATES["lr"])))
         )
         ratios.append(many[0].bytes / one[0].bytes)
-    assert ratios[0] > 1.5 and ratios[1] < 1.05, ratios
+    assert ratios[0] > 1.5 and ratios[1] < 1.2, ratios
 
 
 def test_it_grows_with_all_that_takes_memory() -> None:

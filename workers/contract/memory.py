@@ -165,18 +165,20 @@ def shard_memory(
     moments = [held + at_once * (batch_size * passing + occasional)] if in_torch else [0]
     if not compiled:
         moments += [held + scratch + updating, held + look]
-    starting = 0
+    # before all programs but the first are built, and rules remember anything
+    starting = parameters * (seeds + at_once * PARAMETER_TENSORS)
     if any(layer.starts_from_data for layer in layers):
         shown = min(STARTING_SAMPLES, problem.training_samples)
-        together = min(seeds, at_once, chunk(network, STARTING_SAMPLES))
-        starting = together * shown * (kept_forward + passing + WIDEST_TENSORS * max(widths))
+        together = min(seeds, chunk(network, STARTING_SAMPLES))
+        starting += together * shown * (kept_forward + passing + FORWARD_TENSORS * max(widths))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(statistics) * rows, BUFFER_BYTES)
     size = BYTES[precision]
+    data = size * problem.samples * problem.features
     orders = 8 * problem.training_samples * (trials + seeds)  # of an epoch
-    resting = size * (trials * always + problem.samples * problem.features) + orders
+    resting = data + orders + size * trials * always
     return Memory(
-        training=resting + max(size * starting, size * max(moments) + buffered),
+        training=max(data + size * starting, resting + size * max(moments) + buffered),
         writing=resting + size * held + BUFFER_COPIES * buffered,
         beside=size * beside_tensors(network, batch_size) if compiled else 0,
     )

@@ -226,7 +226,7 @@ def build(
     layout = Layout.of(row.tensors for row in places)
     remembering = _remembering(layers)
     held = [theta, *(tensor for layer in remembering for tensor in layer.state.values())]
-    unknown = [seed for seed in dict.fromkeys(seeds) if seed not in shared.rows]
+    unknown = [seed for seed in dict.fromkeys(trial.seed for trial in shard.trials) if seed not in shared.rows]
     shared.rows.update(_starts(shard.network, unknown, data, each))
     for row, seed in enumerate(seeds):
         for tensor, known in zip(held, shared.rows[seed], strict=True):

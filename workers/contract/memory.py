@@ -134,6 +134,7 @@ def shard_memory(
     """
     layers = list(walk(network))
     parameters = sum(layer.parameters for layer in network)
+    started_at_once = seeds if at_once is None else min(seeds, chunk(network, STARTING_SAMPLES))
     at_once = trials if at_once is None else at_once
     kept = sum(name in statistics for name in LOOKING_BACK)
     beside = sum(layer.spec.kept(layer.in_shape) for layer in layers)
@@ -169,8 +170,7 @@ def shard_memory(
     starting = parameters * (seeds + at_once * PARAMETER_TENSORS)
     if any(layer.starts_from_data for layer in layers):
         shown = min(STARTING_SAMPLES, problem.training_samples)
-        together = min(seeds, chunk(network, STARTING_SAMPLES))
-        starting += together * shown * (kept_forward + passing + FORWARD_TENSORS * max(widths))
+        starting += started_at_once * shown * (kept_forward + passing + FORWARD_TENSORS * max(widths))
     rows = trials * recorded * sum(layer.depth is not None for layer in layers)
     buffered = min(8 * len(statistics) * rows, BUFFER_BYTES)
     size = BYTES[precision]

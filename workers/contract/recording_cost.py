@@ -135,10 +135,9 @@ def recording(
         taken.append((by_torch, cost.torch_step(network, batch_size)))
     operations = trials * sum(count * work.operations for count, work in taken)
     seconds = sum(count * work.seconds for count, work in taken)
-    if compiled:  # curves are, too; the rest is on all threads
-        by_torch_programs = cost.programs_of(trials, network, batch_size, threads)
-        beside = by_torch_programs.work(operations, seconds, threads)
-        return Work(curves + beside.operations, beside.seconds)
+    if compiled:  # curves are, too; what torch measures is on all threads
+        by_torch_work = cost.programs_of(trials, network, batch_size, threads).work(operations, seconds, threads)
+        return by_torch_work._replace(operations=curves + by_torch_work.operations)
     return cost.in_torch(trials, network, batch_size, threads).work(curves + operations, seconds, threads)
 
 

@@ -56,6 +56,14 @@ def main() -> None:
         print(
             f"  {name} {activation:10s}{statistics.median(rates[FULL]):10.0f}   {ratio(rates[FULL], rates[PLAIN]):5.2f} x plain"
         )
+    print("\nan expression of a user's own: statistics at every step against tanh by name with the same")
+    for name, formula in [(name, formula) for name in ("W1", "W4") for formula in ("tanh(z)", "sigmoid(z)**2")]:
+        sides = {
+            label: Side(engine, WORKLOADS[name]._replace(activation=own), ["default"], ENVIRONMENT)
+            for label, own in (("named", "tanh"), ("written", formula))
+        }
+        rates = in_turns(sides, repetitions)
+        print(f"  {name} {formula:14s}{ratio(rates['named'], rates['written']):5.2f} times the time")
     growth(repetitions)
 
 

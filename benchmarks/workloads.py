@@ -23,6 +23,7 @@ class Workload(NamedTuple):
     batch: int
     trials: int
     activation: str = "tanh"
+    """A name, or a formula in z."""
     kind: Kind = "dense"
 
     def __str__(self) -> str:
@@ -30,15 +31,20 @@ class Workload(NamedTuple):
         return sizes if self.kind == "dense" else f"{self.kind}, {sizes}"
 
     @property
+    def non_linearity(self) -> str | dict[str, Any]:
+        formula = "(z)" in self.activation
+        return {"kind": "expression", "formula": self.activation} if formula else self.activation
+
+    @property
     def network(self) -> dict[str, Any]:
         if self.kind == "dense":
-            return {"kind": "mlp", "depth": self.depth, "width": self.width, "activation": self.activation}
+            return {"kind": "mlp", "depth": self.depth, "width": self.width, "activation": self.non_linearity}
         if self.kind == "conv":
             layers = [layer for place in range(self.depth) for layer in self._convolution(self.width << place)]
             return {"kind": "layers", "layers": [*layers, "flatten"]}
         outputs = ["sequence"] * (self.depth - 1) + ["last"]
         layers = [
-            {"kind": self.kind, "hidden_size": self.width, "activation": self.activation, "output": output}
+            {"kind": self.kind, "hidden_size": self.width, "activation": self.non_linearity, "output": output}
             for output in outputs
         ]
         return {"kind": "layers", "layers": layers}
@@ -46,7 +52,7 @@ class Workload(NamedTuple):
     def _convolution(self, channels: int) -> list[dict[str, Any]]:
         return [
             {"kind": "conv2d", "out_channels": channels, "kernel_size": 3, "padding": 1},
-            {"kind": "activation", "activation": self.activation},
+            {"kind": "activation", "activation": self.non_linearity},
             {"kind": "max_pool", "kernel_size": 2},
         ]
 

@@ -256,6 +256,12 @@ def test_it_counts_with_the_engines_own_sizes() -> None:
     assert population.ELEMENTS_AT_ONCE["cpu"] == memory.TRIED_AT_ONCE
 
 
+def test_mirrored_candidates_are_counted_as_such() -> None:
+    """The rules that say so are those whose files mirror what they draw."""
+    asking = {kind: sys.modules[rule.ask.__module__] for kind, rule in RULES.items() if rule.ask}
+    assert {kind for kind, module in asking.items() if hasattr(module, "mirrored")} == set(memory.MIRRORED)
+
+
 def test_the_largest_round_counts() -> None:
     """Tuning or the reported seeds with the defaults beside them; all rounds together are the comparison's trials."""
     wide = spec(optimizers=["sgd", {"kind": "rmsprop", "lr": [0.1]}], tuning={"points": 5, "seeds": 2}, seeds=3)

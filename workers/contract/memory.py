@@ -1,7 +1,8 @@
 """What a shard's tensors take, counted on paper: what cannot fit is refused at the door, not killed in training.
 
-T trials, P parameters of a trial, B samples. Counted is a shard trained as one program, as on a GPU, or in compiled code; in chunks of
-torch, as on a CPU, it takes less, since scratch is a chunk's. torch itself comes on top, some hundred MB on either.
+T trials, P parameters of a trial, B samples. Scratch is that of the trials which take a step at the same time: all on a GPU, those of a
+program for each thread where torch trains on a CPU, one for each thread in compiled code. torch itself comes on top, some hundred MB on
+either.
 """
 
 from collections.abc import Collection, Sequence
